@@ -1,0 +1,23 @@
+//! What a running program may ask of the cloud: the other end of the SDK's one call, in the run phase.
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tandem_model::{Report, Urn};
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The function whose worker asks. It may reach the resources of its own stack.
+    pub function: Urn,
+    /// The request in which it asks. A redelivered event keeps its id, so effects can be made once.
+    pub request: String,
+    pub traceparent: Option<String>,
+}
+
+/// Answers the calls of running programs: `bucket.get`, `task.run`, …
+#[async_trait]
+pub trait Calls: Send + Sync {
+    /// # Errors
+    /// A [`Report`], which becomes an `Error` in the program.
+    async fn call(&self, caller: &Caller, method: &str, args: Value) -> Result<Value, Report>;
+}

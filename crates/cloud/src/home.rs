@@ -1,0 +1,52 @@
+//! Where everything lives: the folder `$TANDEM_HOME`.
+
+use std::path::{Path, PathBuf};
+
+/// The folder of one cloud, and the names inside it. Each path has one owner; nothing else writes there.
+#[derive(Debug, Clone)]
+pub struct Home(PathBuf);
+
+impl Home {
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+    /// The control API's socket, mode 0600.
+    pub fn control_socket(&self) -> PathBuf {
+        self.0.join("control.sock")
+    }
+    /// Held locked by the one running cloud.
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("cloud.lock")
+    }
+    /// What the cloud prints when it runs in the background.
+    pub fn serve_log(&self) -> PathBuf {
+        self.0.join("serve.log")
+    }
+    /// The store's file and the bodies of large objects.
+    pub fn data(&self) -> PathBuf {
+        self.0.join("data")
+    }
+    /// Archives of programs and build contexts, named by hash.
+    pub fn archives(&self) -> PathBuf {
+        self.0.join("archives")
+    }
+    /// Logs of functions, a folder a stack.
+    pub fn logs(&self) -> PathBuf {
+        self.0.join("logs")
+    }
+    /// The image store, containers and their logs.
+    pub fn containers(&self) -> PathBuf {
+        self.0.join("containers")
+    }
+    /// What only means something while the cloud runs: the workers' root, sockets.
+    pub fn run(&self) -> PathBuf {
+        self.0.join("run")
+    }
+    /// The engine's states, a folder a stack.
+    pub fn stacks(&self) -> PathBuf {
+        self.0.join("stacks")
+    }
+}

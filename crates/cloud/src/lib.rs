@@ -1,0 +1,11 @@
+//! The embedded cloud: a folder a service.
+//!
+//! Services never import each other: they meet at [`dispatch`] and at events. What a program deployed is known to all
+//! of them through [`resource::Resources`].
+
+pub mod call;
+pub mod dispatch;
+pub mod home;
+pub mod log;
+pub mod resource;
+pub mod service;

@@ -1,0 +1,235 @@
+//! The ports: what the cloud asks of a builder and of a runtime.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tandem_model::{ByteSize, Report};
+
+/// An image in the store: its digest, and what it says about running it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// `sha256:<hex>` of the image's configuration.
+    pub digest: String,
+    /// The names it goes by: `docker.io/jrottenberg/ffmpeg:latest`.
+    pub names: Vec<String>,
+    pub size: ByteSize,
+    pub created: Timestamp,
+    pub entrypoint: Vec<String>,
+    pub command: Vec<String>,
+    /// `KEY=value`.
+    pub environment: Vec<String>,
+    pub working_dir: String,
+    /// `user[:group]` as the image has it; empty is root.
+    pub user: String,
+}
+
+/// A name or digest by which an image is asked for. Short names are completed as Docker does it:
+/// `ffmpeg` is `docker.io/library/ffmpeg:latest`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ImageRef(pub String);
+
+/// Receives the lines a long work prints.
+pub trait Lines: Send + Sync {
+    fn line(&self, line: &str);
+}
+
+/// What to build. The folder is ours for the time of the build.
+#[derive(Debug, Clone)]
+pub struct BuildRequest {
+    pub context: PathBuf,
+    /// Path inside the context.
+    pub dockerfile: String,
+    pub args: BTreeMap<String, String>,
+    pub target: Option<String>,
+    /// The name that the image gets.
+    pub name: String,
+}
+
+/// Builds images and keeps them.
+#[async_trait]
+pub trait Builder: fmt::Debug + Send + Sync {
+    /// Builds an image. Leaves nothing behind when it fails or is dropped.
+    ///
+    /// # Errors
+    /// [`ContainerError::Build`] names the instruction that failed, with its last lines.
+    /// [`ContainerError::NoImage`] if a base image is neither in the store nor to be pulled.
+    async fn build(&self, request: &BuildRequest, lines: &dyn Lines) -> Result<Image, ContainerError>;
+
+    /// # Errors
+    /// [`ContainerError::NoImage`] if it is neither in the store nor to be pulled.
+    async fn resolve(&self, image: &ImageRef) -> Result<Image, ContainerError>;
+
+    /// Imports a root file system (a tar) or an image archive (OCI or Docker) under a name.
+    ///
+    /// # Errors
+    /// [`ContainerError`] if the file is neither, or cannot be read.
+    async fn import(&self, file: &std::path::Path, name: &str) -> Result<Image, ContainerError>;
+
+    /// # Errors
+    /// [`ContainerError::Tool`] if the store cannot be read.
+    async fn list(&self) -> Result<Vec<Image>, ContainerError>;
+
+    /// # Errors
+    /// [`ContainerError::NoImage`] if there is none; [`ContainerError::InUse`] if a container runs from it.
+    async fn remove(&self, image: &ImageRef) -> Result<(), ContainerError>;
+}
+
+/// The id of a container: letters, digits and `-`, at most 64. Chosen by the caller and committed before `start`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ContainerId(pub String);
+
+/// What to run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Spec {
+    /// The digest of an image in the store.
+    pub image: String,
+    /// Entrypoint and command together.
+    pub args: Vec<String>,
+    /// The complete environment.
+    pub environment: BTreeMap<String, String>,
+    pub working_dir: String,
+    pub user: String,
+    pub memory: Option<ByteSize>,
+    /// In cores.
+    pub cpu: Option<f64>,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "exit")]
+pub enum Exit {
+    /// 128 + n after signal n, as shells have it.
+    Code { code: i32 },
+    /// The kernel ended it for its memory limit.
+    OutOfMemory { code: i32 },
+    /// Its monitor is gone and left no code.
+    Lost,
+}
+
+/// What is known about a container id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Container {
+    /// Nothing: it was never started, or was removed.
+    Absent,
+    /// It was begun and never ran (the process that started it died in between). Safe to remove and start again.
+    Unstarted,
+    Running,
+    Exited(Exit),
+}
+
+/// A started container.
+#[derive(Debug, Clone)]
+pub struct Started {
+    /// The main process, in our pid namespace.
+    pub pid: i32,
+}
+
+/// Runs containers, each under a monitor of its own that outlives us.
+#[async_trait]
+pub trait Runtime: fmt::Debug + Send + Sync {
+    /// Starts a container. Leaves nothing behind when it fails.
+    ///
+    /// # Errors
+    /// [`ContainerError::Start`] with the runtime's own words: a missing command, a bad user.
+    async fn start(&self, id: &ContainerId, spec: &Spec) -> Result<Started, ContainerError>;
+
+    /// Waits until the container ends, also one that was started before we were.
+    ///
+    /// # Errors
+    /// [`ContainerError::Absent`] if there is no such container.
+    async fn wait(&self, id: &ContainerId) -> Result<Exit, ContainerError>;
+
+    /// # Errors
+    /// [`ContainerError::Tool`] if the runtime's folder cannot be read.
+    async fn inspect(&self, id: &ContainerId) -> Result<Container, ContainerError>;
+
+    /// Sends a signal to the main process (`libc::SIGTERM`), or with `all` to every process of the container.
+    ///
+    /// # Errors
+    /// [`ContainerError::Absent`] if it does not run.
+    async fn signal(&self, id: &ContainerId, signal: i32, all: bool) -> Result<(), ContainerError>;
+
+    /// The log, one line a record: `<RFC 3339 time> <stdout|stderr> <F|P> <text>` (Kubernetes' format, which `conmon`
+    /// writes). `P` marks a part whose line goes on in the next record of that stream.
+    fn log_file(&self, id: &ContainerId) -> PathBuf;
+
+    /// Removes what is left of an ended container, except its log. Idempotent.
+    ///
+    /// # Errors
+    /// [`ContainerError::Tool`] if something could not be removed; calling again goes on.
+    async fn remove(&self, id: &ContainerId) -> Result<(), ContainerError>;
+
+    /// The ids of all containers of which anything is left.
+    ///
+    /// # Errors
+    /// [`ContainerError::Tool`] if the runtime's folder cannot be read.
+    async fn list(&self) -> Result<Vec<ContainerId>, ContainerError>;
+}
+
+/// Why an image or a container could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ContainerError {
+    #[error("`{program}` is not installed")]
+    NotInstalled { program: String, package: &'static str },
+    #[error("building the image failed at {}: {instruction}", step.as_deref().unwrap_or("a step"))]
+    Build { step: Option<String>, instruction: String, tail: Vec<String> },
+    #[error("there is no image `{image}`")]
+    NoImage { image: String, reason: String },
+    #[error("the image `{image}` is in use")]
+    InUse { image: String },
+    #[error("the container could not be started: {reason}")]
+    Start { reason: String },
+    #[error("there is no container `{id}`", id = .0.0)]
+    Absent(ContainerId),
+    #[error("{tool} failed: {reason}")]
+    Tool { tool: &'static str, reason: String },
+    #[error("cannot use `{}`", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+}
+
+impl tandem_model::Explain for ContainerError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotInstalled { .. } => "E0401",
+            Self::Build { .. } => "E0402",
+            Self::NoImage { .. } => "E0403",
+            Self::InUse { .. } => "E0404",
+            Self::Start { .. } => "E0405",
+            Self::Absent(_) => "E0406",
+            Self::Tool { .. } => "E0407",
+            Self::Io { .. } => "E0408",
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::NotInstalled { package, .. } => format!("install it: apt-get install {package}"),
+            Self::Build { .. } => "mend that instruction and run `tandem up` again".into(),
+            Self::NoImage { image, .. } => {
+                format!("import it (`tandem image import {image} FILE`), or see that it can be pulled")
+            }
+            Self::InUse { .. } => "stop the runs that use it (`tandem ps`), then try again".into(),
+            Self::Start { .. } => "see that the command exists in the image and may be executed".into(),
+            Self::Absent(_) => "list what runs with `tandem ps`".into(),
+            Self::Tool { .. } => "run `tandem serve` in the foreground to see more".into(),
+            Self::Io { .. } => "check space and permissions there".into(),
+        }
+    }
+
+    fn report(&self) -> Report {
+        let mut causes = Vec::new();
+        match self {
+            Self::Build { tail, .. } => causes.clone_from(tail),
+            Self::NoImage { reason, .. } => causes.push(reason.clone()),
+            Self::Io { source, .. } => causes.push(source.to_string()),
+            _ => {}
+        }
+        Report { code: self.code().into(), message: self.to_string(), help: self.help(), causes }
+    }
+}

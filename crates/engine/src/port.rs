@@ -1,0 +1,114 @@
+//! What the engine needs from outside: a place where resources live.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tandem_model::{
+    Explain, OpId, PhysicalId, Report, Urn,
+    plan::{Applied, Change, PropertyChange},
+    resource::Properties,
+};
+
+/// The random identity of a cloud, made when it first started. A state that remembers another one is not its state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CloudId(pub String);
+
+/// How much a data resource holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contents {
+    pub urn: Urn,
+    /// Objects, messages, rows.
+    pub items: u64,
+    pub bytes: u64,
+    /// What one item is called: `object`.
+    pub unit: String,
+}
+
+/// Receives a line of progress of a long change (a build's output), to show and not to keep.
+pub trait Progress: Send + Sync {
+    fn line(&self, urn: &Urn, line: &str);
+}
+
+/// A place resources live: the embedded cloud, Kubernetes, or AWS.
+///
+/// `apply` is idempotent per [`OpId`]: repeating it after a crash returns the first result.
+#[async_trait]
+pub trait Target: fmt::Debug + Send + Sync {
+    /// # Errors
+    /// [`TargetError::Unreachable`] if the target does not answer.
+    async fn identity(&self) -> Result<CloudId, TargetError>;
+
+    /// Which properties differ, and which of them force a replacement. Without I/O, so `preview` changes nothing.
+    fn diff(&self, urn: &Urn, old: &Properties, new: &Properties) -> Vec<PropertyChange>;
+
+    /// Which of these no longer exist. One bulk read, however many there are.
+    ///
+    /// # Errors
+    /// [`TargetError::Unreachable`] if the target does not answer.
+    async fn missing(&self, resources: &[(Urn, PhysicalId)]) -> Result<Vec<Urn>, TargetError>;
+
+    /// What the data resources among these hold. One bulk read; resources that hold nothing are left out.
+    ///
+    /// # Errors
+    /// [`TargetError::Unreachable`] if the target does not answer.
+    async fn contents(&self, resources: &[(Urn, PhysicalId)]) -> Result<Vec<Contents>, TargetError>;
+
+    /// Makes the change. `None` answers a delete; deleting what does not exist succeeds.
+    ///
+    /// # Errors
+    /// [`TargetError::Refused`] with the target's own words; nothing was changed.
+    /// [`TargetError::Unreachable`] if no answer came: the change may have happened; repeat it with the same `op`.
+    async fn apply(
+        &self,
+        op: &OpId,
+        change: &Change,
+        progress: &dyn Progress,
+    ) -> Result<Option<Applied>, TargetError>;
+
+    /// Tells that the results of these operations are in the state, so the target may forget them.
+    ///
+    /// # Errors
+    /// [`TargetError::Unreachable`] if the target does not answer; telling it again is harmless.
+    async fn acknowledge(&self, ops: &[OpId]) -> Result<(), TargetError>;
+
+    /// Stores an archive under its hash, `sha256:<hex>`; storing it again is harmless. Programs' code and build
+    /// contexts travel this way.
+    ///
+    /// # Errors
+    /// [`TargetError::Unreachable`] if the target does not answer.
+    async fn upload(&self, hash: &str, archive: &[u8]) -> Result<(), TargetError>;
+}
+
+/// What a target answers when it does not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum TargetError {
+    #[error(transparent)]
+    Refused(Report),
+    #[error("the cloud does not answer: {reason}")]
+    Unreachable { reason: String },
+}
+
+impl Explain for TargetError {
+    fn code(&self) -> &'static str {
+        "E0301"
+    }
+    fn help(&self) -> String {
+        match self {
+            Self::Refused(report) => report.help.clone(),
+            Self::Unreachable { .. } => "see whether it runs with `tandem ps`; start it with `tandem serve`".into(),
+        }
+    }
+    fn report(&self) -> Report {
+        match self {
+            Self::Refused(report) => report.clone(),
+            Self::Unreachable { .. } => Report {
+                code: self.code().into(),
+                message: self.to_string(),
+                help: self.help(),
+                causes: Vec::new(),
+            },
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Something that happened, as a CloudEvents 1.0 envelope in its JSON format.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The type of an event of a bucket: an object was written.
+pub const OBJECT_PUT: &str = "dev.tandem.bucket.object.put";
+/// The type of an event of a bucket: an object was removed.
+pub const OBJECT_DELETED: &str = "dev.tandem.bucket.object.deleted";
+
+/// A CloudEvents 1.0 event (<https://github.com/cloudevents/spec>), with the distributed tracing extension.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    pub specversion: SpecVersion,
+    /// Unique within `source`.
+    pub id: String,
+    /// The urn of the resource it happened to.
+    pub source: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What it happened to inside the source: an object's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    pub time: Timestamp,
+    /// W3C trace context of the cause.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    pub datacontenttype: String,
+    pub data: Value,
+}
+
+/// The one version of CloudEvents that is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum SpecVersion {
+    #[default]
+    #[serde(rename = "1.0")]
+    V1,
+}
+
+/// The `data` of [`OBJECT_PUT`] and [`OBJECT_DELETED`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectData {
+    pub bucket: String,
+    pub key: String,
+    /// In bytes; 0 for a deletion.
+    pub size: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    pub event_time: Timestamp,
+}

@@ -1,0 +1,165 @@
+//! The inputs of each kind of resource, typed.
+//!
+//! The SDK sends JSON; these types decide what is accepted, and [`read`] says which property is wrong.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{resource::Properties, size::ByteSize, urn::Urn, value};
+
+/// Inputs that do not fit their kind.
+#[derive(Debug, thiserror::Error)]
+#[error("the inputs of {urn} are not valid: {reason}")]
+pub struct InputsError {
+    pub urn: String,
+    pub reason: String,
+}
+
+/// Reads typed inputs, revealing secrets.
+///
+/// # Errors
+/// [`InputsError`] naming the property that does not fit.
+pub fn read<T: DeserializeOwned>(urn: &Urn, inputs: &Properties) -> Result<T, InputsError> {
+    let revealed = value::revealed(&serde_json::Value::Object(inputs.clone()));
+    serde_json::from_value(revealed).map_err(|e| InputsError { urn: urn.short(), reason: e.to_string() })
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Bucket {
+    /// Pins the bucket's name; otherwise it is derived from the resource's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket_name: Option<String>,
+    /// Lets `destroy` delete it with its objects.
+    #[serde(default)]
+    pub force_destroy: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Function {
+    /// The archive with the program's code: `sha256:<hex>`.
+    pub code: String,
+    /// The name under which the program noted the handler.
+    pub handler: String,
+    /// Upper bound of a worker's memory. A number is MiB.
+    #[serde(default = "Function::default_memory")]
+    pub memory: ByteSize,
+    /// Upper bound of one invocation, in seconds.
+    #[serde(default = "Function::default_timeout")]
+    pub timeout: f64,
+    /// Upper bound of workers at once.
+    #[serde(default = "Function::default_concurrency")]
+    pub concurrency: u32,
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Function {
+    fn default_memory() -> ByteSize {
+        ByteSize::mebibytes(128)
+    }
+    fn default_timeout() -> f64 {
+        60.0
+    }
+    fn default_concurrency() -> u32 {
+        100
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Task {
+    /// Exactly one of `build` and `image`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Build>,
+    /// The name of an image in the image store: `docker.io/library/debian:bookworm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Hard limit of a container's memory. A number is MiB. None: the reservation bounds nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<ByteSize>,
+    /// What a run sets aside on the machine; runs wait while it is not free. A number is MiB.
+    #[serde(default = "Task::default_reservation")]
+    pub memory_reservation: ByteSize,
+    /// Upper bound of processors, in cores: `0.5`. None: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<f64>,
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Replaces the image's command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// Upper bound of one run, in seconds. None: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<f64>,
+}
+
+impl Task {
+    fn default_reservation() -> ByteSize {
+        ByteSize::mebibytes(128)
+    }
+}
+
+/// What an image is built from. `context` is the archive of the folder, not the folder itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Build {
+    /// The folder as the program wrote it, for people: `./docker-folder`.
+    pub folder: String,
+    /// The archive with the folder's content: `sha256:<hex>`.
+    pub context: String,
+    /// The Dockerfile's path inside the context.
+    #[serde(default = "Build::default_dockerfile")]
+    pub dockerfile: String,
+    #[serde(default)]
+    pub args: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+}
+
+impl Build {
+    fn default_dockerfile() -> String {
+        "Dockerfile".to_owned()
+    }
+}
+
+/// Which events of a source go to a consumer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Subscription {
+    pub source: Urn,
+    pub consumer: Urn,
+    /// The event types that are delivered.
+    pub events: Vec<String>,
+    #[serde(default)]
+    pub filter: Filter,
+    /// After this many attempts an event goes to the dead letters.
+    #[serde(default = "Subscription::default_attempts")]
+    pub max_attempts: u32,
+}
+
+impl Subscription {
+    fn default_attempts() -> u32 {
+        3
+    }
+
+    /// Whether the event is one that the consumer asked for.
+    pub fn matches(&self, kind: &str, subject: &str) -> bool {
+        let Filter { prefix, suffix } = &self.filter;
+        self.events.iter().any(|e| e == kind)
+            && prefix.as_deref().is_none_or(|p| subject.starts_with(p))
+            && suffix.as_deref().is_none_or(|s| subject.ends_with(s))
+    }
+}
+
+/// Bounds on an event's subject, as bytes: case matters.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Filter {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suffix: Option<String>,
+}
