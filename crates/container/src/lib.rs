@@ -5,5 +5,6 @@
 pub mod port;
 
 pub use port::{
-    BuildRequest, Builder, Container, ContainerError, ContainerId, Exit, Image, ImageRef, Lines, Runtime, Spec, Started,
+    BuildRequest, Builder, Container, ContainerError, ContainerId, Exit, Image, ImageRef, Lines, Runtime,
+    Spec, Started,
 };

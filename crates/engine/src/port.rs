@@ -97,7 +97,9 @@ impl Explain for TargetError {
     fn help(&self) -> String {
         match self {
             Self::Refused(report) => report.help.clone(),
-            Self::Unreachable { .. } => "see whether it runs with `tandem ps`; start it with `tandem serve`".into(),
+            Self::Unreachable { .. } => {
+                "see whether it runs with `tandem ps`; start it with `tandem serve`".into()
+            }
         }
     }
     fn report(&self) -> Report {

@@ -11,7 +11,9 @@ pub enum NameError {
     Empty { what: &'static str },
     #[error("the {what} name `{name}` is longer than {max} characters")]
     TooLong { what: &'static str, name: String, max: usize },
-    #[error("the {what} name `{name}` contains `{bad}`; use letters, digits, `-`, `_` and `.`, starting with a letter or digit")]
+    #[error(
+        "the {what} name `{name}` contains `{bad}`; use letters, digits, `-`, `_` and `.`, starting with a letter or digit"
+    )]
     Illegal { what: &'static str, name: String, bad: char },
 }
 
@@ -21,7 +23,8 @@ fn check(what: &'static str, name: &str, max: usize) -> Result<(), NameError> {
         return Err(NameError::TooLong { what, name: name.to_owned(), max });
     }
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let bad = Some(first).filter(|c| !c.is_ascii_alphanumeric()).or_else(|| name.chars().find(|c| !legal(*c)));
+    let bad =
+        Some(first).filter(|c| !c.is_ascii_alphanumeric()).or_else(|| name.chars().find(|c| !legal(*c)));
     match bad {
         Some(bad) => Err(NameError::Illegal { what, name: name.to_owned(), bad }),
         None => Ok(()),

@@ -69,10 +69,22 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "change")]
 pub enum Change {
-    Create { urn: Urn, inputs: Properties },
-    Update { urn: Urn, id: PhysicalId, old: Properties, new: Properties },
+    Create {
+        urn: Urn,
+        inputs: Properties,
+    },
+    Update {
+        urn: Urn,
+        id: PhysicalId,
+        old: Properties,
+        new: Properties,
+    },
     /// `force` deletes a data resource with what is in it.
-    Delete { urn: Urn, id: PhysicalId, force: bool },
+    Delete {
+        urn: Urn,
+        id: PhysicalId,
+        force: bool,
+    },
 }
 
 impl Change {

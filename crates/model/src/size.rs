@@ -38,11 +38,10 @@ impl FromStr for ByteSize {
     fn from_str(text: &str) -> Result<Self, SizeError> {
         let bad = || SizeError(text.to_owned());
         let trimmed = text.trim();
-        let (digits, unit) =
-            UNITS.iter().find_map(|(name, unit)| Some((trimmed.strip_suffix(name)?, *unit))).unwrap_or((
-                trimmed.strip_suffix('B').unwrap_or(trimmed),
-                1,
-            ));
+        let (digits, unit) = UNITS
+            .iter()
+            .find_map(|(name, unit)| Some((trimmed.strip_suffix(name)?, *unit)))
+            .unwrap_or((trimmed.strip_suffix('B').unwrap_or(trimmed), 1));
         let amount: u64 = digits.trim().parse().map_err(|_| bad())?;
         amount.checked_mul(unit).map(Self).ok_or_else(bad)
     }
@@ -79,9 +78,10 @@ impl<'de> Deserialize<'de> for ByteSize {
             Text(String),
         }
         match Raw::deserialize(deserializer)? {
-            Raw::Mebibytes(n) => {
-                n.checked_mul(1 << 20).map(Self).ok_or_else(|| de::Error::custom(SizeError(format!("{n} MiB"))))
-            }
+            Raw::Mebibytes(n) => n
+                .checked_mul(1 << 20)
+                .map(Self)
+                .ok_or_else(|| de::Error::custom(SizeError(format!("{n} MiB")))),
             Raw::Text(text) => text.parse().map_err(de::Error::custom),
         }
     }

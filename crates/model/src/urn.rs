@@ -74,7 +74,9 @@ impl FromStr for Urn {
     fn from_str(s: &str) -> Result<Self, UrnError> {
         let shape = || UrnError::Shape { urn: s.to_owned() };
         let rest = s.strip_prefix("urn:tandem:").ok_or_else(shape)?;
-        let [project, stack, kind, name] = rest.split(':').collect::<Vec<_>>()[..] else { return Err(shape()) };
+        let [project, stack, kind, name] = rest.split(':').collect::<Vec<_>>()[..] else {
+            return Err(shape());
+        };
         let kind = Kind::from_str(kind).map_err(|()| UrnError::Kind { kind: kind.to_owned() })?;
         let stack = StackId { project: project.parse()?, stack: stack.parse()? };
         Ok(Self { stack, kind, name: name.parse()? })

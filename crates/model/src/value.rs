@@ -43,7 +43,9 @@ fn rewrite(value: &Value, secret: &dyn Fn(&Value) -> Value) -> Value {
         Value::Object(map) if map.get(KEY).and_then(Value::as_str) == Some("secret") => {
             secret(map.get("value").unwrap_or(&Value::Null))
         }
-        Value::Object(map) => Value::Object(map.iter().map(|(k, v)| (k.clone(), rewrite(v, secret))).collect()),
+        Value::Object(map) => {
+            Value::Object(map.iter().map(|(k, v)| (k.clone(), rewrite(v, secret))).collect())
+        }
         Value::Array(items) => Value::Array(items.iter().map(|v| rewrite(v, secret)).collect()),
         other => other.clone(),
     }

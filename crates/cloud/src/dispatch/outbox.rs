@@ -1,0 +1,127 @@
+//! The writing side: which deliveries an event makes, added to the commit that makes the event true.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use bytes::Bytes;
+use tandem_model::{Event, Urn, inputs};
+use tandem_store::Batch;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::{
+    Delivery,
+    row::{delivery_key, encode},
+};
+
+/// What the outbox knows of the subscriptions to one source.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Source {
+    /// The value of the source's version row; `None` if there never was a subscription.
+    pub(super) version: Option<Bytes>,
+    pub(super) subscriptions: Vec<Arc<Subscribed>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Subscribed {
+    pub(super) urn: Urn,
+    pub(super) inputs: inputs::Subscription,
+}
+
+/// Turns events into delivery rows.
+pub struct Outbox {
+    sources: RwLock<HashMap<Urn, Source>>,
+    hints: mpsc::UnboundedSender<Delivery>,
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").finish_non_exhaustive()
+    }
+}
+
+/// The deliveries that a batch contains. Give it to [`Outbox::committed`] once the batch is committed; dropping it
+/// loses nothing but time: a restart finds the rows.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Enqueued(Vec<Delivery>);
+
+/// The row whose value changes with every change of the subscriptions to `source`.
+pub(super) fn version_key(source: &Urn) -> Bytes {
+    format!("dispatch/version/{source}").into()
+}
+
+impl Outbox {
+    pub(super) fn new(hints: mpsc::UnboundedSender<Delivery>) -> Self {
+        Self { sources: RwLock::default(), hints }
+    }
+
+    /// Adds to the batch one delivery row for each subscription that matches, and the precondition that the
+    /// subscriptions to `event.source` have not changed meanwhile. If the commit answers a conflict, make the batch anew
+    /// and try again. An event whose source is no urn has no subscribers.
+    pub fn enqueue(&self, batch: &mut Batch, event: &Event) -> Enqueued {
+        let Ok(urn) = event.source.parse::<Urn>() else { return Enqueued::default() };
+        let source = self.source(&urn);
+        batch.expect(version_key(&urn), source.version);
+        let subject = event.subject.as_deref().unwrap_or_default();
+        let deliveries: Vec<_> = source
+            .subscriptions
+            .iter()
+            .filter(|s| s.inputs.matches(&event.kind, subject))
+            .map(|s| Delivery {
+                id: Uuid::now_v7().to_string(),
+                subscription: s.urn.clone(),
+                consumer: s.inputs.consumer.clone(),
+                attempt: 0,
+                max_attempts: s.inputs.max_attempts,
+                event: event.clone(),
+            })
+            .collect();
+        for delivery in &deliveries {
+            batch.put(delivery_key(delivery), encode(delivery));
+        }
+        Enqueued(deliveries)
+    }
+
+    /// Adds one delivery to a consumer directly, without a subscription's filter: an asynchronous invocation.
+    pub fn enqueue_to(&self, batch: &mut Batch, consumer: &Urn, event: Event, max_attempts: u32) -> Enqueued {
+        let delivery = Delivery {
+            id: event.id.clone(),
+            subscription: consumer.clone(),
+            consumer: consumer.clone(),
+            attempt: 0,
+            max_attempts,
+            event,
+        };
+        batch.put(delivery_key(&delivery), encode(&delivery));
+        Enqueued(vec![delivery])
+    }
+
+    /// Tells the dispatcher that the batch is committed. A hint: the rows are the truth.
+    pub fn committed(&self, enqueued: Enqueued) {
+        for delivery in enqueued.0 {
+            // Fails only while the cloud closes; the next start finds the row.
+            let _ = self.hints.send(delivery);
+        }
+    }
+
+    pub(super) fn source(&self, source: &Urn) -> Source {
+        self.sources.read().unwrap_or_else(PoisonError::into_inner).get(source).cloned().unwrap_or_default()
+    }
+
+    /// The sources that `subscription` is known to listen to.
+    pub(super) fn sources_with(&self, subscription: &Urn) -> Vec<Urn> {
+        let sources = self.sources.read().unwrap_or_else(PoisonError::into_inner);
+        let listens = |source: &Source| source.subscriptions.iter().any(|s| s.urn == *subscription);
+        sources.iter().filter(|(_, source)| listens(source)).map(|(urn, _)| urn.clone()).collect()
+    }
+
+    pub(super) fn change(&self, source: &Urn, change: impl FnOnce(&mut Source)) {
+        change(
+            self.sources.write().unwrap_or_else(PoisonError::into_inner).entry(source.clone()).or_default(),
+        );
+    }
+}
