@@ -11,6 +11,9 @@ pub struct Caller {
     pub function: Urn,
     /// The request in which it asks. A redelivered event keeps its id, so effects can be made once.
     pub request: String,
+    /// How many calls of this method this attempt made before. With `request` it names the call: an attempt that is
+    /// repeated makes the same calls in the same order (I4).
+    pub ordinal: u32,
     pub traceparent: Option<String>,
 }
 

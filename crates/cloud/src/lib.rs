@@ -9,3 +9,4 @@ pub mod home;
 pub mod log;
 pub mod resource;
 pub mod service;
+pub mod target;

@@ -194,7 +194,7 @@ impl Shared {
         let begun = Delivery { attempt: delivery.attempt + 1, ..delivery.clone() };
         if begun.attempt > begun.max_attempts {
             let error = Report {
-                code: "E0602".into(),
+                code: "E0650".into(),
                 message: "the cloud stopped during the last attempt".into(),
                 help: "look at the log of that time, then put the event again".into(),
                 causes: vec![],

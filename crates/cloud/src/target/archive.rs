@@ -1,0 +1,137 @@
+//! Archives of programs and build contexts: immutable files named by their hash.
+//!
+//! Who owns it: the folder [`Home::archives`](crate::home::Home::archives) is written here only. An archive is true once
+//! it has its final name; it gets that name after its bytes and before the folder are synced. A crash leaves at most a
+//! file under a temporary name, which the next start removes.
+
+use std::{
+    collections::HashSet,
+    fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use sha2::{Digest, Sha256};
+use tandem_model::{Kind, inputs};
+
+use super::TargetFault;
+use crate::resource::Resources;
+
+/// Archives younger than this are kept even if nothing refers to them: an `up` may be about to.
+const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// `sha256:<hex>` of the bytes.
+pub fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// The folder of archives.
+#[derive(Debug, Clone)]
+pub struct Archives {
+    folder: PathBuf,
+}
+
+impl Archives {
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Where the archive of that hash is, or would be.
+    ///
+    /// # Errors
+    /// [`TargetFault::ArchiveName`] if it is no hash.
+    pub fn path(&self, name: &str) -> Result<PathBuf, TargetFault> {
+        let hex = name.strip_prefix("sha256:").filter(|h| h.len() == 64 && h.bytes().all(|b| b.is_ascii_hexdigit()));
+        match hex {
+            Some(hex) => Ok(self.folder.join(hex)),
+            None => Err(TargetFault::ArchiveName { name: name.to_owned() }),
+        }
+    }
+
+    /// Stores an archive under its hash. Storing it again changes nothing.
+    ///
+    /// # Errors
+    /// [`TargetFault`] if the bytes do not have that hash, or cannot be written.
+    pub fn put(&self, name: &str, bytes: &[u8]) -> Result<(), TargetFault> {
+        let path = self.path(name)?;
+        let actual = hash(bytes);
+        if actual != name {
+            return Err(TargetFault::WrongArchive { expected: name.to_owned(), actual });
+        }
+        if path.exists() {
+            return Ok(());
+        }
+        self.write(&path, bytes).map_err(|source| TargetFault::WriteArchive { source })
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        fs::create_dir_all(&self.folder)?;
+        let temporary = self.folder.join(format!("new-{}", uuid::Uuid::new_v4().simple()));
+        let mut file = fs::File::create_new(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        tandem_failpoint::hit("archive.file.synced");
+        fs::rename(&temporary, path)?;
+        fs::File::open(&self.folder)?.sync_all()
+    }
+
+    /// Removes what no resource refers to and what a crash left. Called at start, before anything is stored.
+    ///
+    /// # Errors
+    /// [`io::Error`] if the folder cannot be read; what cannot be removed stays for the next start.
+    pub fn sweep(&self, resources: &Resources) -> io::Result<()> {
+        let referenced = self.referenced(resources);
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let old = |modified: SystemTime| modified.elapsed().is_ok_and(|age| age > GRACE);
+        for entry in entries {
+            let entry = entry?;
+            let temporary = entry.file_name().to_string_lossy().starts_with("new-");
+            let unused = !referenced.contains(&entry.path()) && entry.metadata()?.modified().is_ok_and(old);
+            if temporary || unused {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
+    }
+
+    fn referenced(&self, resources: &Resources) -> HashSet<PathBuf> {
+        let names = resources.list(None).into_iter().filter_map(|r| match r.urn.kind {
+            Kind::Function => inputs::read::<inputs::Function>(&r.urn, &r.inputs).ok().map(|f| f.code),
+            Kind::Task => inputs::read::<inputs::Task>(&r.urn, &r.inputs).ok()?.build.map(|b| b.context),
+            Kind::Bucket | Kind::Subscription => None,
+        });
+        names.filter_map(|name| self.path(&name).ok()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_is_stored_only_under_its_own_hash() {
+        let folder = tempfile::tempdir().unwrap();
+        let archives = Archives::new(folder.path().join("archives"));
+        archives.put(&hash(b"code"), b"code").unwrap();
+        archives.put(&hash(b"code"), b"code").unwrap();
+        assert_eq!(fs::read(archives.path(&hash(b"code")).unwrap()).unwrap(), b"code");
+        assert!(matches!(archives.put(&hash(b"code"), b"other"), Err(TargetFault::WrongArchive { .. })));
+        assert!(matches!(archives.put("sha256:../../etc", b""), Err(TargetFault::ArchiveName { .. })));
+    }
+
+    #[test]
+    fn what_a_crash_left_goes_and_a_young_archive_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let archives = Archives::new(folder.path().to_owned());
+        archives.put(&hash(b"code"), b"code").unwrap();
+        fs::write(folder.path().join("new-1"), b"half").unwrap();
+        archives.sweep(&Resources::default()).unwrap();
+        assert!(!folder.path().join("new-1").exists());
+        assert!(archives.path(&hash(b"code")).unwrap().exists());
+    }
+}

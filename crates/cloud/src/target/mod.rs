@@ -1,0 +1,295 @@
+//! This cloud as a target of the engine.
+//!
+//! Who owns it: the rows `resource/<kind>/<id>` and `op/<operation>` are written here and nowhere else. One commit makes
+//! a change true: it writes the resource's record, what its service adds, and the operation's result. What a restart or a
+//! repetition finds at each gap:
+//!
+//! | killed | found | a repetition of the operation |
+//! |---|---|---|
+//! | before the commit | nothing, or what `prepare` left (an image) | prepares again, finding what is there |
+//! | after the commit, before the answer | the operation's result | answers it, changes nothing |
+//! | after the commit, before `settle` | the resource | the start settles every resource |
+//!
+//! An operation's result is kept until the engine acknowledges that it is in the state.
+
+pub mod archive;
+mod diff;
+mod error;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+use tandem_engine::{CloudId, Contents};
+use tandem_failpoint::hit;
+use tandem_model::{
+    Explain, Kind, OpId, PhysicalId, Report, Urn,
+    plan::{Applied, Change},
+    resource::{Properties, Recorded},
+};
+use tandem_store::{Batch, CommitError, Store};
+use uuid::Uuid;
+
+pub use diff::diff;
+pub use error::TargetFault;
+
+use crate::{
+    resource::Resources,
+    service::{Lines, Service},
+};
+
+/// The services behind the kinds of resource.
+pub type Services = HashMap<Kind, Arc<dyn Service>>;
+
+/// Makes the engine's changes true.
+pub struct CloudTarget {
+    id: CloudId,
+    store: Arc<dyn Store>,
+    resources: Arc<Resources>,
+    services: Services,
+    /// One change of a urn at a time.
+    turns: Mutex<HashMap<Urn, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl fmt::Debug for CloudTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloudTarget").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+const CLOUD_ID: &[u8] = b"cloud/id";
+const RESOURCES: &str = "resource/";
+/// How often a commit is tried again because something else changed underneath.
+const CONFLICTS: usize = 100;
+
+fn resource_key(kind: Kind, id: &PhysicalId) -> Bytes {
+    format!("{RESOURCES}{kind}/{id}").into()
+}
+
+fn op_key(op: &OpId) -> Bytes {
+    format!("op/{op}").into()
+}
+
+fn encode(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).expect("records are structs with string keys").into()
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TargetFault> {
+    serde_json::from_slice(bytes).map_err(|source| TargetFault::Damaged { source })
+}
+
+/// Reads what is deployed, and this cloud's identity, which the first start makes.
+///
+/// # Errors
+/// [`TargetFault`] if the store cannot be read or written, or holds something else than records.
+pub async fn load(store: &Arc<dyn Store>, resources: &Resources) -> Result<CloudId, TargetFault> {
+    let known = {
+        let snapshot = store.snapshot()?;
+        for entry in snapshot.prefix(RESOURCES.as_bytes())? {
+            resources.put(decode::<Recorded>(&entry?.1)?);
+        }
+        snapshot.get(CLOUD_ID)?
+    };
+    if let Some(id) = known {
+        return decode(&id);
+    }
+    let id = CloudId(Uuid::new_v4().simple().to_string());
+    let mut batch = Batch::default();
+    batch.expect(CLOUD_ID, None).put(CLOUD_ID, encode(&id));
+    store.commit(batch).await?;
+    Ok(id)
+}
+
+impl CloudTarget {
+    pub fn new(id: CloudId, store: Arc<dyn Store>, resources: Arc<Resources>, services: Services) -> Self {
+        Self { id, store, resources, services, turns: Mutex::default() }
+    }
+
+    pub fn identity(&self) -> &CloudId {
+        &self.id
+    }
+
+    /// Lets every service adapt to what is deployed. Called once, at start.
+    pub async fn settle_all(&self) {
+        for recorded in self.resources.list(None) {
+            if let Some(service) = self.services.get(&recorded.urn.kind) {
+                service.settle(&recorded.urn, &recorded.id, Some(&recorded)).await;
+            }
+        }
+    }
+
+    /// Which of these do not exist here.
+    pub fn missing(&self, resources: &[(Urn, PhysicalId)]) -> Vec<Urn> {
+        let gone = |(urn, id): &&(Urn, PhysicalId)| self.resources.by_id(urn.kind, id).is_none_or(|r| r.urn != *urn);
+        resources.iter().filter(gone).map(|(urn, _)| urn.clone()).collect()
+    }
+
+    /// What the data resources among these hold; those that hold nothing are left out.
+    ///
+    /// # Errors
+    /// A [`Report`] if a service cannot tell.
+    pub async fn contents(&self, resources: &[(Urn, PhysicalId)]) -> Result<Vec<Contents>, Report> {
+        let mut contents = Vec::new();
+        for (urn, id) in resources.iter().filter(|(urn, _)| urn.kind.holds_data()) {
+            if let Some(holding) = self.service(urn.kind)?.holding(id).await?.filter(|h| h.items > 0) {
+                contents.push(Contents {
+                    urn: urn.clone(),
+                    items: holding.items,
+                    bytes: holding.bytes,
+                    unit: holding.unit.to_owned(),
+                });
+            }
+        }
+        Ok(contents)
+    }
+
+    /// Makes a change true. See [`tandem_engine::Target::apply`].
+    ///
+    /// # Errors
+    /// A [`Report`] for the user; nothing was changed.
+    pub async fn apply(
+        &self,
+        op: &OpId,
+        change: &Change,
+        lines: &dyn Lines,
+    ) -> Result<Option<Applied>, Report> {
+        let turn = self.turn(change.urn());
+        let _turn = turn.lock().await;
+        if let Some(first) = self.first_result(op).map_err(|e| e.report())? {
+            return Ok(first);
+        }
+        let (id, before) = match change {
+            Change::Create { urn, inputs } => {
+                let id = physical_id(urn, inputs, op);
+                if let Some(other) = self.resources.by_id(urn.kind, &id) {
+                    return Err(TargetFault::Exists { urn: urn.clone(), id, owner: other.urn.clone() }.report());
+                }
+                (id, None)
+            }
+            Change::Update { urn, id, .. } => match self.resources.by_id(urn.kind, id) {
+                Some(before) => (id.clone(), Some(before)),
+                None => return Err(TargetFault::Gone { urn: urn.clone() }.report()),
+            },
+            Change::Delete { urn, id, .. } => match self.resources.by_id(urn.kind, id) {
+                Some(before) => (id.clone(), Some(before)),
+                None => return Ok(None),
+            },
+        };
+        let service = self.service(change.urn().kind)?;
+        let outputs = service.prepare(change, &id, lines).await?;
+        hit("target.change.prepared");
+        let after = recorded(change, &id, outputs, before.as_deref());
+        let result = after.as_ref().map(|r| Applied { id: r.id.clone(), outputs: r.outputs.clone() });
+        self.commit(op, change, &id, before.as_deref(), after.as_ref(), &result, service).await?;
+        hit("target.change.committed");
+        let now = match after {
+            Some(after) => Some(self.resources.put(after)),
+            None => {
+                self.resources.remove(change.urn().kind, &id);
+                None
+            }
+        };
+        service.settle(change.urn(), &id, now.as_deref()).await;
+        Ok(result)
+    }
+
+    /// Forgets the results of operations that the engine has recorded.
+    ///
+    /// # Errors
+    /// A [`Report`] if they cannot be forgotten; asking again is harmless.
+    pub async fn acknowledge(&self, ops: &[OpId]) -> Result<(), Report> {
+        let mut batch = Batch::default();
+        for op in ops {
+            batch.delete(op_key(op));
+        }
+        self.store.commit(batch).await.map_err(|e| TargetFault::from(e).report())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one commit")]
+    async fn commit(
+        &self,
+        op: &OpId,
+        change: &Change,
+        id: &PhysicalId,
+        before: Option<&Recorded>,
+        after: Option<&Recorded>,
+        result: &Option<Applied>,
+        service: &Arc<dyn Service>,
+    ) -> Result<(), Report> {
+        let key = resource_key(change.urn().kind, id);
+        for _ in 0..CONFLICTS {
+            let mut batch = Batch::default();
+            batch.expect(key.clone(), before.map(encode));
+            match after {
+                Some(after) => batch.put(key.clone(), encode(after)),
+                None => batch.delete(key.clone()),
+            };
+            batch.put(op_key(op), encode(result));
+            service.write(&mut batch, change, id)?;
+            match self.store.commit(batch).await {
+                // Our own record changes only in our own turn: what changed is what the service looked at.
+                Err(CommitError::Conflict { key: changed }) if changed != key => tokio::task::yield_now().await,
+                other => return other.map_err(|e| TargetFault::from(e).report()),
+            }
+        }
+        Err(TargetFault::Contended { urn: change.urn().clone() }.report())
+    }
+
+    fn first_result(&self, op: &OpId) -> Result<Option<Option<Applied>>, TargetFault> {
+        self.store.snapshot()?.get(&op_key(op))?.map(|bytes| decode(&bytes)).transpose()
+    }
+
+    fn service(&self, kind: Kind) -> Result<&Arc<dyn Service>, Report> {
+        self.services.get(&kind).ok_or_else(|| TargetFault::Unsupported { kind }.report())
+    }
+
+    fn turn(&self, urn: &Urn) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        turns.entry(urn.clone()).or_default().clone()
+    }
+}
+
+/// The record after the change.
+fn recorded(
+    change: &Change,
+    id: &PhysicalId,
+    outputs: Properties,
+    before: Option<&Recorded>,
+) -> Option<Recorded> {
+    let (Change::Create { urn, inputs } | Change::Update { urn, new: inputs, .. }) = change else { return None };
+    Some(Recorded {
+        urn: urn.clone(),
+        id: id.clone(),
+        inputs: inputs.clone(),
+        outputs,
+        // The order of things is the engine's business; the cloud keeps what it was told.
+        depends_on: before.map(|b| b.depends_on.clone()).unwrap_or_default(),
+    })
+}
+
+/// The name that a new resource gets.
+///
+/// Buckets share one namespace and are seen by clients, so theirs is lower case, ends in something unique, and can be
+/// pinned. The others are named after project, stack and name: one program's function is always found under one name.
+fn physical_id(urn: &Urn, inputs: &Properties, op: &OpId) -> PhysicalId {
+    let Urn { stack, kind, name } = urn;
+    PhysicalId(match kind {
+        Kind::Bucket => match inputs.get("bucketName").and_then(|v| v.as_str()) {
+            Some(pinned) => pinned.to_owned(),
+            None => {
+                let legal = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+                let stem: String = name.as_str().chars().map(legal).take(48).collect();
+                format!("{stem}-{}", &archive::hash(op.0.as_bytes())["sha256:".len()..][..7])
+            }
+        },
+        Kind::Function | Kind::Task | Kind::Subscription => {
+            format!("{}-{}-{name}", stack.project, stack.stack)
+        }
+    })
+}
+
