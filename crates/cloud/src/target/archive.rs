@@ -42,7 +42,9 @@ impl Archives {
     /// # Errors
     /// [`TargetFault::ArchiveName`] if it is no hash.
     pub fn path(&self, name: &str) -> Result<PathBuf, TargetFault> {
-        let hex = name.strip_prefix("sha256:").filter(|h| h.len() == 64 && h.bytes().all(|b| b.is_ascii_hexdigit()));
+        let hex = name
+            .strip_prefix("sha256:")
+            .filter(|h| h.len() == 64 && h.bytes().all(|b| b.is_ascii_hexdigit()));
         match hex {
             Some(hex) => Ok(self.folder.join(hex)),
             None => Err(TargetFault::ArchiveName { name: name.to_owned() }),

@@ -124,7 +124,8 @@ impl CloudTarget {
 
     /// Which of these do not exist here.
     pub fn missing(&self, resources: &[(Urn, PhysicalId)]) -> Vec<Urn> {
-        let gone = |(urn, id): &&(Urn, PhysicalId)| self.resources.by_id(urn.kind, id).is_none_or(|r| r.urn != *urn);
+        let gone =
+            |(urn, id): &&(Urn, PhysicalId)| self.resources.by_id(urn.kind, id).is_none_or(|r| r.urn != *urn);
         resources.iter().filter(gone).map(|(urn, _)| urn.clone()).collect()
     }
 
@@ -166,7 +167,9 @@ impl CloudTarget {
             Change::Create { urn, inputs } => {
                 let id = physical_id(urn, inputs, op);
                 if let Some(other) = self.resources.by_id(urn.kind, &id) {
-                    return Err(TargetFault::Exists { urn: urn.clone(), id, owner: other.urn.clone() }.report());
+                    return Err(
+                        TargetFault::Exists { urn: urn.clone(), id, owner: other.urn.clone() }.report()
+                    );
                 }
                 (id, None)
             }
@@ -232,7 +235,9 @@ impl CloudTarget {
             service.write(&mut batch, change, id)?;
             match self.store.commit(batch).await {
                 // Our own record changes only in our own turn: what changed is what the service looked at.
-                Err(CommitError::Conflict { key: changed }) if changed != key => tokio::task::yield_now().await,
+                Err(CommitError::Conflict { key: changed }) if changed != key => {
+                    tokio::task::yield_now().await
+                }
                 other => return other.map_err(|e| TargetFault::from(e).report()),
             }
         }
@@ -261,7 +266,9 @@ fn recorded(
     outputs: Properties,
     before: Option<&Recorded>,
 ) -> Option<Recorded> {
-    let (Change::Create { urn, inputs } | Change::Update { urn, new: inputs, .. }) = change else { return None };
+    let (Change::Create { urn, inputs } | Change::Update { urn, new: inputs, .. }) = change else {
+        return None;
+    };
     Some(Recorded {
         urn: urn.clone(),
         id: id.clone(),
@@ -292,4 +299,3 @@ fn physical_id(urn: &Urn, inputs: &Properties, op: &OpId) -> PhysicalId {
         }
     })
 }
-
