@@ -1,0 +1,174 @@
+//! `setup`: installs what building, running and testing need. Says what, asks nothing; fast when nothing is missing.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{process, tree};
+
+pub(crate) const HELP: &str = "\
+usage: cargo xtask setup
+
+Installs what the other chores need and is not there: Debian packages, cargo-nextest, and a Python
+environment in target/py with pinned stock clients (boto3, the AWS CLI). Changes nothing when nothing is missing.
+";
+
+/// A Debian package and a program by which its presence is known on systems without dpkg.
+struct Package {
+    name: &'static str,
+    program: &'static str,
+    reason: &'static str,
+}
+
+const PACKAGES: &[Package] = &[
+    Package { name: "build-essential", program: "cc", reason: "compiles QuickJS" },
+    Package { name: "cmake", program: "cmake", reason: "compiles parts of the JavaScript runtime" },
+    Package { name: "buildah", program: "buildah", reason: "builds images" },
+    Package { name: "runc", program: "runc", reason: "runs containers" },
+    Package { name: "conmon", program: "conmon", reason: "watches over containers" },
+    Package { name: "mmdebstrap", program: "mmdebstrap", reason: "makes base images" },
+    Package {
+        name: "ffmpeg",
+        program: "ffmpeg",
+        reason: "makes the example's video and checks its thumbnail",
+    },
+    Package { name: "python3-venv", program: "python3", reason: "runs stock S3 clients" },
+];
+
+/// The stock clients. Their checksum and signing behaviour changes between releases, so they are pinned.
+const CLIENTS: &[&str] = &["boto3==1.43.11", "awscli==1.46.3"];
+
+const NEXTEST: &str = "0.9.143";
+
+pub(crate) fn main(_arguments: &[String]) -> Result<()> {
+    ensure()?;
+    eprintln!("everything is installed");
+    Ok(())
+}
+
+/// Installs what is missing.
+pub(crate) fn ensure() -> Result<()> {
+    packages()?;
+    nextest()?;
+    clients()?;
+    Ok(())
+}
+
+fn packages() -> Result<()> {
+    let missing: Vec<&Package> = if process::succeeds(Command::new("dpkg-query").arg("--version")) {
+        let installed = installed_packages();
+        PACKAGES.iter().filter(|p| !installed.iter().any(|name| name == p.name)).collect()
+    } else {
+        PACKAGES.iter().filter(|p| !on_path(p.program)).collect()
+    };
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|p| p.name).collect();
+    if !on_path("apt-get") {
+        bail!("these are missing, and there is no apt-get to install them: {}", names.join(", "));
+    }
+    if !is_root()? {
+        bail!("packages are missing; install them as root: apt-get install {}", names.join(" "));
+    }
+    eprintln!("installing Debian packages:");
+    for package in &missing {
+        eprintln!("  {:<16} {}", package.name, package.reason);
+    }
+    process::timed("apt-get update", || {
+        process::output(Command::new("apt-get").args(["-q", "update"])).map(drop)
+    })?;
+    let mut install = Command::new("apt-get");
+    install.env("DEBIAN_FRONTEND", "noninteractive");
+    install.args(["-q", "install", "-y", "--no-install-recommends"]).args(&names);
+    process::timed(&format!("apt-get install {}", names.join(" ")), || {
+        process::output(&mut install).map(drop)
+    })
+}
+
+fn installed_packages() -> Vec<String> {
+    let mut query = Command::new("dpkg-query");
+    query.args(["--show", "--showformat", "${db:Status-Status} ${Package}\n"]);
+    query.args(PACKAGES.iter().map(|p| p.name));
+    // It exits with 1 when any of the names is unknown, and still lists the others.
+    let listed = query.output().map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
+    listed.lines().filter_map(|line| line.strip_prefix("installed ")).map(str::to_owned).collect()
+}
+
+pub(crate) fn on_path(program: &str) -> bool {
+    let folders = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&folders).any(|folder| folder.join(program).is_file())
+}
+
+pub(crate) fn is_root() -> Result<bool> {
+    Ok(process::output(Command::new("id").arg("-u"))?.trim() == "0")
+}
+
+fn nextest() -> Result<()> {
+    if process::succeeds(Command::new(tree::cargo()).args(["nextest", "--version"])) {
+        return Ok(());
+    }
+    let mut install = Command::new(tree::cargo());
+    install.args(["install", "--locked", "--version", NEXTEST, "cargo-nextest"]);
+    process::timed("installing cargo-nextest (it is compiled: some minutes)", || process::run(&mut install))
+}
+
+fn environment() -> Result<PathBuf> {
+    Ok(tree::target()?.join("py"))
+}
+
+/// The Python that has the stock clients.
+pub(crate) fn python() -> Result<PathBuf> {
+    Ok(environment()?.join("bin/python"))
+}
+
+/// The stock AWS CLI.
+pub(crate) fn aws() -> Result<PathBuf> {
+    Ok(environment()?.join("bin/aws"))
+}
+
+fn clients() -> Result<()> {
+    let folder = environment()?;
+    let marker = folder.join("pinned");
+    let wanted = CLIENTS.join("\n");
+    if tree::marker(&marker) == wanted {
+        return Ok(());
+    }
+    process::timed(&format!("installing {} into {}", CLIENTS.join(", "), folder.display()), || {
+        make_environment(&folder)?;
+        let mut install = Command::new(folder.join("bin/python"));
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(CLIENTS);
+        process::output(&mut install)?;
+        // Written last: an interrupted installation is begun again.
+        tree::write(&marker, &wanted)
+    })
+}
+
+fn make_environment(folder: &Path) -> Result<()> {
+    let pythons = ["/usr/bin/python3", "python3"];
+    let make =
+        |python: &str| process::output(Command::new(python).args(["-m", "venv", "--clear"]).arg(folder));
+    let mut last = None;
+    for python in pythons {
+        match make(python) {
+            Ok(_) => return Ok(()),
+            Err(error) => last = Some(error),
+        }
+    }
+    last.map_or(Ok(()), Err).context("no Python can make a virtual environment")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_on_the_path_only() {
+        assert!(on_path("sh"));
+        assert!(!on_path("no-such-program-anywhere"));
+    }
+}
