@@ -6,6 +6,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tandem_model::Explain;
 
 /// An ordered, transactional key-value store.
 #[async_trait]
@@ -126,6 +127,37 @@ pub enum CommitError {
     Closed,
     #[error("cannot write to the store")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Explain for ReadError {
+    fn code(&self) -> &'static str {
+        "E0906"
+    }
+
+    fn help(&self) -> String {
+        "see the log of the cloud (`serve.log` in TANDEM_HOME) and check the disk".to_owned()
+    }
+}
+
+impl Explain for CommitError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Full => "E0904",
+            Self::Conflict { .. } => "E0907",
+            Self::Closed => "E0908",
+            Self::Backend(_) => "E0905",
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::Full => "free some space on the disk of TANDEM_HOME; nothing needs to be restarted",
+            Self::Conflict { .. } => "try again",
+            Self::Closed => "the cloud is stopping: start it again with `tandem serve`",
+            Self::Backend(_) => "see the log of the cloud (`serve.log` in TANDEM_HOME) and check the disk",
+        }
+        .to_owned()
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,234 @@
+//! The one thread that writes: takes what waits, judges each batch, and makes all of it durable with one fsync.
+//!
+//! While an fsync runs, the next group gathers; so a group grows with the number of clients and needs no timer.
+
+use std::{
+    io,
+    sync::{Arc, PoisonError},
+};
+
+use bytes::Bytes;
+use redb::{Database, ReadableTable, StorageError, Table};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Shared, TABLE, open_database};
+use crate::{
+    port::{Batch, CommitError, Write},
+    space::Reserve,
+};
+
+/// A group takes no further batch once it holds so many bytes: a bound on memory, and on the wait of the first.
+const GROUP_BYTES: u64 = 8 << 20;
+
+/// What redb writes beside the values: the pages on the way to the root, and the header.
+const OVERHEAD_BYTES: u64 = 64 << 10;
+
+pub(super) enum Request {
+    Commit { batch: Batch, answer: Answer },
+    Close { answer: oneshot::Sender<()> },
+}
+
+type Answer = oneshot::Sender<Result<(), CommitError>>;
+
+/// Batches that share one fsync.
+#[derive(Default)]
+struct Group {
+    members: Vec<(Batch, Answer)>,
+    bytes: u64,
+}
+
+impl Group {
+    fn push(&mut self, batch: Batch, answer: Answer) {
+        self.bytes += size(&batch);
+        self.members.push((batch, answer));
+    }
+}
+
+fn size(batch: &Batch) -> u64 {
+    let bytes: usize = batch
+        .writes
+        .iter()
+        .map(|write| match write {
+            Write::Put { key, value } => key.len() + value.len(),
+            Write::Delete { key } => key.len(),
+        })
+        .sum();
+    bytes as u64
+}
+
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    reserve: Reserve,
+    queue: mpsc::Receiver<Request>,
+}
+
+impl Committer {
+    pub(super) fn new(shared: Arc<Shared>, reserve: Reserve, queue: mpsc::Receiver<Request>) -> Self {
+        Self { shared, reserve, queue }
+    }
+
+    /// Serves until the store is closed or dropped.
+    pub(super) fn run(mut self) {
+        let mut closing = None;
+        while closing.is_none()
+            && let Some(request) = self.queue.blocking_recv()
+        {
+            let mut group = Group::default();
+            let mut next = Some(request);
+            while let Some(request) = next.take() {
+                match request {
+                    Request::Commit { batch, answer } => group.push(batch, answer),
+                    Request::Close { answer } => {
+                        closing = Some(answer);
+                        break;
+                    }
+                }
+                if group.bytes < GROUP_BYTES {
+                    next = self.queue.try_recv().ok();
+                }
+            }
+            self.commit(group);
+        }
+        self.queue.close();
+        self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(answer) = closing {
+            let _ = answer.send(());
+        }
+    }
+
+    fn commit(&mut self, group: Group) {
+        if group.members.is_empty() {
+            return;
+        }
+        match self.try_commit(&group) {
+            Ok(verdicts) => {
+                for ((_, answer), verdict) in group.members.into_iter().zip(verdicts) {
+                    // Who gave up waiting has not seen an acknowledgement; the commit stands all the same.
+                    let _ = answer.send(verdict);
+                }
+            }
+            Err(failure) => {
+                for (_, answer) in group.members {
+                    let _ = answer.send(Err(failure.answer()));
+                }
+            }
+        }
+    }
+
+    /// Commits all members whose preconditions hold. An error means that none was written.
+    fn try_commit(&mut self, group: &Group) -> Result<Vec<Result<(), CommitError>>, Failure> {
+        // A delete needs a little room too; the reserve is there for it, so that a full disk can be emptied.
+        let puts = group
+            .members
+            .iter()
+            .any(|(batch, _)| batch.writes.iter().any(|w| matches!(w, Write::Put { .. })));
+        if puts && !self.reserve.allows(group.bytes + OVERHEAD_BYTES)? {
+            return Err(Failure::Full);
+        }
+        let result = self.database().and_then(|()| {
+            let database = self.shared.database.read().unwrap_or_else(PoisonError::into_inner);
+            let database =
+                database.as_ref().ok_or(StorageError::DatabaseClosed).map_err(redb::Error::from)?;
+            write(database, group).map_err(Failure::from)
+        });
+        if result.is_err() {
+            // redb refuses everything after a failed write: the next commit opens the file anew.
+            self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        }
+        result
+    }
+
+    /// Opens the database again if a failed write closed it.
+    fn database(&self) -> Result<(), Failure> {
+        let mut database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
+        if database.is_none() {
+            let opened = open_database(&self.shared.path, &self.shared.options);
+            *database = Some(opened.map_err(|e| Failure::Other(Arc::new(e)))?);
+            tracing::warn!(path = %self.shared.path.display(), "opened the store again after a failed write");
+        }
+        Ok(())
+    }
+}
+
+fn write(database: &Database, group: &Group) -> Result<Vec<Result<(), CommitError>>, redb::Error> {
+    let transaction = database.begin_write()?;
+    let mut verdicts = Vec::with_capacity(group.members.len());
+    let mut changed = false;
+    {
+        let mut table = transaction.open_table(TABLE)?;
+        for (batch, _) in &group.members {
+            verdicts.push(match broken_precondition(&table, batch)? {
+                Some(key) => Err(CommitError::Conflict { key }),
+                None => {
+                    apply(&mut table, batch)?;
+                    changed |= !batch.writes.is_empty();
+                    Ok(())
+                }
+            });
+        }
+    }
+    tandem_failpoint::hit("store.commit.judged");
+    match changed {
+        true => transaction.commit()?,
+        false => transaction.abort()?,
+    }
+    tandem_failpoint::hit("store.commit.synced");
+    Ok(verdicts)
+}
+
+fn broken_precondition(
+    table: &Table<'_, &'static [u8], &'static [u8]>,
+    batch: &Batch,
+) -> Result<Option<Bytes>, StorageError> {
+    for precondition in &batch.preconditions {
+        let found = table.get(precondition.key.as_ref())?;
+        if found.as_ref().map(|guard| guard.value()) != precondition.value.as_deref() {
+            return Ok(Some(precondition.key.clone()));
+        }
+    }
+    Ok(None)
+}
+
+fn apply(table: &mut Table<'_, &'static [u8], &'static [u8]>, batch: &Batch) -> Result<(), StorageError> {
+    for write in &batch.writes {
+        match write {
+            Write::Put { key, value } => table.insert(key.as_ref(), value.as_ref())?,
+            Write::Delete { key } => table.remove(key.as_ref())?,
+        };
+    }
+    Ok(())
+}
+
+/// Why a whole group was not written.
+enum Failure {
+    Full,
+    Other(Arc<dyn std::error::Error + Send + Sync>),
+}
+
+impl Failure {
+    fn answer(&self) -> CommitError {
+        match self {
+            Self::Full => CommitError::Full,
+            Self::Other(cause) => CommitError::Backend(Box::new(cause.clone())),
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+impl From<redb::Error> for Failure {
+    fn from(error: redb::Error) -> Self {
+        match error {
+            redb::Error::Io(io) if is_full(&io) => Self::Full,
+            other => Self::Other(Arc::new(other)),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Other(Arc::new(error))
+    }
+}

@@ -1,0 +1,31 @@
+//! The reserve of free space: writes are refused while there is still room to delete.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use tandem_model::ByteSize;
+
+/// Watches the file system that holds a folder.
+#[derive(Debug, Clone)]
+pub(crate) struct Reserve {
+    folder: PathBuf,
+    keep_free: ByteSize,
+}
+
+impl Reserve {
+    pub(crate) fn new(folder: &Path, keep_free: ByteSize) -> Self {
+        Self { folder: folder.to_owned(), keep_free }
+    }
+
+    /// Whether so many bytes may be written without touching the reserve.
+    ///
+    /// # Errors
+    /// If the file system cannot be asked.
+    pub(crate) fn allows(&self, bytes: u64) -> io::Result<bool> {
+        let stat = nix::sys::statvfs::statvfs(&self.folder)?;
+        let free = u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size()));
+        Ok(free >= self.keep_free.bytes().saturating_add(bytes))
+    }
+}
