@@ -66,3 +66,6 @@ pub enum Undelivered {
     /// The consumer has no room, or is not deployed just now: does not count; retried soon.
     Throttled,
 }
+
+#[cfg(test)]
+mod tests;

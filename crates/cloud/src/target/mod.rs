@@ -299,3 +299,6 @@ fn physical_id(urn: &Urn, inputs: &Properties, op: &OpId) -> PhysicalId {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use crate::port::{Batch, CommitError, Direction, Entries, ReadError, Snapshot, S
 type Map = BTreeMap<Bytes, Bytes>;
 
 /// Keeps everything in a map that snapshots share: a commit beside a living snapshot copies the map once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MemoryStore {
     /// `None` once closed.
     map: Mutex<Option<Arc<Map>>>,
@@ -23,6 +23,12 @@ pub struct MemoryStore {
 impl MemoryStore {
     pub fn new() -> Self {
         Self { map: Mutex::new(Some(Arc::default())) }
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
