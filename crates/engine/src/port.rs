@@ -1,4 +1,4 @@
-//! What the engine needs from outside: a place where resources live.
+//! What the engine needs from outside: a place where resources live, and a place to remember them.
 
 use std::fmt;
 
@@ -9,6 +9,8 @@ use tandem_model::{
     plan::{Applied, Change, PropertyChange},
     resource::Properties,
 };
+
+use crate::{error::StateError, journal::Entry, state::State};
 
 /// The random identity of a cloud, made when it first started. A state that remembers another one is not its state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +43,16 @@ pub trait Target: fmt::Debug + Send + Sync {
     async fn identity(&self) -> Result<CloudId, TargetError>;
 
     /// Which properties differ, and which of them force a replacement. Without I/O, so `preview` changes nothing.
+    ///
+    /// Equal inputs have no differences; [`crate::diff::properties`] is what to build on. An unknown differs.
     fn diff(&self, urn: &Urn, old: &Properties, new: &Properties) -> Vec<PropertyChange>;
+
+    /// The outputs as far as they can be told before these changes are made: those that an update may change become
+    /// [`tandem_model::value::unknown`]. Without I/O.
+    fn foresee(&self, urn: &Urn, changes: &[PropertyChange], outputs: &Properties) -> Properties {
+        let _ = (urn, changes);
+        outputs.clone()
+    }
 
     /// Which of these no longer exist. One bulk read, however many there are.
     ///
@@ -79,6 +90,43 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`TargetError::Unreachable`] if the target does not answer.
     async fn upload(&self, hash: &str, archive: &[u8]) -> Result<(), TargetError>;
+}
+
+/// What a stack's store holds: the last snapshot, and what was journaled after it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    pub state: State,
+    pub journal: Vec<Entry>,
+}
+
+/// Where the state of one stack is kept, held by its only writer.
+///
+/// The truth is the snapshot with the journal folded in ([`crate::state::fold`]).
+#[async_trait]
+pub trait StateStore: fmt::Debug + Send + Sync {
+    /// What was saved, without what was torn by a crash while it was written.
+    ///
+    /// # Errors
+    /// [`StateError::Damaged`] naming file and line; [`StateError::Newer`] for a later format.
+    async fn load(&self) -> Result<Stored, StateError>;
+
+    /// Adds to the journal; on disk when it returns. Entries become durable in the order of the calls.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] if it may not be on disk. Every later append fails then, too.
+    async fn append(&self, entry: Entry) -> Result<(), StateError>;
+
+    /// Replaces the snapshot: after a crash there is the old one or this one. Leaves the journal as it is.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] if the old one may still be there.
+    async fn save(&self, state: &State) -> Result<(), StateError>;
+
+    /// Empties the journal. Call it only when the snapshot contains all of it.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] if it may still be there, which is harmless.
+    async fn clear(&self) -> Result<(), StateError>;
 }
 
 /// What a target answers when it does not do as asked.

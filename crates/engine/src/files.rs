@@ -1,0 +1,273 @@
+//! States as files: `<root>/<project>/<stack>/{state.json, journal.ndjson, lock}`.
+//!
+//! The process that holds the [`Lock`] of a stack owns its folder; a reader needs no lock. An operation is true once
+//! its line in the journal is on disk; `state.json` only shortens the journal. What a restart finds, and does:
+//!
+//! | killed | it finds | it does |
+//! |---|---|---|
+//! | before `begin` is on disk | at most a torn line | cuts it off: the target was not asked |
+//! | between `begin` and `done` | an operation without an end | asks again with the same id: the target answers the first result |
+//! | after `done`, before the end | the result in the journal | folds it in |
+//! | while `state.json` is written | a `state.json.new` beside it | ignores it: the next save overwrites it |
+//! | after `state.json`, before the journal is emptied | results that are in both | folds them in again, which changes nothing |
+//! | before the operations are acknowledged | the journal | acknowledges them again |
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use tandem_model::StackId;
+use tokio::{sync::OnceCell, task};
+
+use crate::{
+    error::StateError,
+    journal::{self, Damage, Entry, Writer},
+    lock::Lock,
+    port::{StateStore, Stored},
+    state::{self, Folded, State},
+};
+
+/// All stacks of one home.
+#[derive(Debug, Clone)]
+pub struct Stacks {
+    root: PathBuf,
+}
+
+impl Stacks {
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    fn folder(&self, stack: &StackId) -> PathBuf {
+        self.root.join(stack.project.as_str()).join(stack.stack.as_str())
+    }
+
+    /// What is known of a stack, without locking it: an update may be under way. An unknown stack is empty.
+    ///
+    /// # Errors
+    /// [`StateError`] if it cannot be read.
+    pub fn read(&self, stack: &StackId) -> Result<Folded, StateError> {
+        let (Stored { state, journal }, _) = read(&self.folder(stack), stack)?;
+        Ok(state::fold(state, journal))
+    }
+
+    /// Whether the stack has ever been opened for writing.
+    pub fn exists(&self, stack: &StackId) -> bool {
+        self.folder(stack).is_dir()
+    }
+
+    /// Opens a stack for writing; makes its folder if there is none. `command` is shown to whoever waits.
+    ///
+    /// # Errors
+    /// [`StateError::Locked`] if another process writes to it.
+    pub fn lock(&self, stack: &StackId, command: &str) -> Result<StackFiles, StateError> {
+        let folder = self.folder(stack);
+        fs::create_dir_all(&folder).map_err(|source| StateError::Io {
+            verb: "make",
+            path: folder.clone(),
+            source,
+        })?;
+        let lock = Lock::take(&folder.join("lock"), stack, command, Timestamp::now())?;
+        Ok(StackFiles { folder: folder.into(), stack: stack.clone(), journal: OnceCell::new(), _lock: lock })
+    }
+
+    /// The stacks of which there is a folder, ordered.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] if a folder cannot be read.
+    pub fn list(&self) -> Result<Vec<StackId>, StateError> {
+        let mut stacks = Vec::new();
+        for project in names(&self.root)? {
+            for stack in names(&self.root.join(&project))? {
+                // What is not named like a stack is not ours.
+                if let Ok(id) = format!("{project}/{stack}").parse() {
+                    stacks.push(id);
+                }
+            }
+        }
+        stacks.sort();
+        Ok(stacks)
+    }
+}
+
+fn names(folder: &Path) -> Result<Vec<String>, StateError> {
+    let failed = |source| StateError::Io { verb: "read", path: folder.to_owned(), source };
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let names = entries.map(|entry| entry.map(|e| e.file_name().to_string_lossy().into_owned()));
+    names.collect::<io::Result<_>>().map_err(failed)
+}
+
+/// The files of one stack, held by its only writer until dropped.
+#[derive(Debug)]
+pub struct StackFiles {
+    folder: Arc<Path>,
+    stack: StackId,
+    journal: OnceCell<Writer>,
+    _lock: Lock,
+}
+
+impl StackFiles {
+    pub fn stack(&self) -> &StackId {
+        &self.stack
+    }
+
+    /// Deletes the folder. The caller has seen that nothing of the stack exists.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] if something of it may be left.
+    pub fn remove(self) -> Result<(), StateError> {
+        fs::remove_dir_all(&self.folder).map_err(|source| StateError::Io {
+            verb: "delete",
+            path: self.folder.to_path_buf(),
+            source,
+        })
+    }
+
+    /// Forgets all resources, and what was begun, without asking any target. Exports go, too.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] if the old state may still be there.
+    pub async fn reset(&self) -> Result<(), StateError> {
+        // The journal goes first: folded into an empty state it would bring back resources. Between the two, the
+        // older snapshot is the state, and a reset that is repeated ends it.
+        self.clear().await?;
+        self.save(&State::empty(self.stack.clone())).await
+    }
+
+    async fn writer(&self) -> Result<&Writer, StateError> {
+        self.journal
+            .get_or_try_init(|| {
+                let (folder, stack) = (self.folder.clone(), self.stack.clone());
+                blocking(move || open_journal(&folder, &stack))
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl StateStore for StackFiles {
+    async fn load(&self) -> Result<Stored, StateError> {
+        let (folder, stack) = (self.folder.clone(), self.stack.clone());
+        blocking(move || Ok(read(&folder, &stack)?.0)).await
+    }
+
+    async fn append(&self, entry: Entry) -> Result<(), StateError> {
+        let appended = self.writer().await?.append(&entry).await;
+        appended.map_err(|source| StateError::Io { verb: "write", path: journal_path(&self.folder), source })
+    }
+
+    async fn save(&self, state: &State) -> Result<(), StateError> {
+        let folder = self.folder.clone();
+        let path = state_path(&folder);
+        let failed = |path: PathBuf| move |source| StateError::Io { verb: "write", path, source };
+        let text = serde_json::to_vec_pretty(state).map_err(|e| failed(path.clone())(e.into()))?;
+        blocking(move || replace(&folder, &text).map_err(failed(path))).await
+    }
+
+    async fn clear(&self) -> Result<(), StateError> {
+        let path = journal_path(&self.folder);
+        blocking(move || {
+            let cleared = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
+            cleared.and_then(|file| file.sync_all()).map_err(|source| StateError::Io {
+                verb: "write",
+                path,
+                source,
+            })
+        })
+        .await
+    }
+}
+
+/// Runs file work where it may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match task::spawn_blocking(work).await {
+        Ok(answer) => answer,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn state_path(folder: &Path) -> PathBuf {
+    folder.join("state.json")
+}
+
+fn journal_path(folder: &Path) -> PathBuf {
+    folder.join("journal.ndjson")
+}
+
+/// Reads both files, and how much of the journal is intact.
+fn read(folder: &Path, stack: &StackId) -> Result<(Stored, usize), StateError> {
+    // The journal first: a writer saves the snapshot before it empties the journal, so what is missed here is in the
+    // snapshot, and what is in both is folded in twice without harm.
+    let (path, bytes) = contents(journal_path(folder))?;
+    let damaged =
+        |path: &Path, Damage { line, reason }| StateError::Damaged { path: path.to_owned(), line, reason };
+    let (journal, intact) = journal::decode(&bytes).map_err(|damage| damaged(&path, damage))?;
+
+    let (path, bytes) = contents(state_path(folder))?;
+    let state = if bytes.is_empty() { State::empty(stack.clone()) } else { decode_state(&path, &bytes)? };
+    Ok((Stored { state, journal }, intact))
+}
+
+fn decode_state(path: &Path, bytes: &[u8]) -> Result<State, StateError> {
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u64,
+    }
+    let damaged = |e: serde_json::Error| StateError::Damaged {
+        path: path.to_owned(),
+        line: e.line(),
+        reason: e.to_string(),
+    };
+    let Versioned { version } = serde_json::from_slice(bytes).map_err(damaged)?;
+    if version > state::VERSION {
+        return Err(StateError::Newer { path: path.to_owned(), found: version, known: state::VERSION });
+    }
+    serde_json::from_slice(bytes).map_err(damaged)
+}
+
+/// The bytes of a file; none if it does not exist.
+fn contents(path: PathBuf) -> Result<(PathBuf, Vec<u8>), StateError> {
+    match fs::read(&path) {
+        Ok(bytes) => Ok((path, bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok((path, Vec::new())),
+        Err(source) => Err(StateError::Io { verb: "read", path, source }),
+    }
+}
+
+/// Opens the journal for appending, behind its last intact line.
+fn open_journal(folder: &Path, stack: &StackId) -> Result<Writer, StateError> {
+    let path = journal_path(folder);
+    let (_, intact) = read(folder, stack)?;
+    let opened = OpenOptions::new().append(true).create(true).open(&path).and_then(|file| {
+        file.set_len(intact as u64)?;
+        file.sync_all()?;
+        sync_folder(folder)?;
+        Writer::new(file)
+    });
+    opened.map_err(|source| StateError::Io { verb: "write", path, source })
+}
+
+/// Replaces `state.json`: write beside it, fsync, rename over it, fsync the folder.
+fn replace(folder: &Path, text: &[u8]) -> io::Result<()> {
+    let fresh = folder.join("state.json.new");
+    let mut file = File::create(&fresh)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    tandem_failpoint::hit("engine.state.written");
+    fs::rename(&fresh, state_path(folder))?;
+    sync_folder(folder)?;
+    tandem_failpoint::hit("engine.state.saved");
+    Ok(())
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}

@@ -1,0 +1,452 @@
+//! One update of a stack, from the program's first registration to the last delete.
+//!
+//! A preview and the real thing are the same fold of the same planner; a preview only answers what it knows instead
+//! of carrying it out. Registrations may come at the same time; each waits for those it depends on.
+//!
+//! - A step that fails lets the running ones end and starts no new ones. What was done is recorded. (I5)
+//! - Nothing is deleted unless everything else succeeded.
+//! - A step that its preview did not allow for stops the update before the step. (I6)
+//!
+//! Start at [`Update::preview`] and [`Update::apply`].
+
+mod delete;
+mod planning;
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tandem_model::{
+    Desired, Explain, PhysicalId, Recorded, StackId, Urn,
+    plan::{Change, Op, Step},
+    resource::Properties,
+    value,
+};
+use tokio::{sync::watch, time::Instant};
+use tokio_util::task::TaskTracker;
+
+use self::planning::{Planned, Planning};
+use crate::{
+    apply::Executor,
+    data,
+    error::{ApplyError, Failure},
+    event::{EngineEvent, Events},
+    foresight::Foresight,
+    plan::Planner,
+    port::{Contents, StateStore, Stored, Target},
+    state::{self, Folded, State},
+    stop::Stop,
+};
+
+/// How an update is carried out.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The preview's steps, which the update may not go beyond. None: there was no preview.
+    pub expected: Option<Vec<Step>>,
+    /// Deletes data resources with what is in them.
+    pub force: bool,
+}
+
+/// A resource that the program registered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Registered {
+    pub urn: Urn,
+    pub op: Op,
+    /// None while only the update itself can tell.
+    pub id: Option<PhysicalId>,
+    /// An object with the outputs; as a whole or in parts [`value::unknown`].
+    pub outputs: Value,
+}
+
+/// What an update did, or what a preview says it would do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    pub stack: StackId,
+    /// In the order in which they were planned.
+    pub steps: Vec<Step>,
+    /// In a preview: the data that would be lost, which `up` refuses without force.
+    pub contents: Vec<Contents>,
+    pub exports: Properties,
+    pub elapsed: Duration,
+}
+
+impl Summary {
+    /// Whether there is anything to do.
+    pub fn changes(&self) -> bool {
+        self.steps.iter().any(|step| step.op != Op::Same)
+    }
+
+    pub fn count(&self, op: Op) -> usize {
+        self.steps.iter().filter(|step| step.op == op).count()
+    }
+}
+
+/// One update or preview of a stack. Clones are the same update.
+#[derive(Debug, Clone)]
+pub struct Update(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    stack: StackId,
+    target: Arc<dyn Target>,
+    events: Events,
+    started: Instant,
+    planning: Mutex<Planning>,
+    live: Option<Live>,
+}
+
+/// What only the real thing has.
+#[derive(Debug)]
+struct Live {
+    executor: Executor,
+    steps: TaskTracker,
+    force: bool,
+}
+
+impl Update {
+    /// Begins a preview. Reads from the target once, and changes nothing.
+    ///
+    /// # Errors
+    /// [`ApplyError::OtherCloud`] if the stack lives elsewhere; [`ApplyError::Target`] if the target is silent.
+    pub async fn preview(
+        folded: Folded,
+        target: Arc<dyn Target>,
+        events: Events,
+    ) -> Result<Self, ApplyError> {
+        let started = Instant::now();
+        identify(&folded, &*target).await?;
+        let (state, uncertain) = folded.foreseen();
+        let missing = missing(&state, &uncertain, &*target).await?;
+        let planning = Planning::new(planner(&state, missing, &target), None);
+        Ok(Self::new(state.stack, target, events, started, planning, None))
+    }
+
+    /// Begins an update: repeats what an interrupted one began, and refuses to lose data.
+    ///
+    /// # Errors
+    /// As [`Update::preview`]; [`ApplyError::NotEmpty`] if the expected steps would lose data without force.
+    pub async fn apply(
+        store: Arc<dyn StateStore>,
+        target: Arc<dyn Target>,
+        options: Options,
+        events: Events,
+        stop: Stop,
+    ) -> Result<Self, ApplyError> {
+        let started = Instant::now();
+        let Options { expected, force } = options;
+        let Stored { state, journal } = store.load().await?;
+        let mut folded = state::fold(state, journal);
+        let cloud = identify(&folded, &*target).await?;
+        if folded.state.cloud.as_ref() != Some(&cloud) {
+            // On disk before the first operation, or a crash would forget which cloud has it.
+            folded.state.cloud = Some(cloud);
+            store.save(&folded.state).await?;
+        }
+        let pending = std::mem::take(&mut folded.pending);
+        let resumed: HashSet<Urn> = pending.iter().map(|begin| begin.change.urn().clone()).collect();
+        let stack = folded.state.stack.clone();
+        let executor = Executor::new(target.clone(), store, events.clone(), stop, folded);
+        executor.resume(pending).await?;
+        executor.settle(None).await?;
+
+        let state = executor.state().clone();
+        if let (Some(expected), false) = (&expected, force) {
+            data::guard(&*target, expected.iter().filter_map(|step| planning::doomed(&state, step))).await?;
+        }
+        let missing = missing(&state, &HashSet::new(), &*target).await?;
+        let foresight = expected.map(|steps| Foresight::new(steps, resumed));
+        let planning = Planning::new(planner(&state, missing, &target), foresight);
+        let live = Live { executor, steps: TaskTracker::new(), force };
+        Ok(Self::new(stack, target, events, started, planning, Some(live)))
+    }
+
+    fn new(
+        stack: StackId,
+        target: Arc<dyn Target>,
+        events: Events,
+        started: Instant,
+        planning: Planning,
+        live: Option<Live>,
+    ) -> Self {
+        let planning = Mutex::new(planning);
+        Self(Arc::new(Inner { stack, target, events, started, planning, live }))
+    }
+
+    /// Makes one resource as the program wants it, or says what would come of it.
+    ///
+    /// Returns when the resource is there. Dropping the call does not stop a step that has begun.
+    ///
+    /// # Errors
+    /// [`ApplyError`] if it cannot be planned, was not foreseen, failed, or was not tried. Each of them makes
+    /// [`finish`](Self::finish) fail, too.
+    pub async fn register(&self, desired: Desired) -> Result<Registered, ApplyError> {
+        let planned = self.0.plan(&desired)?;
+        let Some(live) = &self.0.live else { return Ok(self.0.foretell(desired.urn, planned)) };
+        let inner = self.0.clone();
+        let step = live.steps.spawn(async move { inner.carry_out(desired, planned).await });
+        step.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+
+    /// Ends the update: waits for the running steps, deletes what the program no longer declares, and saves.
+    ///
+    /// # Errors
+    /// [`ApplyError::Failed`] or [`ApplyError::Stopped`] if something was not done; what was done is recorded, and
+    /// the next update goes on there. [`ApplyError::Unforeseen`] and [`ApplyError::NotEmpty`] come before any delete.
+    pub async fn finish(&self, exports: Properties) -> Result<Summary, ApplyError> {
+        match &self.0.live {
+            None => self.0.finish_preview(exports).await,
+            Some(live) => self.0.finish_live(live, exports).await,
+        }
+    }
+
+    /// Ends an update whose program failed: waits for the running steps, deletes nothing, and saves.
+    ///
+    /// # Errors
+    /// [`ApplyError::Failed`] if steps failed, too.
+    pub async fn abandon(&self) -> Result<(), ApplyError> {
+        let Some(live) = &self.0.live else { return Ok(()) };
+        live.wait().await;
+        live.executor.settle(None).await?;
+        self.0.verdict(live)
+    }
+}
+
+/// The cloud's id, if the stack may live there.
+async fn identify(folded: &Folded, target: &dyn Target) -> Result<crate::port::CloudId, ApplyError> {
+    let found = target.identity().await?;
+    match &folded.state.cloud {
+        Some(expected) if *expected != found && !(folded.state.is_empty() && folded.pending.is_empty()) => {
+            Err(ApplyError::OtherCloud {
+                stack: folded.state.stack.clone(),
+                expected: expected.clone(),
+                found,
+            })
+        }
+        _ => Ok(found),
+    }
+}
+
+/// What is recorded and gone: one bulk read, and none if nothing is recorded.
+async fn missing(
+    state: &State,
+    uncertain: &HashSet<Urn>,
+    target: &dyn Target,
+) -> Result<HashSet<Urn>, ApplyError> {
+    let certain = state.resources.values().filter(|r| !uncertain.contains(&r.urn));
+    let resources: Vec<(Urn, PhysicalId)> = certain.map(|r| (r.urn.clone(), r.id.clone())).collect();
+    let mut missing = uncertain.clone();
+    if !resources.is_empty() {
+        missing.extend(target.missing(&resources).await?);
+    }
+    Ok(missing)
+}
+
+fn planner(state: &State, missing: HashSet<Urn>, target: &Arc<dyn Target>) -> Planner<'static> {
+    let target = target.clone();
+    Planner::new(state.resources.clone(), missing, move |urn, old, new| target.diff(urn, old, new))
+}
+
+impl Live {
+    async fn wait(&self) {
+        self.steps.close();
+        self.steps.wait().await;
+    }
+}
+
+impl Inner {
+    fn planning(&self) -> MutexGuard<'_, Planning> {
+        self.planning.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn summary(&self, contents: Vec<Contents>, exports: Properties) -> Summary {
+        let steps = self.planning().steps.clone();
+        Summary { stack: self.stack.clone(), steps, contents, exports, elapsed: self.started.elapsed() }
+    }
+
+    fn plan(&self, desired: &Desired) -> Result<Planned, ApplyError> {
+        let mut planning = self.planning();
+        match planning.plan(&self.stack, desired) {
+            Ok(planned) => {
+                self.events.emit(EngineEvent::StepPlanned { step: planned.step.clone() });
+                Ok(planned)
+            }
+            Err(error) => {
+                let (urn, report) = (desired.urn.clone(), error.report());
+                planning.failures.push(Failure { urn, op: Op::Create, report });
+                Err(error)
+            }
+        }
+    }
+
+    /// What a preview answers to a registration.
+    fn foretell(&self, urn: Urn, Planned { step, old, .. }: Planned) -> Registered {
+        let (id, outputs) = match (step.op, old) {
+            (Op::Same, Some(old)) => (Some(old.id), Value::Object(old.outputs)),
+            (Op::Update, Some(old)) => {
+                let outputs = self.target.foresee(&urn, &step.changes, &old.outputs);
+                (Some(old.id), Value::Object(outputs))
+            }
+            _ => (None, value::unknown()),
+        };
+        Registered { urn, op: step.op, id, outputs }
+    }
+
+    async fn carry_out(&self, desired: Desired, planned: Planned) -> Result<Registered, ApplyError> {
+        let Planned { step: Step { op, .. }, old, dependencies, done } = planned;
+        let Some(live) = &self.live else { unreachable!("only a live update carries out") };
+        let urn = desired.urn.clone();
+        if let Some(failed) = self.await_dependencies(op, &urn, dependencies).await {
+            return Err(self.skip(op, urn, format!("{} failed", failed.short())));
+        }
+        let recorded = match (op, old) {
+            (Op::Same, Some(mut old)) => {
+                old.depends_on.clone_from(&desired.depends_on);
+                live.executor.state().resources.insert(urn.clone(), old.clone());
+                old
+            }
+            (_, old) => {
+                let _turn = live.executor.turn().await;
+                self.may_start(live).map_err(|reason| self.skip(op, urn.clone(), reason))?;
+                self.timed(op, &urn, self.change(live, op, desired, old)).await?
+            }
+        };
+        // A receiver that is gone has nobody waiting.
+        let _ = done.send(true);
+        Ok(Registered { urn, op, id: Some(recorded.id), outputs: Value::Object(recorded.outputs) })
+    }
+
+    /// Waits for all dependencies; answers one that failed.
+    async fn await_dependencies(
+        &self,
+        op: Op,
+        urn: &Urn,
+        dependencies: Vec<(Urn, watch::Receiver<bool>)>,
+    ) -> Option<Urn> {
+        let open = dependencies.iter().filter(|(_, done)| !*done.borrow()).map(|(urn, _)| urn.clone());
+        let on: Vec<Urn> = open.collect();
+        if !on.is_empty() {
+            self.events.emit(EngineEvent::StepWaiting { op, urn: urn.clone(), on });
+        }
+        for (dependency, mut done) in dependencies {
+            // A sender that goes away without a word has failed.
+            if done.wait_for(|done| *done).await.is_err() {
+                return Some(dependency);
+            }
+        }
+        None
+    }
+
+    async fn change(
+        &self,
+        live: &Live,
+        op: Op,
+        desired: Desired,
+        old: Option<Recorded>,
+    ) -> Result<Recorded, ApplyError> {
+        let Desired { urn, inputs, depends_on, .. } = desired;
+        let (change, replaces) = match (op, old) {
+            (Op::Update, Some(Recorded { id, inputs: old, .. })) => {
+                (Change::Update { urn, id, old, new: inputs }, None)
+            }
+            (Op::Replace, Some(old)) => {
+                if !live.force && !data::forced(&inputs) {
+                    data::guard(&*self.target, [&old]).await?;
+                }
+                (Change::Create { urn, inputs }, Some(old.id))
+            }
+            _ => (Change::Create { urn, inputs }, None),
+        };
+        let recorded = live.executor.run(change, depends_on, replaces).await?;
+        Ok(recorded.expect("only a delete records nothing"))
+    }
+
+    /// Whether a further step may start, or why not.
+    fn may_start(&self, live: &Live) -> Result<(), String> {
+        if live.executor.stop.requested() {
+            return Err("the update was stopped".into());
+        }
+        match self.planning().failures.first() {
+            Some(failure) => Err(format!("{} failed", failure.urn.short())),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells of a step's start and end, and notes its failure.
+    async fn timed<T>(
+        &self,
+        op: Op,
+        urn: &Urn,
+        step: impl Future<Output = Result<T, ApplyError>>,
+    ) -> Result<T, ApplyError> {
+        let started = Instant::now();
+        self.events.emit(EngineEvent::StepStarted { op, urn: urn.clone() });
+        let result = step.await;
+        let (urn, elapsed) = (urn.clone(), started.elapsed());
+        match &result {
+            Ok(_) => self.events.emit(EngineEvent::StepDone { op, urn, elapsed }),
+            Err(ApplyError::Stopped) => {
+                self.planning().not_tried += 1;
+                self.events.emit(EngineEvent::StepSkipped {
+                    op,
+                    urn,
+                    reason: "the update was stopped".into(),
+                });
+            }
+            Err(error) => {
+                let report = error.report();
+                self.planning().failures.push(Failure { urn: urn.clone(), op, report: report.clone() });
+                self.events.emit(EngineEvent::StepFailed { op, urn, elapsed, report });
+            }
+        }
+        result
+    }
+
+    fn skip(&self, op: Op, urn: Urn, reason: String) -> ApplyError {
+        self.planning().not_tried += 1;
+        self.events.emit(EngineEvent::StepSkipped { op, urn: urn.clone(), reason: reason.clone() });
+        ApplyError::NotTried { urn: Box::new(urn), reason }
+    }
+
+    /// Whether everything so far succeeded.
+    fn verdict(&self, live: &Live) -> Result<(), ApplyError> {
+        let planning = self.planning();
+        match (&planning.failures[..], planning.not_tried) {
+            ([], 0) => Ok(()),
+            ([], _) if live.executor.stop.requested() => Err(ApplyError::Stopped),
+            (failures, not_tried) => Err(ApplyError::Failed { failures: failures.to_vec(), not_tried }),
+        }
+    }
+
+    async fn finish_preview(&self, exports: Properties) -> Result<Summary, ApplyError> {
+        let (deletes, replaced) = {
+            let planning = self.planning();
+            (planning.planner.finish(), planning.replaced.clone())
+        };
+        self.plan_deletes(&deletes);
+        let contents = data::at_risk(&*self.target, deletes.iter().chain(&replaced)).await?;
+        Ok(self.summary(contents, exports))
+    }
+
+    async fn finish_live(&self, live: &Live, exports: Properties) -> Result<Summary, ApplyError> {
+        live.wait().await;
+        let result = match self.verdict(live) {
+            Ok(()) => self.delete_rest(live).await.and_then(|()| self.verdict(live)),
+            failed => failed,
+        };
+        // Even a failed update saves what it did.
+        live.executor.settle(result.is_ok().then(|| exports.clone())).await?;
+        result?;
+        Ok(self.summary(Vec::new(), exports))
+    }
+
+    fn plan_deletes(&self, deletes: &[Recorded]) {
+        for recorded in deletes {
+            let step = Step { op: Op::Delete, urn: recorded.urn.clone(), changes: Vec::new() };
+            self.planning().steps.push(step.clone());
+            self.events.emit(EngineEvent::StepPlanned { step });
+        }
+    }
+}
