@@ -1,0 +1,196 @@
+//! A cloud of a test's own, whose end is checked.
+
+use std::{
+    io::{BufRead, BufReader},
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tempfile::TempDir;
+
+use super::{Client, Log, PATIENCE, Project, Ran, binary, leaks::Trace, prepared};
+
+/// A folder for one cloud. When it is dropped the cloud is stopped, and nothing of it may be left.
+pub(crate) struct Cloud {
+    folder: TempDir,
+    trace: Trace,
+}
+
+impl Cloud {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("tandem-e2e-").tempdir().unwrap();
+        let trace = Trace::of(&folder.path().join("home"));
+        Self { folder, trace }
+    }
+
+    pub(crate) fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// Where a test may put what it likes; removed at the end.
+    pub(crate) fn scratch(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `tandem` with this cloud's folder, and nothing else of our environment that it could listen to.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(binary());
+        command.env("TANDEM_HOME", self.home()).current_dir(self.folder.path()).stdin(Stdio::null());
+        let ours = std::env::vars_os().map(|(name, _)| name);
+        for name in ours.filter(|n| n.to_string_lossy().starts_with("AWS_") || *n == "TANDEM_FAILPOINT") {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    pub(crate) fn tandem(&self, arguments: &[&str]) -> Ran {
+        Ran::run(self.command().args(arguments))
+    }
+
+    /// Starts the cloud in the foreground and returns when it is ready.
+    pub(crate) fn serve(&self) -> Serving {
+        self.serve_with(None)
+    }
+
+    /// Starts a cloud that kills itself at a failpoint (`name`, or `name@3` for the third time).
+    pub(crate) fn serve_until(&self, failpoint: &str) -> Serving {
+        self.serve_with(Some(failpoint))
+    }
+
+    fn serve_with(&self, failpoint: Option<&str>) -> Serving {
+        let mut command = self.command();
+        command.arg("serve").stdout(Stdio::null()).stderr(Stdio::piped());
+        if let Some(name) = failpoint {
+            command.env("TANDEM_FAILPOINT", name);
+        }
+        Serving::start(command)
+    }
+
+    pub(crate) fn project(&self, name: &str, files: &[(&str, &str)]) -> Project<'_> {
+        Project::write(self, name, files)
+    }
+
+    /// Imports the small base image under `docker.io/library/busybox`.
+    pub(crate) fn import_busybox(&self) {
+        let file = prepared("TANDEM_TEST_BUSYBOX_IMAGE");
+        self.tandem(&["image", "import", "docker.io/library/busybox", file.to_str().unwrap()]).ok();
+    }
+
+    pub(crate) fn log(&self, project: &Project<'_>) -> Log {
+        let mut follow = project.command();
+        follow.args(["logs", "--follow", "--json"]);
+        Log::follow(follow)
+    }
+
+    pub(crate) fn client(&self, project: &Project<'_>) -> Client {
+        Client::new(project)
+    }
+
+    /// Remembers which control groups the processes of this cloud are in now, so that their end can be checked.
+    pub(crate) fn observe(&self) {
+        self.trace.observe();
+    }
+
+    /// The processes that belong to this cloud: the cloud, its workers, monitors, containers.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        self.trace.processes()
+    }
+
+    /// The mounts under this cloud's folder.
+    pub(crate) fn mounts(&self) -> Vec<String> {
+        self.trace.mounts()
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        let stopped = self.tandem(&["serve", "--stop"]);
+        if thread::panicking() {
+            // The first failure is the one to read; what is left is ended without a further check.
+            let server = std::fs::read_to_string(self.home().join("serve.log")).unwrap_or_default();
+            eprintln!("--- serve.log\n{server}---");
+            self.trace.clean();
+            return;
+        }
+        stopped.ok();
+        self.trace.nothing_left();
+    }
+}
+
+/// A running `tandem serve`.
+pub(crate) struct Serving {
+    child: Child,
+    /// What it said on stderr, for a failing test.
+    said: mpsc::Receiver<String>,
+}
+
+impl Serving {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let (send, said) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                eprintln!("[serve] {line}");
+                // Nobody may be listening any more; the pipe must be read all the same.
+                let _ = send.send(line);
+            }
+        });
+        let mut serving = Self { child, said };
+        serving.until_ready();
+        serving
+    }
+
+    fn until_ready(&mut self) {
+        loop {
+            match self.said.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains("ready at") => return,
+                Ok(_) => {}
+                // It may have met its failpoint while it started: that is an end, too.
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("the cloud is not ready after {PATIENCE:?}"),
+            }
+        }
+    }
+
+    /// `kill -9`, and waits for its end.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Ends it as a service supervisor does.
+    pub(crate) fn terminate(mut self) -> ExitStatus {
+        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM).unwrap();
+        self.child.wait().unwrap()
+    }
+
+    /// Waits until it has killed itself at its failpoint.
+    #[track_caller]
+    pub(crate) fn died(mut self) {
+        // Blocks without end if the failpoint is never met; nextest ends the test then.
+        let status = self.child.wait().unwrap();
+        assert_eq!(
+            status.signal(),
+            Some(Signal::SIGKILL as i32),
+            "the cloud did not meet its failpoint: {status}"
+        );
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // A test that stopped it by `serve --stop` has reaped nothing yet.
+        if self.child.try_wait().unwrap().is_none() {
+            let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
+            let _ = self.child.wait();
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The product as a user has it: the built `tandem`, a folder of its own, stock clients.
+//!
+//! Each test starts its own cloud ([`harness::Cloud`]) and ends by showing that nothing is left of it. Nothing sleeps:
+//! a test follows the log and goes on when the line that it waits for is there. `cargo xtask test` gives the
+//! environment that these tests need.
+
+#[cfg(test)]
+mod harness;
+
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod example;
