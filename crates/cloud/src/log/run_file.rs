@@ -1,0 +1,190 @@
+//! Reads the log of a run: the format of the Kubernetes container runtime interface, which `conmon` writes.
+//!
+//! A record is `<RFC 3339 time> <stdout|stderr> <F|P> <text>`. `P` marks a part of a line that goes on in the next record
+//! of its stream: what does not fit the monitor's buffer, and an end without a line feed.
+
+use std::io;
+
+use jiff::Timestamp;
+
+use super::{
+    Line, RunLog, Stream,
+    line_file::{LineFile, Reach},
+};
+
+/// A container that never prints a line feed gets its output in lines of this size.
+const LINE_LIMIT: usize = 256 << 10;
+
+/// A position in the log of a run.
+#[derive(Debug)]
+pub(super) struct RunFile {
+    pub(super) run: RunLog,
+    reach: Reach,
+    file: Option<LineFile>,
+    /// Whether the path names another file by now.
+    replaced: bool,
+    /// Of stdout and of stderr.
+    begun: [Begun; 2],
+}
+
+/// A line that has begun: the time of its first part, and its text so far.
+type Begun = Option<(Timestamp, Vec<u8>)>;
+
+/// One record of the file.
+#[derive(Debug, PartialEq)]
+struct Record<'a> {
+    time: Timestamp,
+    stream: Stream,
+    partial: bool,
+    text: &'a [u8],
+}
+
+impl RunFile {
+    pub(super) fn new(run: RunLog, reach: Reach) -> Self {
+        Self { run, reach, file: None, replaced: false, begun: [None, None] }
+    }
+
+    /// Whether nothing was read yet; then no line is older than the run.
+    pub(super) fn is_unread(&self) -> bool {
+        self.file.is_none()
+    }
+
+    /// The next complete line; `None` if there is none for now. A line without its end is given once the run has ended.
+    pub(super) fn next(&mut self) -> io::Result<Option<Line>> {
+        loop {
+            if self.file.is_none() {
+                self.file = LineFile::open(&self.run.file, self.reach)?;
+            }
+            let Some(file) = &mut self.file else { return Ok(None) };
+            let begun = &mut self.begun;
+            match file.next()?.map(|bytes| Record::parse(bytes).and_then(|record| take_up(begun, &record))) {
+                Some(Some((time, stream, text))) => return Ok(Some(self.line(time, stream, &text))),
+                Some(None) => {}
+                None if self.replaced => (self.file, self.replaced) = (None, false),
+                // The monitor starts its file anew when it has grown too large. Only now it is certain that the old
+                // one is complete, so it is read once more.
+                None if self.reach == Reach::Live && file.is_replaced(&self.run.file) => self.replaced = true,
+                None => return Ok(self.run.ended.and_then(|_| self.unfinished())),
+            }
+        }
+    }
+
+    fn unfinished(&mut self) -> Option<Line> {
+        let streams = [Stream::Stdout, Stream::Stderr];
+        streams.into_iter().enumerate().find_map(|(i, stream)| {
+            let (time, text) = self.begun[i].take()?;
+            Some(self.line(time, stream, &text))
+        })
+    }
+
+    fn line(&self, time: Timestamp, stream: Stream, text: &[u8]) -> Line {
+        let text = String::from_utf8_lossy(text).into_owned();
+        Line { time, resource: self.run.task.clone(), stream, id: self.run.id.clone(), text }
+    }
+}
+
+/// Adds a record to its stream; answers the line if it is complete.
+fn take_up(begun: &mut [Begun; 2], record: &Record<'_>) -> Option<(Timestamp, Stream, Vec<u8>)> {
+    let slot = &mut begun[usize::from(record.stream == Stream::Stderr)];
+    let (_, text) = slot.get_or_insert_with(|| (record.time, Vec::new()));
+    text.extend_from_slice(record.text);
+    if record.partial && text.len() < LINE_LIMIT {
+        return None;
+    }
+    slot.take().map(|(time, text)| (time, record.stream, text))
+}
+
+impl<'a> Record<'a> {
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let mut parts = bytes.splitn(4, |b| *b == b' ');
+        let time = std::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
+        let stream = match parts.next()? {
+            b"stdout" => Stream::Stdout,
+            b"stderr" => Stream::Stderr,
+            _ => return None,
+        };
+        // Tags are separated by colons; the first says whether the line is whole.
+        let partial = match parts.next()?.first()? {
+            b'F' => false,
+            b'P' => true,
+            _ => return None,
+        };
+        Some(Self { time, stream, partial, text: parts.next().unwrap_or_default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write};
+
+    use super::*;
+
+    fn run(file: &std::path::Path) -> RunLog {
+        RunLog {
+            task: "urn:tandem:p:dev:task:t".parse().unwrap(),
+            id: "r1".into(),
+            file: file.to_owned(),
+            since: Timestamp::UNIX_EPOCH,
+            ended: None,
+        }
+    }
+
+    fn texts(file: &mut RunFile) -> Vec<String> {
+        std::iter::from_fn(|| file.next().unwrap()).map(|line| line.text).collect()
+    }
+
+    #[test]
+    fn parts_of_a_line_are_joined_per_stream_and_keep_the_time_of_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let records = "2024-05-01T10:00:00.5+00:00 stdout P Gr\u{fc}\n\
+                       2024-05-01T10:00:01+00:00 stderr F warning: a b\n\
+                       2024-05-01T10:00:02+00:00 stdout F \u{df}e\n\
+                       2024-05-01T10:00:03+00:00 stdout F\n";
+        fs::write(&path, records).unwrap();
+        let mut file = RunFile::new(run(&path), Reach::Live);
+        let lines: Vec<_> = std::iter::from_fn(|| file.next().unwrap()).collect();
+        let seen: Vec<_> = lines.iter().map(|l| (l.stream, l.text.as_str())).collect();
+        let expected =
+            [(Stream::Stderr, "warning: a b"), (Stream::Stdout, "Gr\u{fc}\u{df}e"), (Stream::Stdout, "")];
+        assert_eq!(seen, expected);
+        assert_eq!(lines[1].time, "2024-05-01T10:00:00.5Z".parse().unwrap());
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_given_when_the_run_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        fs::write(&path, "2024-05-01T10:00:00Z stdout P prompt> \n").unwrap();
+        let mut file = RunFile::new(run(&path), Reach::Live);
+        assert_eq!(texts(&mut file), Vec::<String>::new());
+        file.run.ended = Some(Timestamp::UNIX_EPOCH);
+        assert_eq!(texts(&mut file), ["prompt> "]);
+        assert_eq!(texts(&mut file), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_no_record_is_skipped_and_a_torn_record_waits_for_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        fs::write(&path, "garbage\n2024-05-01T10:00:00Z stdout F one\n2024-05-01T10:0").unwrap();
+        let mut file = RunFile::new(run(&path), Reach::Live);
+        assert_eq!(texts(&mut file), ["one"]);
+        let mut end = fs::OpenOptions::new().append(true).open(&path).unwrap();
+        end.write_all(b"0:01Z stdout F two\n").unwrap();
+        assert_eq!(texts(&mut file), ["two"]);
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_is_read_from_its_new_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        fs::write(&path, "2024-05-01T10:00:00Z stdout F old\n").unwrap();
+        let mut file = RunFile::new(run(&path), Reach::Live);
+        assert_eq!(texts(&mut file), ["old"]);
+        let next = folder.path().join("log.new");
+        fs::write(&next, "2024-05-01T10:00:01Z stdout F new\n").unwrap();
+        fs::rename(&next, &path).unwrap();
+        assert_eq!(texts(&mut file), ["new"]);
+    }
+}

@@ -1,0 +1,183 @@
+//! The files of one resource's log: numbered segments, of which the newest few are kept.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use tandem_model::{Kind, StackId, Urn};
+
+use super::{
+    Line,
+    line_file::{LineFile, Reach},
+};
+
+/// A segment that has reached this many bytes is followed by a new one.
+pub(super) const LIMIT: u64 = 8 << 20;
+/// How many segments of a resource are kept.
+pub(super) const KEPT: usize = 2;
+
+const EXTENSION: &str = "ndjson";
+
+/// The folder of a resource's segments. Names are validated where they are made, so none can lead out of the root.
+pub(super) fn folder(root: &Path, resource: &Urn) -> PathBuf {
+    let StackId { project, stack } = &resource.stack;
+    root.join(project.as_str()).join(stack.as_str()).join(format!(
+        "{}-{}",
+        resource.kind,
+        resource.name.as_str()
+    ))
+}
+
+/// The resources that have a folder and are asked for.
+pub(super) fn resources(root: &Path, wanted: impl Fn(&Urn) -> bool) -> io::Result<Vec<Urn>> {
+    let mut found = Vec::new();
+    for project in names(root)? {
+        for stack in names(&root.join(&project))? {
+            let Ok(id) = format!("{project}/{stack}").parse::<StackId>() else { continue };
+            for name in names(&root.join(&project).join(&stack))? {
+                let parts = name
+                    .split_once('-')
+                    .and_then(|(kind, name)| Some((kind.parse::<Kind>().ok()?, name.parse().ok()?)));
+                found.extend(parts.map(|(kind, name)| Urn::new(id.clone(), kind, name)).filter(&wanted));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(vec![]);
+        }
+        entries => entries?,
+    };
+    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// The numbers of the segments in a folder, ascending.
+fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
+    let number = |name: &String| name.strip_suffix(EXTENSION)?.strip_suffix('.')?.parse().ok();
+    let mut numbers: Vec<u64> = names(folder)?.iter().filter_map(number).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn path(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number}.{EXTENSION}"))
+}
+
+/// The segment that is written to.
+#[derive(Debug)]
+pub(super) struct Tip {
+    folder: PathBuf,
+    limit: u64,
+    number: u64,
+    file: File,
+    size: u64,
+}
+
+impl Tip {
+    /// Opens the newest segment, creating the first. A line that a crash tore is ended, so that it spoils no other.
+    pub(super) fn open(folder: PathBuf, limit: u64) -> io::Result<Self> {
+        fs::create_dir_all(&folder)?;
+        let number = numbers(&folder)?.last().copied().unwrap_or(1);
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path(&folder, number))?;
+        let mut size = file.metadata()?.len();
+        if size > 0 {
+            let mut last = [0];
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+            if last != *b"\n" {
+                file.write_all(b"\n")?;
+                size += 1;
+            }
+        }
+        Ok(Self { folder, limit, number, file, size })
+    }
+
+    /// Appends complete lines, then begins a new segment if this one is full.
+    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        self.file.write_all(lines)?;
+        self.size += lines.len() as u64;
+        if self.size < self.limit {
+            return Ok(());
+        }
+        let numbers = numbers(&self.folder)?;
+        // With the one that is about to begin, so many are kept.
+        for old in numbers.iter().rev().skip(KEPT - 1) {
+            fs::remove_file(path(&self.folder, *old))?;
+        }
+        let next = path(&self.folder, self.number + 1);
+        self.file = OpenOptions::new().append(true).create(true).open(next)?;
+        self.number += 1;
+        self.size = 0;
+        Ok(())
+    }
+}
+
+/// A position in a resource's segments.
+#[derive(Debug)]
+pub(super) struct Segments {
+    folder: PathBuf,
+    reach: Reach,
+    number: u64,
+    file: Option<LineFile>,
+}
+
+impl Segments {
+    /// Before the first line that is kept; with `since`, past the segments that are older as a whole.
+    pub(super) fn new(folder: PathBuf, reach: Reach, since: Option<Timestamp>) -> io::Result<Self> {
+        let mut skipped = 0;
+        if let Some(since) = since {
+            for pair in numbers(&folder)?.windows(2) {
+                if first_time(&path(&folder, pair[1]))?.is_some_and(|begins| begins < since) {
+                    skipped = pair[0];
+                }
+            }
+        }
+        Ok(Self { folder, reach, number: skipped, file: None })
+    }
+
+    /// The next line; `None` if there is none for now.
+    pub(super) fn next(&mut self) -> io::Result<Option<Line>> {
+        loop {
+            if let Some(line) = self.next_in_segment()? {
+                return Ok(Some(line));
+            }
+            let Some(later) = numbers(&self.folder)?.into_iter().find(|n| *n > self.number) else {
+                return Ok(None);
+            };
+            // Only now it is certain that this segment is complete: the last lines may have come after we looked.
+            if let Some(line) = self.next_in_segment()? {
+                return Ok(Some(line));
+            }
+            self.number = later;
+            self.file = LineFile::open(&path(&self.folder, later), self.reach)?;
+        }
+    }
+
+    fn next_in_segment(&mut self) -> io::Result<Option<Line>> {
+        let Some(file) = &mut self.file else { return Ok(None) };
+        while let Some(bytes) = file.next()? {
+            // What is no line was torn by a crash.
+            if let Ok(line) = serde_json::from_slice(bytes) {
+                return Ok(Some(line));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn first_time(path: &Path) -> io::Result<Option<Timestamp>> {
+    let file = match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut text = String::new();
+    BufReader::new(file).read_line(&mut text)?;
+    Ok(serde_json::from_str::<Line>(&text).ok().map(|line| line.time))
+}

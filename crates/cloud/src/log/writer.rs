@@ -1,0 +1,152 @@
+//! The thread that appends lines to segments.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+use tandem_model::Urn;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::{
+    Line, Stream,
+    segment::{self, Tip},
+};
+
+/// What the thread is asked to do, in order.
+#[derive(Debug)]
+pub(super) enum Request {
+    Line(Line),
+    /// Answered when everything before is in the files.
+    Flush(oneshot::Sender<()>),
+    Forget(Urn, oneshot::Sender<()>),
+}
+
+/// Lines that could not be kept, counted until it can be said.
+#[derive(Debug, Default)]
+pub(super) struct Dropped(Mutex<BTreeMap<Urn, u64>>);
+
+impl Dropped {
+    pub(super) fn count(&self, resource: Urn, lines: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(resource).or_default() += lines;
+    }
+
+    fn take(&self) -> BTreeMap<Urn, u64> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// How many requests are taken together.
+const BATCH: usize = 1024;
+/// How many segments are kept open.
+const OPEN: usize = 128;
+
+pub(super) struct Writer {
+    root: PathBuf,
+    limit: u64,
+    waiting: Arc<AtomicUsize>,
+    dropped: Arc<Dropped>,
+    written: broadcast::Sender<Urn>,
+    tips: HashMap<Urn, Tip>,
+}
+
+/// Lines that are written together.
+#[derive(Debug, Default)]
+struct Encoded {
+    bytes: Vec<u8>,
+    lines: u64,
+}
+
+impl Encoded {
+    fn add(&mut self, line: &Line) {
+        serde_json::to_writer(&mut self.bytes, line).expect("a line is text, and a Vec takes all of it");
+        self.bytes.push(b'\n');
+        self.lines += 1;
+    }
+}
+
+impl Writer {
+    pub(super) fn new(
+        root: PathBuf,
+        limit: u64,
+        waiting: Arc<AtomicUsize>,
+        dropped: Arc<Dropped>,
+        written: broadcast::Sender<Urn>,
+    ) -> Self {
+        Self { root, limit, waiting, dropped, written, tips: HashMap::new() }
+    }
+
+    /// Writes until every [`Log`](super::Log) is gone.
+    pub(super) fn run(mut self, mut queue: mpsc::Receiver<Request>) {
+        let mut requests = Vec::with_capacity(BATCH);
+        while queue.blocking_recv_many(&mut requests, BATCH) > 0 {
+            let mut batch = BTreeMap::<Urn, Encoded>::new();
+            for request in requests.drain(..) {
+                match request {
+                    Request::Line(line) => {
+                        self.waiting.fetch_sub(line.text.len(), Ordering::Relaxed);
+                        batch.entry(line.resource.clone()).or_default().add(&line);
+                    }
+                    Request::Flush(done) => {
+                        self.write(std::mem::take(&mut batch));
+                        let _ = done.send(());
+                    }
+                    Request::Forget(resource, done) => {
+                        self.write(std::mem::take(&mut batch));
+                        self.forget(&resource);
+                        let _ = done.send(());
+                    }
+                }
+            }
+            self.write(batch);
+        }
+    }
+
+    fn write(&mut self, mut batch: BTreeMap<Urn, Encoded>) {
+        for (resource, lines) in self.dropped.take() {
+            let text = format!("{lines} lines were dropped: they came faster than they could be written");
+            let line =
+                Line { time: Timestamp::now(), resource, stream: Stream::System, id: String::new(), text };
+            batch.entry(line.resource.clone()).or_default().add(&line);
+        }
+        for (resource, encoded) in batch {
+            match self.append(&resource, &encoded.bytes) {
+                // Fails if nobody follows.
+                Ok(()) => _ = self.written.send(resource),
+                Err(error) => {
+                    tracing::warn!(%resource, %error, lines = encoded.lines, "cannot write to a log");
+                    self.tips.remove(&resource);
+                }
+            }
+        }
+    }
+
+    fn append(&mut self, resource: &Urn, lines: &[u8]) -> io::Result<()> {
+        if let Some(tip) = self.tips.get_mut(resource) {
+            return tip.append(lines);
+        }
+        if self.tips.len() >= OPEN {
+            self.tips.clear();
+        }
+        let mut tip = Tip::open(segment::folder(&self.root, resource), self.limit)?;
+        tip.append(lines)?;
+        self.tips.insert(resource.clone(), tip);
+        Ok(())
+    }
+
+    fn forget(&mut self, resource: &Urn) {
+        self.tips.remove(resource);
+        match std::fs::remove_dir_all(segment::folder(&self.root, resource)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%resource, %error, "cannot delete a log");
+            }
+            _ => {}
+        }
+    }
+}
