@@ -1,0 +1,276 @@
+//! Packs the folder that an image is built from.
+//!
+//! The archive is a tar of content alone: sorted, without times and owners. So a folder that was merely touched, cloned
+//! or moved has the hash that it had, and a plan over it is empty. The tar streams through a file; its size is no matter
+//! of memory.
+
+mod dockerignore;
+
+use std::{
+    fs::{self, File, Metadata},
+    io::{self, BufWriter, Read, Seek, SeekFrom, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use dockerignore::Ignore;
+use sha2::{Digest, Sha256};
+use tandem_model::Explain;
+
+/// A packed build context.
+#[derive(Debug)]
+pub struct ContextArchive {
+    /// `sha256:<hex>` of the tar.
+    pub hash: String,
+    /// Length of the tar in bytes.
+    pub size: u64,
+    file: File,
+}
+
+impl ContextArchive {
+    /// The tar, from its beginning.
+    ///
+    /// # Errors
+    /// What the file system reports.
+    pub fn read(&mut self) -> io::Result<&mut File> {
+        self.file.seek(SeekFrom::Start(0))?;
+        Ok(&mut self.file)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ContextError {
+    #[error("there is no folder `{}` to build from", folder.display())]
+    NoFolder { folder: PathBuf },
+    #[error("there is no `{dockerfile}` in `{}`", folder.display())]
+    NoDockerfile { folder: PathBuf, dockerfile: String },
+    #[error("`{}` is not a path inside the build folder", dockerfile)]
+    Outside { dockerfile: String },
+    #[error("cannot read `{}`", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{}:{line}: not a pattern: {reason}", file.display())]
+    Ignore { file: PathBuf, line: usize, reason: String },
+    #[error("cannot write the packed folder to a temporary file")]
+    Unwritable { source: io::Error },
+}
+
+impl Explain for ContextError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NoFolder { .. } | Self::NoDockerfile { .. } | Self::Outside { .. } => "E0540",
+            Self::Unreadable { .. } | Self::Unwritable { .. } => "E0541",
+            Self::Ignore { .. } => "E0542",
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::NoFolder { .. } => {
+                "correct the task's `build`; it is relative to the project's folder".into()
+            }
+            Self::NoDockerfile { dockerfile, .. } => {
+                format!(
+                    "write `{dockerfile}`, or name another file in the task's `build: {{ context, dockerfile }}`"
+                )
+            }
+            Self::Outside { .. } => "name the Dockerfile by its path inside the build folder".into(),
+            Self::Unreadable { path, .. } => {
+                format!("check that you may read `{}`, or exclude it in `.dockerignore`", path.display())
+            }
+            Self::Unwritable { .. } => "free some space in the folder for temporary files".into(),
+            Self::Ignore { .. } => "correct or remove the line".into(),
+        }
+    }
+}
+
+/// Packs a folder, leaving out what its `.dockerignore` (or `<dockerfile>.dockerignore`) excludes. The Dockerfile is
+/// always in.
+///
+/// Of a file its bytes and its mode are kept, of a symbolic link its target, which is not followed. Sockets, devices and
+/// named pipes are left out.
+///
+/// # Errors
+/// [`ContextError`]; nothing stays behind.
+pub fn pack(folder: &Path, dockerfile: &str) -> Result<ContextArchive, ContextError> {
+    if !folder.is_dir() {
+        return Err(ContextError::NoFolder { folder: folder.to_owned() });
+    }
+    if Path::new(dockerfile).is_absolute() || dockerfile.split('/').any(|part| part == "..") {
+        return Err(ContextError::Outside { dockerfile: dockerfile.to_owned() });
+    }
+    if !folder.join(dockerfile).is_file() {
+        let dockerfile = dockerfile.to_owned();
+        return Err(ContextError::NoDockerfile { folder: folder.to_owned(), dockerfile });
+    }
+    let file = tempfile::tempfile().map_err(|source| ContextError::Unwritable { source })?;
+    let output = Hashing { inner: BufWriter::new(file), hash: Sha256::new(), size: 0 };
+    let dockerfile = dockerfile.trim_start_matches("./");
+    let mut packing = Packing {
+        root: folder,
+        ignore: ignore(folder, dockerfile)?,
+        dockerfile,
+        tar: tar::Builder::new(output),
+    };
+    packing.folder("")?;
+    let unwritable = |source| ContextError::Unwritable { source };
+    let output = packing.tar.into_inner().map_err(unwritable)?;
+    let file = output.inner.into_inner().map_err(|error| unwritable(error.into_error()))?;
+    let hash =
+        output.hash.finalize().iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"));
+    Ok(ContextArchive { hash, size: output.size, file })
+}
+
+fn ignore(folder: &Path, dockerfile: &str) -> Result<Ignore, ContextError> {
+    for name in [format!("{dockerfile}.dockerignore"), ".dockerignore".to_owned()] {
+        let file = folder.join(name);
+        match fs::read_to_string(&file) {
+            Ok(text) => {
+                return Ignore::parse(&text).map_err(|bad| ContextError::Ignore {
+                    file,
+                    line: bad.line,
+                    reason: bad.reason,
+                });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(ContextError::Unreadable { path: file, source }),
+        }
+    }
+    Ok(Ignore::default())
+}
+
+struct Packing<'a> {
+    root: &'a Path,
+    ignore: Ignore,
+    dockerfile: &'a str,
+    tar: tar::Builder<Hashing>,
+}
+
+impl Packing<'_> {
+    fn folder(&mut self, folder: &str) -> Result<(), ContextError> {
+        let path = self.root.join(folder);
+        let unreadable = |source| ContextError::Unreadable { path: path.clone(), source };
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&path).map_err(unreadable)? {
+            let name = entry.map_err(unreadable)?.file_name();
+            names.push(name.into_string().map_err(|name| ContextError::Unreadable {
+                path: path.join(name),
+                source: io::Error::new(io::ErrorKind::InvalidData, "the name is not UTF-8"),
+            })?);
+        }
+        names.sort();
+        for name in names {
+            self.entry(&if folder.is_empty() { name } else { format!("{folder}/{name}") })?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, path: &str) -> Result<(), ContextError> {
+        let full = self.root.join(path);
+        let unreadable = |source| ContextError::Unreadable { path: full.clone(), source };
+        let holds_dockerfile = self.dockerfile == path || self.dockerfile.starts_with(&format!("{path}/"));
+        let excluded = self.ignore.excludes(path) && !holds_dockerfile;
+        let meta = fs::symlink_metadata(&full).map_err(unreadable)?;
+        if meta.is_dir() {
+            if !excluded {
+                let mut header = header(&meta, tar::EntryType::Directory, 0);
+                self.append(&mut header, &format!("{path}/"), io::empty())?;
+            } else if !self.ignore.has_exceptions() {
+                return Ok(());
+            }
+            return self.folder(path);
+        }
+        if excluded {
+            return Ok(());
+        }
+        if meta.is_symlink() {
+            let target = fs::read_link(&full).map_err(unreadable)?;
+            let mut header = header(&meta, tar::EntryType::Symlink, 0);
+            header.set_mode(0o777);
+            return self
+                .tar
+                .append_link(&mut header, path, &target)
+                .map_err(|source| ContextError::Unwritable { source });
+        }
+        if meta.is_file() {
+            let file = File::open(&full).map_err(unreadable)?;
+            let mut header = header(&meta, tar::EntryType::Regular, meta.len());
+            // A file that grows while it is read must not spill over into the next entry.
+            let mut body = Exactly { inner: file.take(meta.len()), missing: meta.len(), failed: None };
+            let appended = self.tar.append_data(&mut header, path, &mut body);
+            return match body.failed.take() {
+                Some(source) => Err(unreadable(source)),
+                None => appended.map_err(|source| ContextError::Unwritable { source }),
+            };
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, header: &mut tar::Header, path: &str, body: impl Read) -> Result<(), ContextError> {
+        self.tar.append_data(header, path, body).map_err(|source| ContextError::Unwritable { source })
+    }
+}
+
+/// Whose entry it is and when it was made are left out: they differ between two clones of the same folder.
+fn header(meta: &Metadata, kind: tar::EntryType, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(meta.permissions().mode() & 0o7777);
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header
+}
+
+/// Reads a file to the length it had, and keeps its failure apart from that of the writer.
+struct Exactly<R> {
+    inner: io::Take<R>,
+    missing: u64,
+    failed: Option<io::Error>,
+}
+
+impl<R: Read> Read for Exactly<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let result = self.inner.read(buffer).and_then(|count| match count {
+            0 if self.missing > 0 && !buffer.is_empty() => {
+                Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file shrank while it was read"))
+            }
+            count => Ok(count),
+        });
+        match result {
+            Ok(count) => {
+                self.missing -= count as u64;
+                Ok(count)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) => {
+                let kind = error.kind();
+                self.failed = Some(error);
+                Err(kind.into())
+            }
+        }
+    }
+}
+
+/// Hashes what is written through it.
+struct Hashing {
+    inner: BufWriter<File>,
+    hash: Sha256,
+    size: u64,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(buffer)?;
+        self.hash.update(&buffer[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests;

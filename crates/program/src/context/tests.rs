@@ -1,0 +1,96 @@
+use std::{collections::BTreeMap, os::unix::fs::symlink, time::SystemTime};
+
+use super::*;
+
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+fn entries(archive: &mut ContextArchive) -> Vec<String> {
+    let mut tar = tar::Archive::new(archive.read().unwrap());
+    tar.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string()).collect()
+}
+
+#[test]
+fn a_touched_or_copied_folder_has_the_hash_it_had() {
+    let files = [("Dockerfile", "FROM scratch"), ("b/c", "1"), ("a", "2")];
+    let (one, two) = (folder(&files), folder(&files));
+    let hash = pack(one.path(), "Dockerfile").unwrap().hash;
+    assert_eq!(hash, pack(two.path(), "Dockerfile").unwrap().hash);
+    File::open(one.path().join("a")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(hash, pack(one.path(), "Dockerfile").unwrap().hash);
+    fs::write(one.path().join("a"), "3").unwrap();
+    assert_ne!(hash, pack(one.path(), "Dockerfile").unwrap().hash);
+}
+
+#[test]
+fn the_hash_is_that_of_the_tar() {
+    let folder = folder(&[("Dockerfile", "FROM scratch")]);
+    let mut archive = pack(folder.path(), "Dockerfile").unwrap();
+    let mut bytes = Vec::new();
+    archive.read().unwrap().read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes.len() as u64, archive.size);
+    assert_eq!(tandem_js::archive::hash(&bytes), archive.hash);
+}
+
+#[test]
+fn entries_are_sorted_and_keep_modes_and_links() {
+    let folder = folder(&[("Dockerfile", ""), ("run.sh", ""), ("d/z", ""), ("d/a", "")]);
+    fs::set_permissions(folder.path().join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    symlink("nowhere/at/all", folder.path().join("link")).unwrap();
+    let mut archive = pack(folder.path(), "./Dockerfile").unwrap();
+    assert_eq!(entries(&mut archive), ["Dockerfile", "d/", "d/a", "d/z", "link", "run.sh"]);
+    let mut tar = tar::Archive::new(archive.read().unwrap());
+    let headers: BTreeMap<String, tar::Header> = tar
+        .entries()
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.path().unwrap().display().to_string(), entry.header().clone()))
+        .collect();
+    assert_eq!(headers["run.sh"].mode().unwrap(), 0o755);
+    assert_eq!((headers["run.sh"].mtime().unwrap(), headers["run.sh"].uid().unwrap()), (0, 0));
+    assert_eq!(headers["link"].link_name().unwrap().unwrap().to_str().unwrap(), "nowhere/at/all");
+}
+
+#[test]
+fn a_long_path_is_kept_whole() {
+    let long = format!("{}/{}", "d".repeat(150), "f".repeat(150));
+    let folder = folder(&[("Dockerfile", ""), (&long, "x")]);
+    let mut archive = pack(folder.path(), "Dockerfile").unwrap();
+    assert!(entries(&mut archive).contains(&long));
+}
+
+#[test]
+fn what_dockerignore_names_stays_out_but_never_the_dockerfile() {
+    let folder = folder(&[
+        (".dockerignore", "*\n!src/keep\n"),
+        ("build/Dockerfile", ""),
+        ("build/other", ""),
+        ("src/keep", ""),
+        ("src/drop", ""),
+    ]);
+    let mut archive = pack(folder.path(), "build/Dockerfile").unwrap();
+    assert_eq!(entries(&mut archive), ["build/", "build/Dockerfile", "src/keep"]);
+    fs::write(folder.path().join("build/Dockerfile.dockerignore"), "src\n.dockerignore\n").unwrap();
+    let mut archive = pack(folder.path(), "build/Dockerfile").unwrap();
+    assert_eq!(
+        entries(&mut archive),
+        ["build/", "build/Dockerfile", "build/Dockerfile.dockerignore", "build/other"]
+    );
+}
+
+#[test]
+fn what_is_missing_or_wrong_is_named() {
+    let folder = folder(&[("a", ""), (".dockerignore", "a\n[z-a]\n"), ("b/Dockerfile", "")]);
+    let code = |folder: &Path, dockerfile: &str| pack(folder, dockerfile).unwrap_err().code();
+    assert_eq!(code(&folder.path().join("none"), "Dockerfile"), "E0540");
+    assert_eq!(code(folder.path(), "Dockerfile"), "E0540");
+    assert_eq!(code(folder.path(), "../Dockerfile"), "E0540");
+    assert_eq!(code(folder.path(), "b/Dockerfile"), "E0542");
+}
