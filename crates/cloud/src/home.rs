@@ -29,6 +29,14 @@ impl Home {
     pub fn data(&self) -> PathBuf {
         self.0.join("data")
     }
+    /// What all credentials are derived from, mode 0600.
+    pub fn root_key(&self) -> PathBuf {
+        self.0.join("root-key.json")
+    }
+    /// The address at which clients reach the services, chosen at the first start.
+    pub fn address(&self) -> PathBuf {
+        self.0.join("address")
+    }
     /// Archives of programs and build contexts, named by hash.
     pub fn archives(&self) -> PathBuf {
         self.0.join("archives")

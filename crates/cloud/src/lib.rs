@@ -4,7 +4,9 @@
 //! of them through [`resource::Resources`].
 
 pub mod call;
+pub mod credential;
 pub mod dispatch;
+pub mod gateway;
 pub mod home;
 pub mod log;
 pub mod resource;

@@ -50,6 +50,11 @@ impl Resources {
         all
     }
 
+    /// Whether anything is deployed in the stack.
+    pub fn has_stack(&self, stack: &StackId) -> bool {
+        self.read(|index| index.by_id.values().any(|r| r.urn.stack == *stack))
+    }
+
     /// Tells what was committed. The caller has committed the same to the store.
     pub fn put(&self, recorded: Recorded) -> Arc<Recorded> {
         let recorded = Arc::new(recorded);

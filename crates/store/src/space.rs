@@ -25,7 +25,7 @@ impl Reserve {
     /// If the file system cannot be asked.
     pub(crate) fn allows(&self, bytes: u64) -> io::Result<bool> {
         let stat = nix::sys::statvfs::statvfs(&self.folder)?;
-        let free = u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size()));
+        let free = stat.blocks_available().saturating_mul(stat.fragment_size());
         Ok(free >= self.keep_free.bytes().saturating_add(bytes))
     }
 }

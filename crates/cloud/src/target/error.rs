@@ -34,8 +34,9 @@ impl Explain for TargetFault {
             Self::Gone { .. } => "E0304",
             Self::Contended { .. } => "E0305",
             Self::Unsupported { .. } => "E0306",
-            Self::Damaged { .. } | Self::Read(_) => "E0901",
-            Self::Commit(_) => "E0902",
+            Self::Damaged { .. } => "E0902",
+            Self::Read(error) => error.code(),
+            Self::Commit(error) => error.code(),
             Self::WrongArchive { .. } | Self::ArchiveName { .. } => "E0307",
             Self::WriteArchive { .. } => "E0308",
         }

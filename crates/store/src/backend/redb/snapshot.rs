@@ -3,9 +3,11 @@
 use std::ops::Bound;
 
 use bytes::Bytes;
-use redb::{OwnedRange, ReadOnlyTable, ReadableTable, StorageError};
+use redb::{OwnedAccessGuard, ReadOnlyTable, ReadableTable, StorageError};
 
 use crate::port::{Direction, Entries, ReadError, Snapshot};
+
+type Guard = OwnedAccessGuard<&'static [u8]>;
 
 pub(super) struct RedbSnapshot {
     /// Keeps its transaction alive.
@@ -33,11 +35,8 @@ impl Snapshot for RedbSnapshot {
             return Ok(Box::new(std::iter::empty()));
         }
         let bounds = (Bound::Included(from), Bound::Excluded(to));
-        let range: OwnedRange<_, _> = self.table.range_owned::<&[u8]>(bounds).map_err(unreadable)?;
-        let copied = |entry: Result<
-            (redb::OwnedAccessGuard<&'static [u8]>, redb::OwnedAccessGuard<&'static [u8]>),
-            _,
-        >| {
+        let range = self.table.range_owned::<&[u8]>(bounds).map_err(unreadable)?;
+        let copied = |entry: Result<(Guard, Guard), StorageError>| {
             let (key, value) = entry.map_err(unreadable)?;
             Ok((Bytes::copy_from_slice(key.value()), Bytes::copy_from_slice(value.value())))
         };

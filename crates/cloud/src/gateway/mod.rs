@@ -1,0 +1,93 @@
+//! The gateway: one address on loopback for all services that speak an AWS protocol.
+//!
+//! A request belongs to the service in its SigV4 credential scope (`s3`, `lambda`, …); one that is not signed is S3's,
+//! which answers it with an error that S3 clients understand. S3 verifies its own signatures, because bodies that stream
+//! are signed in chunks; for every other service the gateway verifies, and puts the
+//! [`Principal`](crate::credential::Principal) into the request's extensions.
+//!
+//! The address is chosen at the first start and recorded in [`Home::address`]; outputs of resources contain it, so it
+//! never moves. If something else listens there later, the cloud says so and does not start.
+//!
+//! Start at [`Bound::bind`]. [`Endpoint::url`] is the one place where a URL is made.
+
+mod address;
+mod serve;
+pub mod sigv4;
+
+use std::{fmt, io, net::SocketAddr, path::PathBuf};
+
+use tandem_model::Explain;
+
+pub use address::Bound;
+pub use serve::{Routes, serve};
+
+/// Where clients reach the services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint(SocketAddr);
+
+impl Endpoint {
+    pub fn new(address: SocketAddr) -> Self {
+        Self(address)
+    }
+
+    /// `http://127.0.0.1:<port>`, without a slash at the end: the value of `AWS_ENDPOINT_URL`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.0)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.0
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url())
+    }
+}
+
+/// The region that clients are told. Everything is here; clients insist on one.
+pub const REGION: &str = "us-east-1";
+
+/// An address at which the gateway cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("this cloud's address {address} is taken by another program")]
+    Taken { address: SocketAddr, record: PathBuf },
+    #[error("`{}` does not hold an address", path.display())]
+    Damaged { path: PathBuf },
+    #[error("cannot {action} `{}`", path.display())]
+    Record { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot listen on 127.0.0.1")]
+    Listen { source: io::Error },
+}
+
+impl Explain for BindError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Taken { .. } => "E0810",
+            Self::Damaged { .. } | Self::Record { .. } => "E0811",
+            Self::Listen { .. } => "E0812",
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::Taken { address, .. } => format!(
+                "stop the program that listens there (`ss -ltnp 'sport = :{}'` names it), then start the cloud again",
+                address.port()
+            ),
+            Self::Damaged { path } => {
+                format!(
+                    "write the address of this cloud into `{}`, for example 127.0.0.1:21000",
+                    path.display()
+                )
+            }
+            Self::Record { path, .. } => format!("check space and permissions at `{}`", path.display()),
+            Self::Listen { .. } => "check that the loopback interface is up".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! Accepting connections and routing requests.
+
+use std::{collections::HashMap, convert::Infallible, fmt, sync::Arc, time::Duration};
+
+use axum::Router;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited, combinators::UnsyncBoxBody};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use s3s::service::S3Service;
+use tokio::net::TcpStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+
+use super::{Bound, sigv4};
+use crate::credential::Credentials;
+
+/// How long connections may take to finish what they are at once the gateway stops.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long a client may take to send the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How much of a body is gathered for a service that is not S3. The largest of them, Lambda, takes 6 MB.
+const BODY_LIMIT: usize = 16 << 20;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+type Body = UnsyncBoxBody<Bytes, Error>;
+
+/// Who answers for each service.
+#[derive(Clone)]
+pub struct Routes {
+    pub credentials: Arc<Credentials>,
+    pub s3: S3Service,
+    /// By the name in the credential scope: `lambda`. A router finds the caller's
+    /// [`Principal`](crate::credential::Principal) in the request's extensions.
+    pub others: HashMap<&'static str, Router>,
+}
+
+impl fmt::Debug for Routes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routes").field("others", &self.others.keys()).finish_non_exhaustive()
+    }
+}
+
+/// Serves until `stop` is cancelled; then takes no more connections, and returns when those under way are done, or
+/// after five seconds.
+pub async fn serve(bound: Bound, routes: Routes, stop: CancellationToken) {
+    let routes = Arc::new(routes);
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = bound.listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                connections.spawn(connection(stream, routes.clone(), stop.clone()));
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: they come back when other connections end.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(bound);
+    connections.close();
+    if tokio::time::timeout(GRACE, connections.wait()).await.is_err() {
+        tracing::warn!(left = connections.len(), "connections were cut, because they did not end in time");
+    }
+}
+
+async fn connection(stream: TcpStream, routes: Arc<Routes>, stop: CancellationToken) {
+    // An answer smaller than a packet must not wait for the acknowledgement of the one before.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
+    let service = service_fn(move |request| {
+        let routes = routes.clone();
+        async move { Ok::<_, Infallible>(routes.answer(request).await) }
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+impl Routes {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let service = sigv4::service(request.headers(), request.uri()).map(str::to_owned);
+        match service.as_deref() {
+            None | Some("s3" | "sts") => self.to_s3(request).await,
+            Some(service) => match self.others.get(service) {
+                Some(router) => self.to_router(router, service, request).await,
+                None => refuse(
+                    StatusCode::NOT_IMPLEMENTED,
+                    "UnknownService",
+                    &format!("this cloud has no service `{service}`"),
+                ),
+            },
+        }
+    }
+
+    async fn to_s3(&self, request: Request<Incoming>) -> Response<Body> {
+        let answer = self.s3.call(request.map(s3s::Body::from)).await;
+        match answer {
+            Ok(response) => response.map(|body| body.map_err(Error::from).boxed_unsync()),
+            Err(error) => {
+                tracing::error!(error = %Error::from(error), "cannot answer an S3 request");
+                refuse(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "InternalError",
+                    "the request could not be answered",
+                )
+            }
+        }
+    }
+
+    async fn to_router(&self, router: &Router, service: &str, request: Request<Incoming>) -> Response<Body> {
+        let (mut parts, body) = request.into_parts();
+        let body = match Limited::new(body, BODY_LIMIT).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) if error.is::<LengthLimitError>() => {
+                return refuse(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "RequestEntityTooLargeException",
+                    "the request's body is too large",
+                );
+            }
+            Err(error) => {
+                return refuse(
+                    StatusCode::BAD_REQUEST,
+                    "IncompleteBody",
+                    &format!("the body ended early: {error}"),
+                );
+            }
+        };
+        match sigv4::verify(&parts, &body, service, &self.credentials, jiff::Timestamp::now()) {
+            Ok(principal) => parts.extensions.insert(principal),
+            Err(error) => {
+                tracing::info!(service, %error, "refused a request");
+                return refuse(StatusCode::FORBIDDEN, error.name(), &error.to_string());
+            }
+        };
+        let request = Request::from_parts(parts, axum::body::Body::from(body));
+        let Ok(response) = router.clone().oneshot(request).await;
+        response.map(|body| body.map_err(Error::from).boxed_unsync())
+    }
+}
+
+/// An error as the AWS JSON protocols have it: its name in a header, its message in the body.
+fn refuse(status: StatusCode, name: &str, message: &str) -> Response<Body> {
+    let body = serde_json::json!({ "__type": name, "message": message, "Message": message }).to_string();
+    let body = Full::new(Bytes::from(body)).map_err(|never: Infallible| match never {}).boxed_unsync();
+    Response::builder()
+        .status(status)
+        .header("x-amzn-errortype", name)
+        .header("content-type", "application/json")
+        .body(body)
+        .expect("a status, two valid headers and a body make a response")
+}
