@@ -1,0 +1,285 @@
+//! A cloud to measure: `tandem serve` in a folder of its own, stopped when dropped.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::sign::{Signer, hash};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary to measure: what `TANDEM_BIN` names, or the one beside this program.
+pub(crate) fn binary() -> Result<PathBuf> {
+    if let Some(named) = env::var_os("TANDEM_BIN") {
+        return Ok(named.into());
+    }
+    Ok(env::current_exe()?.with_file_name("tandem"))
+}
+
+pub(crate) struct Cloud {
+    folder: TempDir,
+    serving: Option<Child>,
+    /// From the start of the process to its word that it is ready.
+    pub(crate) started_in: Duration,
+}
+
+impl Cloud {
+    pub(crate) fn start() -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("tandem-bench-").tempdir()?;
+        let mut cloud = Self { folder, serving: None, started_in: Duration::ZERO };
+        cloud.serve()?;
+        Ok(cloud)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn command(&self) -> Result<Command> {
+        let mut command = Command::new(binary()?);
+        command.env("TANDEM_HOME", self.folder.path().join("home")).current_dir(self.folder.path());
+        command.stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// Runs `tandem` with these arguments in the project's folder, and gives what it printed.
+    pub(crate) fn tandem(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.command()?.args(arguments).output().context("cannot run tandem")?;
+        if !output.status.success() {
+            bail!("tandem {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim_end());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn serve(&mut self) -> Result<()> {
+        let mut command = self.command()?;
+        command.arg("serve").stdout(Stdio::null()).stderr(Stdio::piped());
+        let started = Instant::now();
+        let mut child = command.spawn().context("cannot run tandem serve")?;
+        let mut stderr = BufReader::new(child.stderr.take().context("serve has no stderr")?);
+        self.serving = Some(child);
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            if stderr.read_line(&mut line)? == 0 {
+                bail!("tandem serve ended: {said}");
+            }
+            if line.contains("ready at") {
+                break;
+            }
+            said += &line;
+        }
+        self.started_in = started.elapsed();
+        // Its pipe must be read for as long as it lives.
+        thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+        Ok(())
+    }
+
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        if let Some(mut child) = self.serving.take() {
+            self.tandem(&["serve", "--stop"])?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Stops it and starts it again: no worker and no spare is left from before.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        self.serve()
+    }
+
+    pub(crate) fn pid(&self) -> Result<u32> {
+        Ok(self.serving.as_ref().context("the cloud does not run")?.id())
+    }
+
+    /// Writes the project and deploys it.
+    pub(crate) fn deploy(&self, program: &str) -> Result<()> {
+        self.write(program)?;
+        self.tandem(&["up", "--yes"])?;
+        Ok(())
+    }
+
+    pub(crate) fn write(&self, program: &str) -> Result<()> {
+        fs::write(self.folder().join("Tandem.yaml"), "name: bench\nruntime: js\n")?;
+        fs::write(self.folder().join("index.js"), program)?;
+        Ok(())
+    }
+
+    pub(crate) fn output(&self, name: &str) -> Result<String> {
+        Ok(self.tandem(&["stack", "output", name])?.trim_end().to_owned())
+    }
+
+    pub(crate) fn endpoint(&self) -> Result<Endpoint> {
+        let variables: BTreeMap<String, String> = serde_json::from_str(&self.tandem(&["env", "--json"])?)?;
+        let variable =
+            |name: &str| variables.get(name).cloned().with_context(|| format!("`tandem env` has no {name}"));
+        let url = variable("AWS_ENDPOINT_URL")?;
+        let host = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let signer = Signer {
+            key_id: variable("AWS_ACCESS_KEY_ID")?,
+            secret: variable("AWS_SECRET_ACCESS_KEY")?,
+            region: variable("AWS_REGION").or_else(|_| variable("AWS_DEFAULT_REGION"))?,
+        };
+        Ok(Endpoint {
+            address: host.parse().with_context(|| format!("`{host}` is not an address"))?,
+            host,
+            signer,
+        })
+    }
+
+    pub(crate) fn log(&self) -> Result<Log> {
+        Log::follow(self.command()?.args(["logs", "--follow", "--json"]))
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        let _ = self.tandem(&["destroy", "--yes", "--force"]);
+        if self.stop().is_err() {
+            eprintln!("the measured cloud in {} could not be stopped", self.folder.path().display());
+        }
+    }
+}
+
+/// The log as it grows: when a line was printed, and what it says.
+pub(crate) struct Log {
+    child: Child,
+    lines: mpsc::Receiver<(Timestamp, String)>,
+}
+
+impl Log {
+    fn follow(command: &mut Command) -> Result<Self> {
+        let mut child = command.stdout(Stdio::piped()).spawn().context("cannot run tandem logs")?;
+        let stdout = child.stdout.take().context("the log has no output")?;
+        let (send, lines) = mpsc::channel();
+        thread::spawn(move || Self::read(stdout, &send));
+        Ok(Self { child, lines })
+    }
+
+    fn read(stdout: ChildStdout, send: &mpsc::Sender<(Timestamp, String)>) {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            let Ok(line) = serde_json::from_str::<Value>(&line) else { continue };
+            let time = line["time"].as_str().and_then(|time| time.parse().ok());
+            if let (Some(time), Some(text)) = (time, line["text"].as_str())
+                && send.send((time, text.to_owned())).is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a line of exactly this text and gives its time.
+    pub(crate) fn wait_for(&self, text: &str) -> Result<Timestamp> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let (time, line) =
+                self.lines.recv_timeout(left).with_context(|| format!("`{text}` was not logged"))?;
+            if line == text {
+                return Ok(time);
+            }
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The time from one moment of the wall clock to another; zero if the clock or the order of things went the other way.
+pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
+
+/// Where the cloud answers, and with which key.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    host: String,
+    signer: Signer,
+}
+
+impl Endpoint {
+    pub(crate) async fn connect(&self) -> Result<Connection> {
+        Ok(Connection { sender: open(self.address).await?, endpoint: self.clone() })
+    }
+}
+
+/// One connection that stays open, without Nagle's delay.
+pub(crate) async fn open(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+/// A signing client on one connection.
+pub(crate) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    endpoint: Endpoint,
+}
+
+impl Connection {
+    /// Sends a signed request and reads the whole answer; anything but success is an error.
+    async fn send(&mut self, method: &str, path: &str, service: &str, body: Bytes) -> Result<Bytes> {
+        let payload = hash(&body);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", &self.endpoint.host)
+            .body(Full::new(body))?;
+        self.endpoint.signer.sign(&mut request, service, &payload, Timestamp::now());
+        self.sender.ready().await?;
+        let response = self.sender.send_request(request).await?;
+        let status = response.status();
+        let failed = response.headers().contains_key("x-amz-function-error");
+        let answer = response.into_body().collect().await?.to_bytes();
+        if !status.is_success() || failed {
+            bail!("{method} {path}: {status} {}", String::from_utf8_lossy(&answer));
+        }
+        Ok(answer)
+    }
+
+    pub(crate) async fn put(&mut self, bucket: &str, key: &str, body: &Bytes) -> Result<()> {
+        self.send("PUT", &format!("/{bucket}/{key}"), "s3", body.clone()).await.map(drop)
+    }
+
+    pub(crate) async fn get(&mut self, bucket: &str, key: &str) -> Result<Bytes> {
+        self.send("GET", &format!("/{bucket}/{key}"), "s3", Bytes::new()).await
+    }
+
+    /// Invokes a function through the Lambda API and waits for its answer.
+    pub(crate) async fn invoke(&mut self, function: &str, payload: &'static str) -> Result<Bytes> {
+        let path = format!("/2015-03-31/functions/{function}/invocations");
+        self.send("POST", &path, "lambda", Bytes::from_static(payload.as_bytes())).await
+    }
+}
+
+/// A runtime for the client's side: the driver shares the machine with what it drives.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
