@@ -4,6 +4,7 @@
 //! of them through [`resource::Resources`].
 
 pub mod call;
+mod cloud;
 pub mod credential;
 pub mod dispatch;
 pub mod gateway;
@@ -12,3 +13,6 @@ pub mod log;
 pub mod resource;
 pub mod service;
 pub mod target;
+mod wiring;
+
+pub use cloud::{Cloud, OpenError};

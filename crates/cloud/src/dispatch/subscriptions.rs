@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tandem_model::{
-    PhysicalId, Report, Urn,
+    Explain, PhysicalId, Report, Urn,
     inputs::{self, InputsError},
     plan::Change,
     resource::{Properties, Recorded},
@@ -44,15 +44,6 @@ fn invalid(error: InputsError) -> Report {
     Report { code: "E0302".into(), message: error.to_string(), help: String::new(), causes: vec![] }
 }
 
-fn unreadable(error: &tandem_store::ReadError) -> Report {
-    Report {
-        code: "E0901".into(),
-        message: error.to_string(),
-        help: String::new(),
-        causes: vec![error.0.to_string()],
-    }
-}
-
 #[async_trait]
 impl Service for Subscriptions {
     async fn prepare(&self, change: &Change, id: &PhysicalId, _: &dyn Lines) -> Result<Properties, Report> {
@@ -81,10 +72,10 @@ impl Service for Subscriptions {
             }
             Change::Delete { .. } => {
                 let Some(recorded) = self.resources.by_id(urn.kind, id) else { return Ok(()) };
-                let snapshot = self.store.snapshot().map_err(|e| unreadable(&e))?;
+                let snapshot = self.store.snapshot().map_err(|e| e.report())?;
                 for table in [DELIVERIES, DEAD] {
-                    for entry in snapshot.prefix(&prefix(table, urn)).map_err(|e| unreadable(&e))? {
-                        batch.delete(entry.map_err(|e| unreadable(&e))?.0);
+                    for entry in snapshot.prefix(&prefix(table, urn)).map_err(|e| e.report())? {
+                        batch.delete(entry.map_err(|e| e.report())?.0);
                     }
                 }
                 inputs::read::<inputs::Subscription>(urn, &recorded.inputs).map_err(invalid)?.source

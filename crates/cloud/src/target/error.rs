@@ -52,9 +52,10 @@ impl Explain for TargetFault {
             Self::Gone { .. } => "run `tandem up` again: it notices, and makes a new one".into(),
             Self::Contended { .. } => "run `tandem up` again".into(),
             Self::Unsupported { .. } => "update `tandem serve` to the version of your `tandem`".into(),
-            Self::Damaged { .. } | Self::Read(_) => "restore the cloud's folder from a backup".into(),
-            Self::Commit(CommitError::Full) => "free some space, then try again".into(),
-            Self::Commit(_) | Self::WriteArchive { .. } => "check the space and the health of the disk".into(),
+            Self::Damaged { .. } => "restore the cloud's folder from a backup".into(),
+            Self::Read(error) => error.help(),
+            Self::Commit(error) => error.help(),
+            Self::WriteArchive { .. } => "check the space and the health of the disk".into(),
             Self::WrongArchive { .. } | Self::ArchiveName { .. } => "run `tandem up` again".into(),
         }
     }

@@ -1,0 +1,86 @@
+//! The engine's port, over the wire.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Path, State},
+    response::{IntoResponse, Response},
+    routing::{post, put},
+};
+use bytes::Bytes;
+use futures::StreamExt;
+use tandem_cloud::{Cloud, service::Lines};
+use tandem_engine::Contents;
+use tandem_model::Urn;
+use tokio::sync::mpsc;
+
+use super::Refusal;
+use crate::wire::{Acknowledge, Apply, Applying, Named, record};
+
+pub(super) fn routes() -> Router<super::State> {
+    Router::new()
+        .route("/v1/missing", post(missing))
+        .route("/v1/contents", post(contents))
+        .route("/v1/apply", post(apply))
+        .route("/v1/acknowledge", post(acknowledge))
+        .route("/v1/archives/{hash}", put(upload))
+        .layer(DefaultBodyLimit::disable())
+}
+
+async fn missing(State(cloud): State<Arc<Cloud>>, Json(named): Json<Named>) -> Json<Vec<Urn>> {
+    Json(cloud.target.missing(&named.resources))
+}
+
+async fn contents(
+    State(cloud): State<Arc<Cloud>>,
+    Json(named): Json<Named>,
+) -> Result<Json<Vec<Contents>>, Refusal> {
+    Ok(Json(cloud.target.contents(&named.resources).await?))
+}
+
+async fn acknowledge(
+    State(cloud): State<Arc<Cloud>>,
+    Json(asked): Json<Acknowledge>,
+) -> Result<Json<()>, Refusal> {
+    cloud.target.acknowledge(&asked.ops).await?;
+    Ok(Json(()))
+}
+
+async fn upload(
+    State(cloud): State<Arc<Cloud>>,
+    Path(hash): Path<String>,
+    body: Bytes,
+) -> Result<Json<()>, Refusal> {
+    let stored = tokio::task::spawn_blocking(move || cloud.archives.put(&hash, &body)).await;
+    match stored {
+        Ok(result) => result.map(Json).map_err(|e| Refusal::of(&e)),
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
+
+struct Sent(mpsc::UnboundedSender<Applying>);
+
+impl Lines for Sent {
+    fn line(&self, line: &str) {
+        // Whoever asked may have gone; the change goes on, and its result is kept under its operation's id.
+        let _ = self.0.send(Applying::Line(line.to_owned()));
+    }
+}
+
+/// The change runs in a task of its own: a broken connection does not stop it half-way.
+async fn apply(State(cloud): State<Arc<Cloud>>, Json(Apply { op, change }): Json<Apply>) -> Response {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let last = match cloud.target.apply(&op, &change, &Sent(sender.clone())).await {
+            Ok(applied) => Applying::Done(applied),
+            Err(report) => Applying::Failed(report),
+        };
+        let _ = sender.send(last);
+    });
+    let records = futures::stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|applying| (applying, receiver))
+    });
+    Body::from_stream(records.map(|r| Ok::<_, std::convert::Infallible>(record(&r)))).into_response()
+}

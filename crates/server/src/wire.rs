@@ -1,0 +1,126 @@
+//! The shapes that cross the socket.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use tandem_model::{
+    OpId, PhysicalId, Report, StackId, Urn,
+    plan::{Applied, Change},
+};
+
+/// `GET /v1/cloud`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudInfo {
+    pub id: String,
+    pub version: String,
+    pub pid: u32,
+    /// Where stock clients find it: `http://127.0.0.1:4566`.
+    pub endpoint: String,
+    pub started: Timestamp,
+}
+
+/// `POST /v1/missing`, `POST /v1/contents`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    pub resources: Vec<(Urn, PhysicalId)>,
+}
+
+/// `POST /v1/apply`, answered by a stream of [`Applying`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Apply {
+    pub op: OpId,
+    pub change: Change,
+}
+
+/// A record of the answer to an apply; the last one is `Done` or `Failed`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Applying {
+    Line(String),
+    Done(Option<Applied>),
+    Failed(Report),
+}
+
+/// `POST /v1/acknowledge`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledge {
+    pub ops: Vec<OpId>,
+}
+
+/// `POST /v1/env`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environment {
+    pub stack: StackId,
+}
+
+/// `POST /v1/invoke`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Invoke {
+    pub function: Urn,
+    pub payload: Value,
+}
+
+/// What an invocation answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Invoked {
+    pub payload: Value,
+    pub request_id: String,
+    pub log_tail: Vec<String>,
+    pub duration_ms: f64,
+    pub cold: bool,
+}
+
+/// `POST /v1/runs`, answered by [`RunStarted`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    pub task: Urn,
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStarted {
+    pub id: String,
+}
+
+/// `POST /v1/images?name=`: the file travels as the body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageName {
+    pub name: String,
+}
+
+/// Splits a body into newline-delimited JSON records.
+pub(crate) fn records<T: DeserializeOwned>(body: Incoming) -> impl Stream<Item = Result<T, String>> + Send {
+    let chunks = body.into_data_stream().map(|chunk| chunk.map_err(|e| e.to_string()));
+    let state = (chunks, Vec::<u8>::new());
+    futures::stream::unfold(state, |(mut chunks, mut buffer)| async move {
+        loop {
+            if let Some(end) = buffer.iter().position(|b| *b == b'\n') {
+                let line: Vec<u8> = buffer.drain(..=end).collect();
+                let record = serde_json::from_slice(&line).map_err(|e| format!("not a record: {e}"));
+                return Some((record, (chunks, buffer)));
+            }
+            match chunks.next().await {
+                Some(Ok(chunk)) => buffer.extend_from_slice(&chunk),
+                Some(Err(error)) => return Some((Err(error), (chunks, Vec::new()))),
+                None => return None,
+            }
+        }
+    })
+}
+
+/// One record of a streamed answer.
+pub(crate) fn record(value: &impl Serialize) -> Bytes {
+    let mut line = serde_json::to_vec(value).expect("records are structs with string keys");
+    line.push(b'\n');
+    line.into()
+}

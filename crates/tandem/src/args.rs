@@ -1,0 +1,48 @@
+//! What may be written on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use tandem_model::StackName;
+
+use crate::commands::{env, explain, serve};
+
+/// Functions and containers in one program, on one engine, in one binary.
+///
+/// Write a program with buckets, functions and container tasks; `tandem preview` shows what would change, `tandem up`
+/// makes it so, in a cloud on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "tandem", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 failed (the error has a code, see `tandem explain`); 2 wrong usage; 3 declined at the prompt;
+130 interrupted. `tandem run` exits with the container's code.
+
+Everything lives under $TANDEM_HOME (default: ~/.tandem).";
+
+/// What every command understands.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Global {
+    /// The stack: one deployment of the project
+    #[arg(short, long, global = true, env = "TANDEM_STACK", default_value = "dev", value_name = "NAME")]
+    pub(crate) stack: StackName,
+    /// Work in this folder instead of the current one
+    #[arg(short = 'C', long, global = true, value_name = "FOLDER")]
+    pub(crate) cwd: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print AWS_ENDPOINT_URL and credentials, for `eval "$(tandem env)"`
+    Env(env::Args),
+    /// Run the cloud on this machine
+    Serve(serve::Args),
+    /// Explain an error code: what happened, why, what to do
+    Explain(explain::Args),
+}

@@ -1,0 +1,38 @@
+//! A file a verb: its flags, its help, and what it does.
+
+pub(crate) mod env;
+pub(crate) mod explain;
+pub(crate) mod serve;
+
+use std::io;
+
+use crate::{
+    args::{Args, Command},
+    exit::Failure,
+    place::Place,
+};
+
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    match args.command {
+        Command::Explain(command) => explain::run(&command),
+        Command::Serve(command) => serve::run(&Place::find(&args.global)?, &command),
+        Command::Env(command) => block_on(env::run(Place::find(&args.global)?, command)),
+    }
+}
+
+/// Runs a command that waits for others. One thread is enough for a client.
+fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => Err(no_runtime(&error)),
+    }
+}
+
+fn no_runtime(error: &io::Error) -> Failure {
+    Failure::report(tandem_model::Report {
+        code: "E0122".into(),
+        message: "the machine has no resources left to start".into(),
+        help: "close some programs or files, then try again".into(),
+        causes: vec![error.to_string()],
+    })
+}
