@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use tandem_cloud::log::Filter;
 use tandem_model::{
     OpId, PhysicalId, Report, StackId, Urn,
     plan::{Applied, Change},
@@ -57,6 +58,15 @@ pub struct Acknowledge {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Environment {
     pub stack: StackId,
+}
+
+/// `POST /v1/logs`, answered by a stream of [`Line`](tandem_cloud::log::Line).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logs {
+    pub filter: Filter,
+    /// Whether to go on with the lines to come.
+    #[serde(default)]
+    pub follow: bool,
 }
 
 /// `POST /v1/invoke`

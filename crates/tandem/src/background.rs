@@ -6,7 +6,10 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, Write},
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::DirBuilderExt,
+    },
     process::{Command, Stdio},
 };
 
@@ -80,7 +83,7 @@ pub(crate) fn start(place: &Place) -> Result<CloudInfo, Failure> {
 
 fn spawn(place: &Place) -> Result<(), Failure> {
     let start = |source| BackgroundError::Start { source };
-    fs::create_dir_all(place.home.path()).map_err(start)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(place.home.path()).map_err(start)?;
     let log = OpenOptions::new().create(true).append(true).open(place.home.serve_log()).map_err(start)?;
     let program = std::env::current_exe().map_err(start)?;
     let mut child = Command::new(program)

@@ -3,6 +3,7 @@
 //! Every error is a [`Report`] as JSON: 400 for what the asker can mend, 404 for what is not there.
 
 mod cloud;
+mod logs;
 mod target;
 
 use std::sync::Arc;
@@ -33,7 +34,11 @@ impl FromRef<State> for Arc<Cloud> {
 
 /// All routes of the control API.
 pub fn router(open: Arc<Cloud>, stop: watch::Sender<bool>) -> Router {
-    Router::new().merge(cloud::routes()).merge(target::routes()).with_state(State { cloud: open, stop })
+    Router::new()
+        .merge(cloud::routes())
+        .merge(target::routes())
+        .merge(logs::routes())
+        .with_state(State { cloud: open, stop })
 }
 
 /// A refusal, as an answer.

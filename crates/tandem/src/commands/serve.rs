@@ -1,8 +1,9 @@
 //! `tandem serve`: the cloud itself.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
+    os::unix::fs::DirBuilderExt,
     path::PathBuf,
     time::Duration,
 };
@@ -114,7 +115,8 @@ fn foreground(home: &Home, background: bool) -> Result<(), Failure> {
 fn lock(home: &Home) -> Result<Flock<File>, ServeError> {
     let path = home.lock();
     let folder = |source| ServeError::Folder { path: home.path().to_owned(), source };
-    fs::create_dir_all(home.path()).map_err(folder)?;
+    // Nobody else may read what programs keep.
+    DirBuilder::new().recursive(true).mode(0o700).create(home.path()).map_err(folder)?;
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(folder)?;
     let mut lock =
