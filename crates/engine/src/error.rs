@@ -77,6 +77,9 @@ pub enum ApplyError {
     Unforeseen { urn: Box<Urn>, reason: String },
     #[error("{} was not tried, because {reason}", urn.short())]
     NotTried { urn: Box<Urn>, reason: String },
+    /// A registration was refused before anything was done for it; what was done for the others is recorded.
+    #[error(transparent)]
+    Rejected(Report),
     /// Some steps failed; what succeeded is recorded.
     #[error("{}", failed(failures, *not_tried))]
     Failed { failures: Vec<Failure>, not_tried: usize },
@@ -98,7 +101,7 @@ impl Explain for ApplyError {
         match self {
             Self::State(e) => e.code(),
             Self::Target(e) => e.code(),
-            Self::Failed { .. } | Self::NotTried { .. } => "E0204",
+            Self::Failed { .. } | Self::NotTried { .. } | Self::Rejected(_) => "E0204",
             Self::Twice { .. } => "E0205",
             Self::NotEmpty { .. } => "E0206",
             Self::OtherCloud { .. } => "E0207",
@@ -133,10 +136,10 @@ impl Explain for ApplyError {
                 "run `tandem preview` to see the new plan; a program should declare the same resources each time".into()
             }
             Self::NotTried { .. } => "mend what failed and run `tandem up` again".into(),
-            Self::Failed { failures, .. } => match &failures[..] {
-                [one] if !one.report.help.is_empty() => one.report.help.clone(),
-                _ => "mend what failed and run `tandem up` again: it goes on where this one stopped".into(),
-            },
+            Self::Failed { .. } => {
+                "mend what failed and run the command again: it goes on where this one stopped".into()
+            }
+            Self::Rejected(report) => report.help.clone(),
             Self::Stopped => "run the command again: it goes on where this one stopped".into(),
         }
     }
@@ -145,6 +148,13 @@ impl Explain for ApplyError {
         let causes = match self {
             Self::State(e) => return e.report(),
             Self::Target(e) => return e.report(),
+            Self::Rejected(report) => return report.clone(),
+            // One failure speaks for itself.
+            Self::Failed { failures, .. } if failures.len() == 1 => {
+                let Failure { urn, op, report } = &failures[0];
+                let message = format!("cannot {op} {}: {}", urn.short(), report.message);
+                return Report { message, ..report.clone() };
+            }
             Self::Failed { failures, .. } => failures
                 .iter()
                 .map(|f| format!("{} {}: {}[{}]", f.op, f.urn.short(), f.report.message, f.report.code))

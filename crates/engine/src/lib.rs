@@ -28,6 +28,9 @@ pub mod state;
 mod stop;
 pub mod update;
 
+#[cfg(test)]
+mod scenario;
+
 pub use error::{ApplyError, Failure, StateError};
 pub use event::{EngineEvent, Events};
 pub use files::{StackFiles, Stacks};

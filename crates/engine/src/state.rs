@@ -70,7 +70,13 @@ impl State {
                     && let Some(old) = self.resources.get(&recorded.urn)
                     && old.id == id
                 {
-                    self.replaced.push(old.clone());
+                    let mut old = old.clone();
+                    // What the newer inputs say about losing data goes for the older resource, too.
+                    match recorded.inputs.get("forceDestroy") {
+                        Some(force) => drop(old.inputs.insert("forceDestroy".into(), force.clone())),
+                        None => drop(old.inputs.remove("forceDestroy")),
+                    }
+                    self.replaced.push(old);
                 }
                 self.resources.insert(recorded.urn.clone(), recorded);
             }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use tandem_model::{
-    Desired, Recorded, StackId, Urn,
+    Desired, Recorded, Report, StackId, Urn,
     plan::{Op, Step},
 };
 use tokio::sync::watch;
@@ -24,6 +24,8 @@ pub(super) struct Planning {
     /// The resources that a replacement would delete, unless their loss was asked for.
     pub(super) replaced: Vec<Recorded>,
     pub(super) failures: Vec<Failure>,
+    /// The first registration that could not be planned.
+    pub(super) rejected: Option<Report>,
     pub(super) not_tried: usize,
     /// Turns true when the resource is there; closes without it if that failed.
     done: HashMap<Urn, watch::Receiver<bool>>,
@@ -47,6 +49,7 @@ impl Planning {
             steps: Vec::new(),
             replaced: Vec::new(),
             failures: Vec::new(),
+            rejected: None,
             not_tried: 0,
             done: HashMap::new(),
         }
