@@ -131,8 +131,9 @@ impl Executor {
 
     async fn ask(&self, begin: &Begin) -> Result<Option<Recorded>, ApplyError> {
         let answer = tokio::select! {
-            answer = self.target.apply(&begin.op, &begin.change, &self.events) => answer,
+            biased;
             () = self.stop.abandoned() => return Err(ApplyError::Stopped),
+            answer = self.target.apply(&begin.op, &begin.change, &self.events) => answer,
         };
         tandem_failpoint::hit("engine.target.applied");
         let op = begin.op.clone();

@@ -67,11 +67,7 @@ impl Stacks {
     /// [`StateError::Locked`] if another process writes to it.
     pub fn lock(&self, stack: &StackId, command: &str) -> Result<StackFiles, StateError> {
         let folder = self.folder(stack);
-        fs::create_dir_all(&folder).map_err(|source| StateError::Io {
-            verb: "make",
-            path: folder.clone(),
-            source,
-        })?;
+        make(&folder).map_err(|source| StateError::Io { verb: "make", path: folder.clone(), source })?;
         let lock = Lock::take(&folder.join("lock"), stack, command, Timestamp::now())?;
         Ok(StackFiles { folder: folder.into(), stack: stack.clone(), journal: OnceCell::new(), _lock: lock })
     }
@@ -268,6 +264,110 @@ fn replace(folder: &Path, text: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes a folder and those above it, so that a crash does not forget them.
+fn make(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent() {
+        make(parent)?;
+    }
+    match fs::create_dir(folder) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+        _ => {}
+    }
+    folder.parent().map_or(Ok(()), sync_folder)
+}
+
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use tandem_model::{OpId, PhysicalId, plan::Change};
+
+    use super::*;
+    use crate::journal::Begin;
+
+    fn begin(op: &str) -> Entry {
+        let change = Change::Delete {
+            urn: "urn:tandem:shop:dev:bucket:a".parse().unwrap(),
+            id: PhysicalId("a-1".into()),
+            force: false,
+        };
+        Entry::Begin(Begin { op: OpId(op.into()), change, depends_on: vec![], replaces: None })
+    }
+
+    fn stack() -> StackId {
+        "shop/dev".parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_was_appended_and_saved_is_there_for_the_next_process() {
+        let root = tempfile::tempdir().unwrap();
+        let stacks = Stacks::new(root.path());
+        let mut state = State::empty(stack());
+        state.cloud = Some(crate::CloudId("c".into()));
+        let files = stacks.lock(&stack(), "test").unwrap();
+        files.save(&state).await.unwrap();
+        let entries = ["1", "2", "3"].map(begin);
+        futures::future::try_join_all(entries.iter().map(|entry| files.append(entry.clone()))).await.unwrap();
+        drop(files);
+
+        let files = stacks.lock(&stack(), "test").unwrap();
+        assert_eq!(files.load().await.unwrap(), Stored { state, journal: entries.to_vec() });
+        files.clear().await.unwrap();
+        assert_eq!(files.load().await.unwrap().journal, []);
+        assert_eq!(stacks.list().unwrap(), [stack()]);
+    }
+
+    #[tokio::test]
+    async fn an_append_after_a_torn_line_does_not_join_it() {
+        let root = tempfile::tempdir().unwrap();
+        let stacks = Stacks::new(root.path());
+        let files = stacks.lock(&stack(), "test").unwrap();
+        files.append(begin("1")).await.unwrap();
+        drop(files);
+        let path = journal_path(&stacks.folder(&stack()));
+        let torn = [fs::read(&path).unwrap(), b"{\"begin\": {\"op".to_vec()].concat();
+        fs::write(&path, torn).unwrap();
+
+        let files = stacks.lock(&stack(), "test").unwrap();
+        files.append(begin("2")).await.unwrap();
+        assert_eq!(files.load().await.unwrap().journal, [begin("1"), begin("2")]);
+    }
+
+    #[test]
+    fn damage_is_refused_naming_file_and_line() {
+        let root = tempfile::tempdir().unwrap();
+        let stacks = Stacks::new(root.path());
+        drop(stacks.lock(&stack(), "test").unwrap());
+        let folder = stacks.folder(&stack());
+        fs::write(state_path(&folder), "{\n  \"version\": 1,\n  \"stack\": 7\n}").unwrap();
+        let error = stacks.read(&stack()).unwrap_err().to_string();
+        assert!(error.contains("state.json` is damaged at line 3"), "{error}");
+        fs::write(journal_path(&folder), "nonsense\n{}\n").unwrap();
+        let error = stacks.read(&stack()).unwrap_err().to_string();
+        assert!(error.contains("journal.ndjson` is damaged at line 1"), "{error}");
+    }
+
+    #[test]
+    fn a_later_format_is_not_misread() {
+        let root = tempfile::tempdir().unwrap();
+        let stacks = Stacks::new(root.path());
+        drop(stacks.lock(&stack(), "test").unwrap());
+        fs::write(state_path(&stacks.folder(&stack())), "{\"version\": 9, \"shape\": \"new\"}").unwrap();
+        assert!(matches!(stacks.read(&stack()), Err(StateError::Newer { found: 9, .. })));
+    }
+
+    #[tokio::test]
+    async fn a_reset_forgets_even_what_cannot_be_read() {
+        let root = tempfile::tempdir().unwrap();
+        let stacks = Stacks::new(root.path());
+        let files = stacks.lock(&stack(), "test").unwrap();
+        fs::write(journal_path(&stacks.folder(&stack())), "nonsense\n{}\n").unwrap();
+        files.reset().await.unwrap();
+        assert_eq!(stacks.read(&stack()).unwrap().state, State::empty(stack()));
+    }
 }

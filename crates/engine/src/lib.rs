@@ -14,6 +14,8 @@
 //! Start at [`Update`].
 
 mod apply;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod data;
 pub mod diff;
 mod error;

@@ -35,7 +35,8 @@ pub trait Progress: Send + Sync {
 
 /// A place resources live: the embedded cloud, Kubernetes, or AWS.
 ///
-/// `apply` is idempotent per [`OpId`]: repeating it after a crash returns the first result.
+/// `apply` is idempotent per [`OpId`]: repeating it after a crash returns the first result. Every implementation passes
+/// the `conformance` suite of this crate.
 #[async_trait]
 pub trait Target: fmt::Debug + Send + Sync {
     /// # Errors

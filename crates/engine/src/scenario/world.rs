@@ -272,3 +272,7 @@ impl Target for World {
         Ok(())
     }
 }
+
+mod conformance {
+    crate::target_conformance_tests!(async { std::sync::Arc::new(super::World::default()) });
+}
