@@ -1,8 +1,8 @@
 //! What a user can get wrong, and what Tandem says then.
 
-use std::net::TcpListener;
+use std::{net::TcpListener, os::unix::process::CommandExt};
 
-use crate::harness::{Cloud, Gate};
+use crate::harness::{Cloud, Gate, Ran, binary};
 
 /// A program with one function behind a bucket, and how it handles.
 fn handler(body: &str, options: &str) -> String {
@@ -125,6 +125,44 @@ fn a_missing_base_image_says_how_to_get_it() {
         .failed("E0403")
         .says("tandem image import localhost:1/nobody/nothing:none");
     project.destroy();
+}
+
+#[test]
+fn a_missing_tool_is_named_with_its_package() {
+    let cloud = Cloud::new();
+    let _serving = cloud.serve_with(&[("PATH", "/nonexistent")]);
+    let project = cloud.project("tools", &[("index.js", TASK), ("image/Dockerfile", "FROM busybox\n")]);
+    project.tandem(&["up", "--yes"]).failed("E0401").says("apt-get install");
+    project.destroy();
+}
+
+#[test]
+fn without_root_the_cloud_says_that_it_needs_it() {
+    let cloud = Cloud::new();
+    let home = cloud.scratch().join("home-of-nobody");
+    std::fs::create_dir(&home).unwrap();
+    std::os::unix::fs::chown(&home, Some(65534), Some(65534)).unwrap();
+    // Nobody may not read our folders: a copy of the binary where everyone may.
+    std::fs::set_permissions(cloud.scratch(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let copy = cloud.scratch().join("tandem");
+    std::fs::copy(binary(), &copy).unwrap();
+    let mut command = std::process::Command::new(copy);
+    Ran::run(command.arg("serve").env("TANDEM_HOME", home).uid(65534).gid(65534)).refused().says("root");
+}
+
+#[test]
+fn a_resource_that_waits_for_itself_is_named() {
+    let cloud = Cloud::new();
+    let program = r#"
+const cloud = require("@tandem/cloud");
+const pulumi = require("@pulumi/pulumi");
+let tell;
+const own = new Promise((resolve) => { tell = resolve; });
+const ouroboros = new cloud.Bucket("ouroboros", { bucketName: pulumi.output(own) });
+ouroboros.id.apply(tell);
+"#;
+    let project = cloud.project("cycle", &[("index.js", program)]);
+    project.tandem(&["up", "--yes"]).refused().says("ouroboros");
 }
 
 #[test]

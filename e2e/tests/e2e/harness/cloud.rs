@@ -56,20 +56,18 @@ impl Cloud {
 
     /// Starts the cloud in the foreground and returns when it is ready.
     pub(crate) fn serve(&self) -> Serving {
-        self.serve_with(None)
+        self.serve_with(&[])
     }
 
     /// Starts a cloud that kills itself at a failpoint (`name`, or `name@3` for the third time).
     pub(crate) fn serve_until(&self, failpoint: &str) -> Serving {
-        self.serve_with(Some(failpoint))
+        self.serve_with(&[("TANDEM_FAILPOINT", failpoint)])
     }
 
-    fn serve_with(&self, failpoint: Option<&str>) -> Serving {
+    /// Starts the cloud with these variables in its environment.
+    pub(crate) fn serve_with(&self, variables: &[(&str, &str)]) -> Serving {
         let mut command = self.command();
-        command.arg("serve").stdout(Stdio::null()).stderr(Stdio::piped());
-        if let Some(name) = failpoint {
-            command.env("TANDEM_FAILPOINT", name);
-        }
+        command.arg("serve").stdout(Stdio::null()).stderr(Stdio::piped()).envs(variables.iter().copied());
         Serving::start(command)
     }
 
