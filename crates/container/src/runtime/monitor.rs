@@ -1,0 +1,172 @@
+//! Speaks with `conmon`, the monitor of one container.
+//!
+//! It forks away from us twice and leads a session of its own, so a signal to our process group does not reach it.
+//! It holds the container's output, writes the log, and at the end syncs the log and then writes the exit code.
+//!
+//! Which process it is: `conmon.pid`, checked against its command line, since process ids are used again. That it is
+//! on its way although it has not written that file yet: the `monitor` lock, which it inherits. It gives that lock
+//! back a moment before it writes the exit code, so a free lock alone proves nothing.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    os::{fd::AsRawFd, fd::OwnedFd, unix::ffi::OsStrExt},
+    process::Stdio,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use serde::Deserialize;
+use tokio::{io::AsyncReadExt, net::unix::pipe, process::Command};
+
+use super::{
+    bundle::Bundle,
+    descriptor,
+    program::{Found, PATH},
+};
+use crate::{
+    ContainerError,
+    layout::{Layout, at},
+    tool,
+};
+
+/// A log may grow to this size; what a container prints beyond is dropped, so that one container cannot fill the disk.
+/// The beginning is kept rather than the end: `conmon` could only keep the end by throwing away all that came before.
+pub(super) const LOG_LIMIT: u64 = 256 << 20;
+
+/// A monitor that lives, held by a descriptor that no later process can take over.
+#[derive(Debug)]
+pub(super) struct Monitor {
+    pid: Pid,
+    handle: OwnedFd,
+}
+
+/// What `conmon` says through its sync pipe, `--api-version 1`: the process, or a negative number and the reason.
+#[derive(Deserialize)]
+struct Report {
+    data: i32,
+    #[serde(default)]
+    message: String,
+}
+
+/// Starts the monitor, which lets the runtime create the container. Returns the container's process.
+pub(super) async fn launch(
+    found: &Found,
+    bundle: &Bundle,
+    lock: &Arc<OwnedFd>,
+    layout: &Layout,
+) -> Result<i32, ContainerError> {
+    let failed = |reason: String| ContainerError::Start { reason };
+    let (reader, writer) = std::io::pipe().map_err(|error| failed(format!("no pipe: {error}")))?;
+    let writer = Arc::new(OwnedFd::from(writer));
+    let mut command = Command::new(&found.monitor);
+    command
+        .env_clear()
+        .env("PATH", PATH)
+        .env("_OCI_SYNCPIPE", writer.as_raw_fd().to_string())
+        .args(["--api-version", "1", "--full-attach", "--log-level", "error"])
+        .arg("--cid")
+        .arg(&bundle.id.0)
+        .arg("--cuuid")
+        .arg(&bundle.id.0)
+        .arg("--name")
+        .arg(&bundle.id.0)
+        .arg("--runtime")
+        .arg(&found.runtime)
+        .args(["--runtime-arg", "--root", "--runtime-arg"])
+        .arg(layout.runtime_state())
+        .arg("--bundle")
+        .arg(&bundle.folder)
+        .arg("--container-pidfile")
+        .arg(bundle.container_pid_file())
+        .arg("--conmon-pidfile")
+        .arg(bundle.monitor_pid_file())
+        .arg("--exit-dir")
+        .arg(layout.exits())
+        .arg("--persist-dir")
+        .arg(bundle.persist())
+        .arg("--log-path")
+        .arg(format!("k8s-file:{}", bundle.log.display()))
+        .args(["--log-global-size-max", &LOG_LIMIT.to_string()])
+        .current_dir(&bundle.folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    descriptor::inherit(&mut command, vec![lock.clone(), writer.clone()]);
+    let child = command.spawn().map_err(|error| failed(format!("conmon: {error}")))?;
+    drop(command);
+    drop(writer);
+    // The child forks the monitor and ends; its end of the pipe stays with the monitor for life, so read one line.
+    let (parent, report) = tokio::join!(child.wait_with_output(), read_line(reader.into()));
+    let report = report.map_err(|error| failed(format!("conmon: {error}")))?;
+    if let Ok(report) = serde_json::from_str::<Report>(&report) {
+        if report.data > 0 {
+            return Ok(report.data);
+        }
+        return Err(failed(tool::words(&report.message)));
+    }
+    let said = parent.map(|done| tool::words(&String::from_utf8_lossy(&done.stderr))).unwrap_or_default();
+    Err(failed(if said.is_empty() {
+        "conmon ended without a word".into()
+    } else {
+        format!("conmon: {said}")
+    }))
+}
+
+async fn read_line(reader: OwnedFd) -> std::io::Result<String> {
+    let mut reader = pipe::Receiver::from_owned_fd(reader)?;
+    let mut line = Vec::new();
+    let mut buffer = [0; 4096];
+    while !line.contains(&b'\n') {
+        match reader.read(&mut buffer).await? {
+            0 => break,
+            n => line.extend_from_slice(&buffer[..n]),
+        }
+    }
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+/// The monitor of a container, if it lives.
+pub(super) fn find(bundle: &Bundle) -> Result<Option<Monitor>, ContainerError> {
+    // Between fork and writing its pid file the monitor is a few system calls away from being found. Only who looks
+    // in the very moment after its starter was killed waits here.
+    for _ in 0..200 {
+        let locked = bundle.is_monitored()?;
+        let path = bundle.monitor_pid_file();
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                return Ok(text.trim().parse().ok().and_then(Pid::from_raw).and_then(|pid| open(bundle, pid)));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound && !locked => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => thread::sleep(Duration::from_millis(5)),
+            Err(error) => return Err(at(path)(error)),
+        }
+    }
+    Err(ContainerError::Tool { tool: "conmon", reason: "it does not write its pid file".into() })
+}
+
+fn open(bundle: &Bundle, pid: Pid) -> Option<Monitor> {
+    let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    // Read after opening: the handle is of this process or of one that has ended.
+    let arguments = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
+    let ours = bundle.folder.as_os_str().as_bytes();
+    arguments.split(|byte| *byte == 0).any(|argument| argument == ours).then_some(Monitor { pid, handle })
+}
+
+impl Monitor {
+    /// Returns when the monitor has ended; by then the exit code is written, if it ever will be.
+    pub(super) async fn ended(self) -> Result<(), ContainerError> {
+        descriptor::readable(self.handle)
+            .await
+            .map_err(|error| ContainerError::Tool { tool: "conmon", reason: error.to_string() })
+    }
+
+    /// Kills the monitor, and the runtime if it is still creating the container. The container's own process is not
+    /// in this group.
+    pub(super) fn kill_group(&self) {
+        // It may have ended a moment ago, which is what we want.
+        let _ = kill_process_group(self.pid, Signal::KILL);
+    }
+}

@@ -1,0 +1,89 @@
+//! The root file system of a container: the image's layers below, a writable folder of its own on top (overlayfs).
+//!
+//! Nothing is copied or unpacked at a start. What a container writes goes with it, so its file system need not survive
+//! a power cut: `volatile` spares every `fsync` in it.
+
+use std::{
+    ffi::OsString,
+    fs::File,
+    os::{fd::AsRawFd, unix::ffi::OsStrExt},
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    mount::{MntFlags, MsFlags, mount as mount_filesystem, umount2},
+};
+
+use crate::{ContainerError, layout::at};
+
+/// The kernel takes one page of options.
+const OPTIONS_LIMIT: usize = 4000;
+
+/// Mounts `<bundle>/rootfs` from `layers` (uppermost first) with `<bundle>/upper` on top.
+pub(super) fn mount(bundle: &Path, layers: &[PathBuf]) -> Result<(), ContainerError> {
+    let target = bundle.join("rootfs");
+    let (upper, work) = (bundle.join("upper"), bundle.join("work"));
+    let all = || layers.iter().chain([&upper, &work]);
+    let plain = options(layers, &upper, &work);
+    let separators =
+        |path: &PathBuf| path.as_os_str().as_bytes().iter().any(|b| matches!(b, b':' | b',' | b'\\'));
+    if plain.len() <= OPTIONS_LIMIT && !all().any(separators) {
+        return overlay(&target, &plain);
+    }
+    // Short names without separators for the same folders: through descriptors of ours, which the kernel resolves now.
+    let open: Vec<File> = all().map(|path| File::open(path).map_err(at(path))).collect::<Result<_, _>>()?;
+    let names: Vec<PathBuf> =
+        open.iter().map(|file| format!("/proc/self/fd/{}", file.as_raw_fd()).into()).collect();
+    let [lower @ .., upper, work] = names.as_slice() else { return Ok(()) };
+    overlay(&target, &options(lower, upper, work))
+}
+
+fn options(layers: &[PathBuf], upper: &Path, work: &Path) -> OsString {
+    let mut text = OsString::from("lowerdir=");
+    for (n, layer) in layers.iter().enumerate() {
+        if n > 0 {
+            text.push(":");
+        }
+        text.push(layer);
+    }
+    text.push(",upperdir=");
+    text.push(upper);
+    text.push(",workdir=");
+    text.push(work);
+    text
+}
+
+fn overlay(target: &Path, options: &OsString) -> Result<(), ContainerError> {
+    let mut volatile = options.clone();
+    volatile.push(",volatile");
+    let attempt = |options: &OsString| {
+        mount_filesystem(
+            Some("overlay"),
+            target,
+            Some("overlay"),
+            MsFlags::empty(),
+            Some(options.as_os_str()),
+        )
+    };
+    // Kernels before 5.10 do not know `volatile`.
+    let done = match attempt(&volatile) {
+        Err(Errno::EINVAL) => attempt(options),
+        other => other,
+    };
+    done.map_err(|errno| ContainerError::Start {
+        reason: format!("the root file system cannot be mounted: {errno}"),
+    })
+}
+
+/// Unmounts, also if something still uses it. Idempotent.
+pub(super) fn unmount(target: &Path) -> Result<(), ContainerError> {
+    loop {
+        match umount2(target, MntFlags::MNT_DETACH) {
+            // One may lie over another if a start was repeated.
+            Ok(()) => {}
+            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
+            Err(errno) => return Err(at(target)(errno.into())),
+        }
+    }
+}

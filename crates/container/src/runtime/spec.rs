@@ -1,0 +1,150 @@
+//! The OCI runtime configuration of a container (OCI runtime spec 1.0.2, `config.json`).
+//!
+//! Own file system, processes, IPC and host name; the host's network. Docker's default capabilities without
+//! `NET_RAW`, no new privileges, the distribution's system call filter, `/proc` and `/sys` masked as everybody does.
+//! Of the host nothing is mounted but `/etc/resolv.conf` and `/etc/hosts`, read-only.
+
+use std::{collections::BTreeMap, fs};
+
+use serde_json::{Value, json};
+
+use super::{cgroup, user::User};
+use crate::{ContainerError, ContainerId, Spec};
+
+/// Docker's defaults without `CAP_NET_RAW`: on the host's network it would allow to forge packets.
+pub(super) const CAPABILITIES: [&str; 13] = [
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+];
+
+/// Against fork bombs; more than any build of a large program needs.
+const PROCESS_LIMIT: u32 = 8192;
+
+const MASKED: [&str; 10] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/firmware",
+];
+
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// The search path of containers whose image says none, as Docker has it.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// # Errors
+/// [`ContainerError::Start`] if there is nothing to execute.
+pub(super) fn configuration(
+    id: &ContainerId,
+    spec: &Spec,
+    user: &User,
+    cgroup: &str,
+    seccomp: &Value,
+) -> Result<Vec<u8>, ContainerError> {
+    let refused = |reason: &str| ContainerError::Start { reason: reason.to_owned() };
+    if spec.args.is_empty() {
+        return Err(refused("the image has no entrypoint and no command; give a command"));
+    }
+    let working_dir = if spec.working_dir.is_empty() { "/" } else { &spec.working_dir };
+    if !working_dir.starts_with('/') {
+        return Err(refused(&format!("the working directory `{working_dir}` is not absolute")));
+    }
+    let config = json!({
+        "ociVersion": "1.0.2",
+        "hostname": id.0,
+        "root": { "path": "rootfs", "readonly": false },
+        "process": {
+            "terminal": false,
+            "user": { "uid": user.uid, "gid": user.gid, "additionalGids": user.groups },
+            "args": spec.args,
+            "env": environment(id, &spec.environment, user),
+            "cwd": working_dir,
+            "capabilities": { "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES },
+            "noNewPrivileges": true,
+        },
+        "mounts": mounts(),
+        "linux": {
+            "cgroupsPath": format!("/{cgroup}"),
+            "namespaces": [
+                { "type": "mount" }, { "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "cgroup" },
+            ],
+            "resources": resources(spec),
+            "maskedPaths": MASKED,
+            "readonlyPaths": READ_ONLY,
+            "seccomp": seccomp,
+        },
+    });
+    serde_json::to_vec(&config).map_err(|error| refused(&error.to_string()))
+}
+
+fn environment(id: &ContainerId, given: &BTreeMap<String, String>, user: &User) -> Vec<String> {
+    let mut all = BTreeMap::from([
+        ("PATH", DEFAULT_PATH),
+        ("HOSTNAME", id.0.as_str()),
+        ("HOME", user.home.as_deref().unwrap_or("/")),
+    ]);
+    all.extend(given.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    all.iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+fn mounts() -> Vec<Value> {
+    let mount = |to: &str, kind: &str, options: &[&str]| json!({ "destination": to, "type": kind, "source": kind, "options": options });
+    let mut all = vec![
+        mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
+    ];
+    for file in ["/etc/resolv.conf", "/etc/hosts"] {
+        // Often a link to where a network daemon keeps it; that place does not exist in the container.
+        if let Ok(source) = fs::canonicalize(file) {
+            let options = ["bind", "ro", "nosuid", "noexec", "nodev", "rprivate"];
+            all.push(json!({ "destination": file, "type": "bind", "source": source, "options": options }));
+        }
+    }
+    all
+}
+
+fn resources(spec: &Spec) -> Value {
+    let mut all = json!({
+        "devices": [{ "allow": false, "access": "rwm" }],
+        "pids": { "limit": PROCESS_LIMIT },
+    });
+    if let Some(memory) = spec.memory {
+        all["memory"] = json!({ "limit": memory.bytes() });
+        if cgroup::limits_swap() {
+            // Memory and swap together: a container that is over its limit ends, it does not crawl.
+            all["memory"]["swap"] = json!(memory.bytes());
+        }
+    }
+    if let Some(cores) = spec.cpu {
+        const PERIOD: f64 = 100_000.0;
+        // The kernel takes no quota below 1 ms.
+        all["cpu"] = json!({ "quota": ((cores * PERIOD) as i64).max(1_000), "period": PERIOD as u64 });
+    }
+    all
+}
