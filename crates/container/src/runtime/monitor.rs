@@ -137,7 +137,12 @@ pub(super) fn find(bundle: &Bundle) -> Result<Option<Monitor>, ContainerError> {
         let path = bundle.monitor_pid_file();
         match fs::read_to_string(&path) {
             Ok(text) => {
-                return Ok(text.trim().parse().ok().and_then(Pid::from_raw).and_then(|pid| open(bundle, pid)));
+                return Ok(text
+                    .trim()
+                    .parse()
+                    .ok()
+                    .and_then(Pid::from_raw)
+                    .and_then(|pid| open(bundle, pid)));
             }
             Err(error) if error.kind() == ErrorKind::NotFound && !locked => return Ok(None),
             Err(error) if error.kind() == ErrorKind::NotFound => thread::sleep(Duration::from_millis(5)),
