@@ -1,0 +1,162 @@
+// Globals that programs expect and that LLRT leaves to others: timers, the rest of `process` and `console`.
+
+import { host } from "./host.js";
+
+/** Runs what nobody can catch. */
+function guarded(callback, args) {
+    try {
+        callback(...args);
+    } catch (error) {
+        host.uncaught(error);
+    }
+}
+
+const timers = new Map();
+let lastTimer = 0;
+
+class Timeout {
+    #id;
+    #kind;
+
+    constructor(id, kind) {
+        this.#id = id;
+        this.#kind = kind;
+    }
+    ref() {
+        host.setTimerKind(this.#id, this.#kind);
+        return this;
+    }
+    unref() {
+        host.setTimerKind(this.#id, "background");
+        return this;
+    }
+    hasRef() {
+        return timers.get(this.#id)?.kind !== "background";
+    }
+    close() {
+        clear(this);
+        return this;
+    }
+    [Symbol.toPrimitive]() {
+        return this.#id;
+    }
+}
+
+function start(callback, delay, kind, args) {
+    if (typeof callback !== "function") {
+        throw new TypeError(`a timer needs a function to call, not ${typeof callback}`);
+    }
+    const id = ++lastTimer;
+    const milliseconds = Number(delay) >= 1 ? Number(delay) : 0;
+    timers.set(id, { callback, args, kind, milliseconds });
+    host.arm(id, milliseconds, kind);
+    return new Timeout(id, kind);
+}
+
+function clear(timer) {
+    if (timer === undefined || timer === null) return;
+    const id = Number(timer);
+    if (timers.delete(id)) host.disarm(id);
+}
+
+/** Called by the host when a timer is due. */
+export function fire(id) {
+    const timer = timers.get(id);
+    if (timer === undefined) return;
+    // Armed again first: the callback may clear its own interval.
+    if (timer.kind === "repeating") host.arm(id, Math.max(timer.milliseconds, 1), timer.kind);
+    else timers.delete(id);
+    guarded(timer.callback, timer.args);
+}
+
+function defineTimers() {
+    globalThis.setTimeout = (callback, delay, ...args) => start(callback, delay, "once", args);
+    globalThis.setInterval = (callback, delay, ...args) => start(callback, delay, "repeating", args);
+    globalThis.setImmediate = (callback, ...args) => start(callback, 0, "once", args);
+    globalThis.clearTimeout = clear;
+    globalThis.clearInterval = clear;
+    globalThis.clearImmediate = clear;
+    globalThis.queueMicrotask = (callback) => {
+        if (typeof callback !== "function") {
+            throw new TypeError(`queueMicrotask needs a function to call, not ${typeof callback}`);
+        }
+        Promise.resolve().then(() => guarded(callback, []));
+    };
+    // LLRT's uses LLRT's timers, which do not run here.
+    AbortSignal.timeout = (delay) => {
+        const controller = new AbortController();
+        const reason = new DOMException("The operation was aborted due to timeout", "TimeoutError");
+        setTimeout(() => controller.abort(reason), delay).unref();
+        return controller.signal;
+    };
+}
+
+function defineProcess() {
+    const started = Date.now();
+    process.pid = process.id;
+    process.title = "tandem";
+    process.uptime = () => (Date.now() - started) / 1000;
+    process.nextTick = (callback, ...args) => queueMicrotask(() => callback(...args));
+    const stream = (number) => ({
+        isTTY: false,
+        write(text) {
+            host.write(number, String(text));
+            return true;
+        },
+    });
+    process.stdout = stream(1);
+    process.stderr = stream(2);
+}
+
+function defineConsole() {
+    const counts = new Map();
+    const starts = new Map();
+    console.count = (label = "default") => {
+        counts.set(label, (counts.get(label) ?? 0) + 1);
+        console.log(`${label}: ${counts.get(label)}`);
+    };
+    console.countReset = (label = "default") => void counts.delete(label);
+    console.time = (label = "default") => void starts.set(label, Date.now());
+    console.timeLog = (label = "default", ...rest) => console.log(`${label}: ${Date.now() - starts.get(label)}ms`, ...rest);
+    console.timeEnd = (label = "default") => {
+        console.timeLog(label);
+        starts.delete(label);
+    };
+    console.dir = (value) => console.log(value);
+    console.table = console.log;
+    console.group = (...labels) => {
+        if (labels.length > 0) console.log(...labels);
+    };
+    console.groupEnd = () => {};
+}
+
+function defineLazily() {
+    host.lazyGlobals.forEach((names, group) => {
+        const setUp = () => {
+            for (const name of names) delete globalThis[name];
+            host.setUpGlobals(group);
+        };
+        for (const name of names) {
+            Object.defineProperty(globalThis, name, {
+                configurable: true,
+                get() {
+                    setUp();
+                    return globalThis[name];
+                },
+                set(value) {
+                    Object.defineProperty(globalThis, name, { configurable: true, writable: true, value });
+                },
+            });
+        }
+    });
+}
+
+export function defineGlobals() {
+    globalThis.global = globalThis;
+    globalThis.self = globalThis;
+    Error.stackTraceLimit = 50;
+    defineLazily();
+    defineTimers();
+    defineProcess();
+    defineConsole();
+}

@@ -1,0 +1,40 @@
+//! The JavaScript that is part of this crate: the runtime's own, and the SDK that programs import.
+
+/// The module that the host talks to.
+pub(crate) const MAIN: &str = "tandem:runtime/main.js";
+
+macro_rules! modules {
+    ($($name:literal => $path:literal),* $(,)?) => {
+        &[$(($name, include_str!($path))),*]
+    };
+}
+
+const MODULES: &[(&str, &str)] = modules! {
+    "tandem:runtime/main.js" => "runtime/main.js",
+    "tandem:runtime/host.js" => "runtime/host.js",
+    "tandem:runtime/globals.js" => "runtime/globals.js",
+    "tandem:runtime/commonjs.js" => "runtime/commonjs.js",
+    "tandem:runtime/module.js" => "runtime/module.js",
+    "tandem:runtime/process.js" => "runtime/process.js",
+    "tandem:runtime/timers_promises.js" => "runtime/timers_promises.js",
+    "tandem:sdk/program.js" => "../../../sdk/js/src/program.js",
+    "tandem:sdk/host.js" => "../../../sdk/js/src/host.js",
+    "tandem:sdk/errors.js" => "../../../sdk/js/src/errors.js",
+    "tandem:sdk/check.js" => "../../../sdk/js/src/check.js",
+    "tandem:sdk/output.js" => "../../../sdk/js/src/output.js",
+    "tandem:sdk/values.js" => "../../../sdk/js/src/values.js",
+    "tandem:sdk/registry.js" => "../../../sdk/js/src/registry.js",
+    "tandem:sdk/resource.js" => "../../../sdk/js/src/resource.js",
+    "tandem:sdk/bucket.js" => "../../../sdk/js/src/bucket.js",
+    "tandem:sdk/function.js" => "../../../sdk/js/src/function.js",
+    "tandem:sdk/task.js" => "../../../sdk/js/src/task.js",
+    "tandem:sdk/config.js" => "../../../sdk/js/src/config.js",
+    "tandem:sdk/cloud.js" => "../../../sdk/js/src/cloud.js",
+    "tandem:sdk/pulumi.js" => "../../../sdk/js/src/pulumi.js",
+    "tandem:sdk/tandem.js" => "../../../sdk/js/src/tandem.js",
+};
+
+/// The source of a module of ours.
+pub(crate) fn source(name: &str) -> Option<&'static str> {
+    MODULES.iter().find(|(known, _)| *known == name).map(|(_, source)| *source)
+}

@@ -1,0 +1,403 @@
+//! One virtual machine: a runtime, the SDK, and at most one program.
+//!
+//! A machine does everything on the task that calls it, so it needs no `LocalSet` and no other thread: JavaScript runs
+//! while one of its methods is awaited, and only then. Methods called at once take turns.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use rquickjs::{
+    AsyncContext, AsyncRuntime, Ctx, Function, JsLifetime, Module, Object, Promise,
+    function::{IntoArgs, This},
+};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use crate::{
+    archive::Archive,
+    bridge::Bridge,
+    error::{ProgramError, VmError, code},
+    host::{self, Program, Rejections, Shared, lock},
+    modules::{
+        builtin,
+        loader::{ArchiveLoader, ArchiveResolver},
+    },
+    sdk,
+    setup::{InvokeContext, Phase, Setup},
+};
+
+/// The stack that JavaScript may use. A thread of tokio's has 2 MiB, of which native frames need their share.
+const STACK: usize = 768 * 1024;
+/// The heap that a program may use until an invocation says otherwise.
+const HEAP: usize = 1024 * 1024 * 1024;
+/// Garbage is looked for whenever this much was allocated.
+const GC_THRESHOLD: usize = 20 * 1024 * 1024;
+
+/// A JavaScript machine: what a spare worker holds is one without a program.
+///
+/// Not to be shared between programs. Its methods may be called from any thread, on any tokio runtime with its timer
+/// enabled.
+pub struct Vm {
+    context: AsyncContext,
+    runtime: AsyncRuntime,
+    shared: Arc<Shared>,
+    /// When the invocation under way is given up; the interrupt handler reads it.
+    deadline: Arc<Mutex<Option<Instant>>>,
+}
+
+/// The runtime's own module.
+#[derive(JsLifetime)]
+struct Main<'js>(Object<'js>);
+
+/// What a promise was settled with, once it is.
+#[derive(Default)]
+struct Outcome {
+    slot: Mutex<Option<Result<String, ProgramError>>>,
+    settled: Notify,
+}
+
+impl Outcome {
+    fn settle(&self, result: Result<String, ProgramError>) {
+        lock(&self.slot).get_or_insert(result);
+        self.settled.notify_one();
+    }
+
+    fn take(&self) -> Option<Result<String, ProgramError>> {
+        lock(&self.slot).take()
+    }
+}
+
+/// Why the machine stopped to look.
+enum Rest {
+    Settled,
+    /// Nothing that is awaited can happen any more.
+    Quiet,
+    Failed,
+}
+
+impl Vm {
+    /// A machine with the runtime and the SDK, and no program.
+    ///
+    /// # Errors
+    /// [`VmError`] if memory is too short for it.
+    pub async fn new() -> Result<Self, VmError> {
+        let refused = |error: rquickjs::Error| VmError { reason: error.to_string() };
+        let runtime = AsyncRuntime::new().map_err(refused)?;
+        runtime.set_max_stack_size(STACK).await;
+        runtime.set_memory_limit(HEAP).await;
+        runtime.set_gc_threshold(GC_THRESHOLD).await;
+        let shared = Arc::new(Shared::default());
+        runtime.set_loader(ArchiveResolver(shared.clone()), ArchiveLoader(shared.clone())).await;
+        runtime.set_host_promise_rejection_tracker(Some(Box::new(note_rejection))).await;
+        let deadline = Arc::<Mutex<Option<Instant>>>::default();
+        let until = deadline.clone();
+        let passed = move || lock(&until).is_some_and(|at| Instant::now() >= at);
+        runtime.set_interrupt_handler(Some(Box::new(passed))).await;
+        let context = AsyncContext::full(&runtime).await.map_err(refused)?;
+        let natives = shared.clone();
+        context
+            .with(move |ctx| {
+                prepare(&ctx, &natives)
+                    .map_err(|error| VmError { reason: ProgramError::caught(&ctx, error).to_string() })
+            })
+            .await?;
+        Ok(Self { context, runtime, shared, deadline })
+    }
+
+    /// Loads a program: evaluates its entry module, with what that awaits at its top level.
+    ///
+    /// # Errors
+    /// What the program threw, or that it awaits something that never comes. E0507 if the machine has a program.
+    pub async fn load(
+        &self,
+        archive: Arc<Archive>,
+        setup: Setup,
+        bridge: Arc<dyn Bridge>,
+    ) -> Result<(), ProgramError> {
+        let entry = archive.entry.clone();
+        let phase = setup.phase;
+        if !self.shared.fill(Program { archive, bridge, phase }) {
+            return Err(ProgramError::new(code::PHASE, "this machine has a program already", ""));
+        }
+        let setup =
+            serde_json::to_string(&setup).map_err(|e| ProgramError::new(code::PHASE, e.to_string(), ""))?;
+        let outcome = self.start("load", (setup, entry)).await?;
+        loop {
+            match self.rest(Some(&outcome), true).await {
+                Rest::Settled => {
+                    self.settled(&outcome)?;
+                    return self.unheard(phase).await;
+                }
+                Rest::Failed => return Err(self.failure()),
+                // Its top level may await the output of a function, which waits for the top level to end.
+                Rest::Quiet if phase == Phase::Deploy && self.advance().await? => {}
+                Rest::Quiet => {
+                    self.unheard(phase).await?;
+                    return Err(never("the program's top level awaits a promise that never settles"));
+                }
+            }
+        }
+    }
+
+    /// Deploy phase, after [`Vm::load`]: waits until everything is registered, and answers the stack's outputs, with
+    /// the markers of [`tandem_model::value`].
+    ///
+    /// # Errors
+    /// The first failure: of a registration, of an `apply`, of a promise that nobody listens to.
+    pub async fn finish_deploy(&self) -> Result<Value, ProgramError> {
+        loop {
+            if let Rest::Failed = self.rest(None, false).await {
+                return Err(self.failure());
+            }
+            self.unheard(Phase::Deploy).await?;
+            if !self.advance().await? {
+                break;
+            }
+        }
+        let outcome = self.start("exported", ()).await?;
+        match self.rest(Some(&outcome), false).await {
+            Rest::Settled => {
+                let exports = self.settled(&outcome)?;
+                self.unheard(Phase::Deploy).await?;
+                serde_json::from_str(&exports).map_err(|e| ProgramError::new(code::THROWN, e.to_string(), ""))
+            }
+            Rest::Failed => Err(self.failure()),
+            Rest::Quiet => Err(never("a stack output is a promise that never settles")),
+        }
+    }
+
+    /// The names of the handlers that the program noted, sorted.
+    pub async fn handlers(&self) -> Vec<String> {
+        let list = |ctx: Ctx<'_>| -> rquickjs::Result<Vec<String>> { function(&ctx, "handlers")?.call(()) };
+        self.context.with(move |ctx| list(ctx).unwrap_or_default()).await
+    }
+
+    /// Run phase: calls a handler and waits for what it answers. Lines that it printed are written by then.
+    ///
+    /// # Errors
+    /// What the handler threw; E0511 if there is none of that name; E0512 if its promise can never settle; E0514 if it
+    /// held the thread beyond the deadline.
+    pub async fn invoke(
+        &self,
+        handler: &str,
+        event: Value,
+        context: InvokeContext,
+    ) -> Result<Value, ProgramError> {
+        self.runtime.set_memory_limit(usize::try_from(context.memory.bytes()).unwrap_or(HEAP)).await;
+        let told = json!({
+            "requestId": context.request_id,
+            "functionName": context.function,
+            "deadline": context.deadline.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
+            "memory": context.memory.bytes(),
+            "traceparent": context.traceparent,
+        });
+        let left = context.deadline.duration_since(SystemTime::now()).unwrap_or_default();
+        *lock(&self.deadline) = Instant::now().checked_add(left);
+        let result = self.call_handler(handler, event, told).await;
+        *lock(&self.deadline) = None;
+        // Heard or not, what was rejected in this invocation is not told in the next.
+        self.unheard(Phase::Run).await?;
+        result
+    }
+
+    async fn call_handler(&self, handler: &str, event: Value, told: Value) -> Result<Value, ProgramError> {
+        let outcome = self.start("invoke", (handler.to_owned(), event.to_string(), told.to_string())).await?;
+        match self.rest(Some(&outcome), true).await {
+            Rest::Settled => {
+                let answer = self.settled(&outcome)?;
+                serde_json::from_str(&answer).map_err(|e| ProgramError::new(code::THROWN, e.to_string(), ""))
+            }
+            Rest::Failed => Err(self.failure()),
+            Rest::Quiet => {
+                Err(never(&format!("the handler `{handler}` awaits a promise that never settles")))
+            }
+        }
+    }
+
+    /// Calls an async function of the runtime.
+    async fn start<A>(&self, name: &'static str, args: A) -> Result<Arc<Outcome>, ProgramError>
+    where
+        A: for<'js> IntoArgs<'js> + Send,
+    {
+        let outcome = Arc::new(Outcome::default());
+        let told = outcome.clone();
+        self.context
+            .with(move |ctx| {
+                let started = function(&ctx, name)
+                    .and_then(|function| function.call(args))
+                    .and_then(|promise| watch(&ctx, &promise, told));
+                started.map_err(|error| ProgramError::caught(&ctx, error))
+            })
+            .await
+            .map_err(|error| self.explained(error))?;
+        Ok(outcome)
+    }
+
+    /// Lets JavaScript run until the outcome is there, a failure ends the deployment, or nothing can move any more.
+    async fn rest(&self, outcome: Option<&Outcome>, intervals_count: bool) -> Rest {
+        loop {
+            let next = lock(&self.shared.timers).next();
+            tokio::select! {
+                biased;
+                () = settled(outcome) => return Rest::Settled,
+                () = self.shared.failed.notified() => {
+                    if self.shared.failure().is_some() {
+                        return Rest::Failed;
+                    }
+                }
+                () = self.runtime.idle() => {
+                    if outcome.is_some_and(|o| lock(&o.slot).is_some()) {
+                        return Rest::Settled;
+                    }
+                    if self.shared.failure().is_some() {
+                        return Rest::Failed;
+                    }
+                    let timers = { let timers = lock(&self.shared.timers); timers.next().filter(|_| timers.hold_up(intervals_count)) };
+                    let Some(due) = timers else { return Rest::Quiet };
+                    tokio::time::sleep_until(due.into()).await;
+                    self.fire().await;
+                }
+                () = self.shared.rearmed.notified() => {}
+                () = due(next) => self.fire().await,
+            }
+        }
+    }
+
+    /// Calls the timers that are due, each followed by the promise jobs it caused, as Node has it.
+    async fn fire(&self) {
+        let now = Instant::now();
+        loop {
+            let Some(id) = lock(&self.shared.timers).take_due(now) else { return };
+            let shared = self.shared.clone();
+            self.context
+                .with(move |ctx| {
+                    let fired = function(&ctx, "fire").and_then(|fire| fire.call::<_, ()>((id,)));
+                    if let Err(error) = fired {
+                        shared.uncaught(ProgramError::caught(&ctx, error));
+                    }
+                    while ctx.execute_pending_job() {}
+                })
+                .await;
+        }
+    }
+
+    /// Opens the next gate of the registry; false if nothing is left to register.
+    async fn advance(&self) -> Result<bool, ProgramError> {
+        self.context
+            .with(|ctx| {
+                let advanced = function(&ctx, "advance").and_then(|advance| advance.call(()));
+                advanced.map_err(|error| ProgramError::caught(&ctx, error))
+            })
+            .await
+            .map_err(|error| self.explained(error))
+    }
+
+    /// Looks at the promises that were rejected with nobody listening.
+    async fn unheard(&self, phase: Phase) -> Result<(), ProgramError> {
+        let reasons = self
+            .context
+            .with(|ctx| ctx.userdata::<Rejections<'_>>().map(|open| open.take()).unwrap_or_default())
+            .await;
+        for reason in reasons {
+            let reason = self.explained(reason);
+            if phase == Phase::Deploy {
+                return Err(reason);
+            }
+            self.shared.uncaught(reason);
+        }
+        Ok(())
+    }
+
+    fn settled(&self, outcome: &Outcome) -> Result<String, ProgramError> {
+        match outcome.take() {
+            Some(result) => result.map_err(|error| self.explained(error)),
+            None => Err(never("nothing was answered")),
+        }
+    }
+
+    fn failure(&self) -> ProgramError {
+        let failure = self.shared.failure();
+        self.explained(failure.unwrap_or_else(|| never("nothing was answered")))
+    }
+
+    fn explained(&self, error: ProgramError) -> ProgramError {
+        match self.shared.program() {
+            Some(program) => error.with_source(&program.archive),
+            None => error,
+        }
+    }
+}
+
+impl std::fmt::Debug for Vm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Vm").finish_non_exhaustive()
+    }
+}
+
+fn never(message: &str) -> ProgramError {
+    ProgramError::new(
+        code::NEVER_SETTLES,
+        message,
+        "see what should settle it: no timer, request or call is under way that could",
+    )
+}
+
+async fn settled(outcome: Option<&Outcome>) {
+    match outcome {
+        Some(outcome) => outcome.settled.notified().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn note_rejection<'js>(
+    ctx: Ctx<'js>,
+    promise: rquickjs::Value<'js>,
+    reason: rquickjs::Value<'js>,
+    handled: bool,
+) {
+    if let Some(rejections) = ctx.userdata::<Rejections<'js>>() {
+        rejections.note(promise, reason, handled);
+    }
+}
+
+fn prepare(ctx: &Ctx<'_>, shared: &Arc<Shared>) -> rquickjs::Result<()> {
+    builtin::set_up(ctx)?;
+    let _ = ctx.store_userdata(Rejections::default());
+    let source = sdk::source(sdk::MAIN).unwrap_or_default();
+    let (module, evaluated) = Module::declare(ctx.clone(), sdk::MAIN, source)?.eval()?;
+    evaluated.finish::<()>()?;
+    let main = module.namespace()?;
+    main.get::<_, Function<'_>>("prepare")?.call::<_, ()>((host::natives(ctx, shared)?,))?;
+    let _ = ctx.store_userdata(Main(main));
+    Ok(())
+}
+
+/// A function of `runtime/main.js`.
+fn function<'js>(ctx: &Ctx<'js>, name: &str) -> rquickjs::Result<Function<'js>> {
+    match ctx.userdata::<Main<'js>>() {
+        Some(main) => main.0.get(name),
+        None => Err(rquickjs::Error::Unknown),
+    }
+}
+
+/// Tells an outcome when a promise is settled.
+fn watch<'js>(ctx: &Ctx<'js>, promise: &Promise<'js>, outcome: Arc<Outcome>) -> rquickjs::Result<()> {
+    let refused = outcome.clone();
+    let resolved = move |value: rquickjs::Value<'js>| {
+        let text = value.as_string().and_then(|text| text.to_string().ok()).unwrap_or_default();
+        outcome.settle(Ok(text));
+    };
+    let rejected = move |reason: rquickjs::Value<'js>| refused.settle(Err(ProgramError::from_value(&reason)));
+    let resolved = Function::new(ctx.clone(), resolved)?;
+    let rejected = Function::new(ctx.clone(), rejected)?;
+    promise.then()?.call((This(promise.clone()), resolved, rejected))
+}
