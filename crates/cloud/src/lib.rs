@@ -16,3 +16,4 @@ pub mod target;
 mod wiring;
 
 pub use cloud::{Cloud, OpenError};
+pub mod task;

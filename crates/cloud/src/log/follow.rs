@@ -205,13 +205,13 @@ impl Follower {
 
 /// What inotify tells about the folders of logs. A folder is watched, not the file: monitors replace the file.
 struct Watches {
-    events: EventStream<[u8; 4096]>,
+    events: EventStream<Vec<u8>>,
     folders: HashMap<PathBuf, WatchDescriptor>,
 }
 
 impl Watches {
     fn new() -> io::Result<Self> {
-        let events = Inotify::init()?.into_event_stream([0; 4096])?;
+        let events = Inotify::init()?.into_event_stream(vec![0; 4096])?;
         Ok(Self { events, folders: HashMap::new() })
     }
 

@@ -45,6 +45,7 @@ pub use follow::Follow;
 use crate::home::Home;
 use cursor::Past;
 use line_file::Reach;
+use run_file::RunFile;
 use writer::{Request, Writer};
 
 /// One line that a handler or a container printed, or that the cloud says about it.
@@ -289,6 +290,19 @@ fn cut(text: &mut String) {
         text.truncate(text.floor_char_boundary(TEXT_LIMIT));
         text.push_str(&format!("… ({more} more bytes were cut)"));
     }
+}
+
+/// The last lines of a run that has ended. Blocks.
+///
+/// # Errors
+/// [`io::Error`] if its file cannot be read; one that does not exist has no lines.
+pub fn tail_of_run(run: RunLog, lines: usize) -> io::Result<Vec<String>> {
+    let mut past = Past::new(Some(lines));
+    let mut file = RunFile::new(run, Reach::Now);
+    while let Some(line) = file.next()? {
+        past.push(line);
+    }
+    Ok(past.into_lines().into_iter().map(|line| line.text).collect())
 }
 
 async fn blocking<T: Send + 'static>(

@@ -1,0 +1,88 @@
+//! Tasks as consumers: an event starts a run.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use tandem_model::Explain;
+use tandem_store::CommitError;
+
+use super::{Outcome, RunError, RunId, RunRequest, Tasks, status::RunState};
+use crate::{
+    dispatch::{Consumer, Delivery, Undelivered},
+    log,
+};
+
+/// The variable in which a container finds its event, as CloudEvents JSON.
+pub const EVENT: &str = "TANDEM_EVENT";
+
+/// How many of its last lines explain a failure.
+const TAIL: usize = 20;
+
+#[async_trait]
+impl Consumer for Tasks {
+    /// Runs the task with the event in `TANDEM_EVENT`, and waits for its end: only an exit code of 0 is success.
+    ///
+    /// Each attempt is a run of its own, but only if the one before has failed: an attempt that was cut short by a
+    /// restart is waited for, not repeated.
+    async fn deliver(&self, delivery: &Delivery) -> Result<(), Undelivered> {
+        let refused = |error: RunError| match error {
+            // It may be deployed again; the cloud may be opened again.
+            RunError::NoTask(_) | RunError::Commit(CommitError::Closed) => Undelivered::Throttled,
+            error => Undelivered::Failed { error: error.report(), log_tail: vec![] },
+        };
+        let id = match self.begun(delivery).map_err(refused)? {
+            Some(id) => id,
+            None => self.run(request(delivery)).await.map_err(refused)?,
+        };
+        let status = self.wait(&id).await.map_err(refused)?;
+        match status.outcome {
+            Some(outcome) if !outcome.is_success() => {
+                let log_tail = self.log_tail(&id).await;
+                let error = RunError::Failed { id, task: status.task, outcome }.report();
+                Err(Undelivered::Failed { error, log_tail })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Tasks {
+    /// The run of this or an earlier attempt that has not failed.
+    fn begun(&self, delivery: &Delivery) -> Result<Option<RunId>, RunError> {
+        for attempt in (1..=delivery.attempt).rev() {
+            let id = RunId::of_key(&delivery.consumer, &key(delivery, attempt));
+            match self.get(&id) {
+                Ok(run) if run.state != RunState::Ended => return Ok(Some(id)),
+                Ok(run) if run.outcome.as_ref().is_some_and(Outcome::is_success) => return Ok(Some(id)),
+                // A failure is final once there was time to tell it: this attempt comes after it.
+                Ok(_) if attempt == delivery.attempt => return Ok(Some(id)),
+                Ok(_) => return Ok(None),
+                Err(RunError::NoRun(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn log_tail(&self, id: &RunId) -> Vec<String> {
+        let Ok(record) = self.shared.find(id) else { return vec![] };
+        let log = self.shared.log_of(&record);
+        let tail = tokio::task::spawn_blocking(move || log::tail_of_run(log, TAIL)).await;
+        tail.ok().and_then(Result::ok).unwrap_or_default()
+    }
+}
+
+fn key(delivery: &Delivery, attempt: u32) -> String {
+    format!("{}#{attempt}", delivery.id)
+}
+
+fn request(delivery: &Delivery) -> RunRequest {
+    let event = serde_json::to_string(&delivery.event).expect("an event has string keys only");
+    RunRequest {
+        task: delivery.consumer.clone(),
+        environment: BTreeMap::from([(EVENT.to_owned(), event)]),
+        command: None,
+        key: Some(key(delivery, delivery.attempt)),
+        traceparent: delivery.event.traceparent.clone(),
+    }
+}

@@ -1,0 +1,225 @@
+//! Drives one run: performs the effects that its state machine asks for, and feeds it what comes of them.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use jiff::{SignedDuration, Timestamp};
+use tandem_container::{ContainerError, Exit};
+use tandem_failpoint::hit;
+use tandem_model::Explain;
+use tandem_store::CommitError;
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Shared,
+    core::{Effect, Event, Phase, Run},
+    request,
+    store::{self, Record},
+};
+use crate::log::{Line, Stream};
+
+/// After a failure that may pass (a full disk, a tool that could not be run), it is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The one owner of a run's record.
+pub(super) struct Driver {
+    shared: Arc<Shared>,
+    record: Record,
+    /// What somebody asks of the run.
+    inbox: mpsc::UnboundedReceiver<Event>,
+    /// What is under way.
+    pending: FuturesUnordered<BoxFuture<'static, Event>>,
+    state: watch::Sender<Arc<Record>>,
+}
+
+/// The store is closed: the run is left as it is, for the next start.
+pub(super) struct Closed;
+
+impl Driver {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        record: Record,
+        inbox: mpsc::UnboundedReceiver<Event>,
+        state: watch::Sender<Arc<Record>>,
+    ) -> Self {
+        Self { shared, record, inbox, pending: FuturesUnordered::new(), state }
+    }
+
+    pub(super) fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Looks at the container until it is known how it stands.
+    pub(super) fn look(&mut self) {
+        let (shared, id) = (self.shared.clone(), self.record.container());
+        let look = async move {
+            loop {
+                match shared.parts.runtime.inspect(&id).await {
+                    Ok(container) => return Event::Found { at: Timestamp::now(), container },
+                    Err(error) => {
+                        tracing::error!(run = id.0, %error, "cannot see what became of a container");
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                }
+            }
+        };
+        self.pending.push(look.boxed());
+    }
+
+    /// Drives the run to its end, or until the cloud closes.
+    pub(super) async fn run(mut self) {
+        let shared = self.shared.clone();
+        while !self.record.run.is_ended() {
+            // What is being started is seen through: the next start would have to find out.
+            let starting = self.record.run.phase == Phase::Starting;
+            let event = tokio::select! {
+                Some(event) = self.inbox.recv() => event,
+                Some(event) = self.pending.next(), if !self.pending.is_empty() => event,
+                () = shared.closing.cancelled(), if !starting => return,
+            };
+            if self.apply(event).await.is_err() {
+                return;
+            }
+        }
+        shared.live().remove(&self.record.id);
+        shared.retain(&self.record.task).await;
+    }
+
+    /// One step of the run.
+    pub(super) async fn apply(&mut self, event: Event) -> Result<(), Closed> {
+        let (run, effects) = match self.record.run.clone().on(event) {
+            Ok(step) => step,
+            Err(error) => {
+                tracing::error!(run = %self.record.id, %error, "an event out of order");
+                return Ok(());
+            }
+        };
+        if let (Some(outcome), false) = (run.outcome(), self.record.run.is_ended())
+            && !outcome.is_success()
+        {
+            // Before the commit: said twice after a crash is better than not at all.
+            self.say(outcome.to_string());
+        }
+        self.record.run = run;
+        for effect in effects {
+            self.perform(effect).await?;
+        }
+        Ok(())
+    }
+
+    async fn perform(&mut self, effect: Effect) -> Result<(), Closed> {
+        let Record { id, accepted, .. } = &self.record;
+        let needs = self.record.needs();
+        match effect {
+            Effect::Enqueue => {
+                self.shared.scheduler().enqueue(id.clone(), *accepted, needs);
+                self.shared.admit();
+            }
+            Effect::Hold => self.shared.scheduler().hold(id.clone(), needs),
+            Effect::Release => {
+                self.shared.scheduler().leave(id);
+                self.shared.admit();
+            }
+            Effect::Commit => self.commit().await?,
+            Effect::Discard => self.discard().await,
+            Effect::Start => self.pending.push(start(self.shared.clone(), self.record.clone()).boxed()),
+            Effect::Wait => self.pending.push(wait(self.shared.clone(), self.record.clone()).boxed()),
+            Effect::Watch { started } => self.watch(started),
+            Effect::Terminate => {
+                self.signal(libc::SIGTERM, false).await;
+                let grace = self.shared.parts.grace;
+                self.pending.push(tokio::time::sleep(grace).map(|()| Event::GraceOver).boxed());
+            }
+            Effect::Kill => self.signal(libc::SIGKILL, true).await,
+        }
+        Ok(())
+    }
+
+    /// Writes the run to the store, however long that takes: until then its container keeps the truth.
+    async fn commit(&mut self) -> Result<(), Closed> {
+        loop {
+            match self.shared.parts.store.commit(store::advance(&self.record)).await {
+                Ok(()) => break,
+                Err(CommitError::Closed) => return Err(Closed),
+                Err(error) => {
+                    tracing::error!(run = %self.record.id, %error, "cannot record a run");
+                    tokio::select! {
+                        () = tokio::time::sleep(AGAIN) => {}
+                        () = self.shared.closing.cancelled() => return Err(Closed),
+                    }
+                }
+            }
+        }
+        match (&self.record.run.phase, self.record.run.ending) {
+            (Phase::Ended { .. }, _) => hit("task.run.ended-committed"),
+            (_, Some(_)) => hit("task.stop.committed"),
+            _ => hit("task.run.started-committed"),
+        }
+        self.state.send_replace(Arc::new(self.record.clone()));
+        if !matches!(self.record.run.phase, Phase::Queued | Phase::Starting) {
+            // Fails if nobody follows.
+            let _ = self.shared.changes.send(self.shared.log_of(&self.record));
+        }
+        Ok(())
+    }
+
+    /// What cannot be removed now is removed by the next start.
+    async fn discard(&mut self) {
+        if let Err(error) = self.shared.parts.runtime.remove(&self.record.container()).await {
+            tracing::warn!(run = %self.record.id, %error, "cannot remove what is left of a container");
+        }
+    }
+
+    fn watch(&self, started: Timestamp) {
+        let timeout = self.record.timeout.and_then(|t| SignedDuration::try_from_secs_f64(t).ok());
+        if let Some(timeout) = timeout {
+            let left = Run::remaining(started, timeout, Timestamp::now()).unsigned_abs();
+            self.pending.push(tokio::time::sleep(left).map(|()| Event::Deadline).boxed());
+        }
+    }
+
+    async fn signal(&mut self, signal: i32, all: bool) {
+        match self.shared.parts.runtime.signal(&self.record.container(), signal, all).await {
+            // It has ended by itself; that is being waited for.
+            Ok(()) | Err(ContainerError::Absent(_)) => {}
+            Err(error) => tracing::error!(run = %self.record.id, signal, %error, "cannot signal a container"),
+        }
+    }
+
+    fn say(&self, text: String) {
+        self.shared.parts.log.write(Line {
+            time: Timestamp::now(),
+            resource: self.record.task.clone(),
+            stream: Stream::System,
+            id: self.record.id.0.clone(),
+            text,
+        });
+    }
+}
+
+async fn start(shared: Arc<Shared>, record: Record) -> Event {
+    let spec = request::spec(&record, shared.parts.environment.for_task(&record.task));
+    match shared.parts.runtime.start(&record.container(), &spec).await {
+        Ok(started) => {
+            hit("task.container.created");
+            Event::Started { at: Timestamp::now(), pid: started.pid }
+        }
+        Err(error) => Event::StartFailed { at: Timestamp::now(), error: error.report().into() },
+    }
+}
+
+async fn wait(shared: Arc<Shared>, record: Record) -> Event {
+    let id = record.container();
+    let exit = loop {
+        match shared.parts.runtime.wait(&id).await {
+            Ok(exit) => break exit,
+            Err(ContainerError::Absent(_)) => break Exit::Lost,
+            Err(error) => {
+                tracing::error!(run = id.0, %error, "cannot wait for a container");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    };
+    hit("task.exit.observed");
+    Event::Exited { at: Timestamp::now(), exit }
+}

@@ -1,0 +1,205 @@
+//! The images of tasks: built once for the same content, found again by digest.
+//!
+//! | key | value |
+//! |---|---|
+//! | `task/image/<digest>` | the [`Image`], so that a start need not ask the image store |
+//! | `task/built/<hash>` | the digest of the image that was built from what the hash stands for |
+//!
+//! Both only repeat what is true elsewhere: losing one costs a build or a question.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use tandem_container::{BuildRequest, Builder, ContainerError, Image, ImageRef, Lines};
+use tandem_model::{Urn, inputs};
+use tandem_store::{Batch, Store};
+
+use super::{RunError, context};
+use crate::{home::Home, service};
+
+/// Passes the lines of a build on.
+struct Passed<'a>(&'a dyn service::Lines);
+
+impl Lines for Passed<'_> {
+    fn line(&self, line: &str) {
+        self.0.line(line);
+    }
+}
+
+pub(super) struct Images {
+    store: Arc<dyn Store>,
+    builder: Arc<dyn Builder>,
+    /// One build of the same content at a time: the second one finds the first one's image.
+    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Images {
+    pub(super) fn new(store: Arc<dyn Store>, builder: Arc<dyn Builder>) -> Self {
+        Self { store, builder, turns: Mutex::default() }
+    }
+
+    /// The image of a task, built if need be.
+    pub(super) async fn of_task(
+        &self,
+        home: &Home,
+        urn: &Urn,
+        task: &inputs::Task,
+        lines: &dyn service::Lines,
+    ) -> Result<Image, RunError> {
+        let image = match (&task.build, &task.image) {
+            (Some(build), None) => self.build(home, urn, build, lines).await?,
+            (None, Some(name)) => self.builder.resolve(&ImageRef(name.clone())).await?,
+            _ => {
+                let reason = "exactly one of `build` and `image` must be set".to_owned();
+                return Err(RunError::Invalid { task: urn.clone(), reason });
+            }
+        };
+        self.remember(&image, None).await?;
+        Ok(image)
+    }
+
+    /// An image that a task was deployed with.
+    pub(super) async fn by_digest(&self, digest: &str) -> Result<Image, RunError> {
+        let known = self.store.snapshot()?.get(&image_key(digest))?;
+        if let Some(image) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+            return Ok(image);
+        }
+        let image = self.builder.resolve(&ImageRef(digest.to_owned())).await?;
+        self.remember(&image, None).await?;
+        Ok(image)
+    }
+
+    async fn build(
+        &self,
+        home: &Home,
+        urn: &Urn,
+        build: &inputs::Build,
+        lines: &dyn service::Lines,
+    ) -> Result<Image, RunError> {
+        let (unpacking_home, unpacking_urn, unpacking) = (home.clone(), urn.clone(), build.clone());
+        let unpacked = tokio::task::spawn_blocking(move || {
+            let folder = context::unpack(&unpacking_home, &unpacking_urn, &unpacking)?;
+            let path = folder.path().join(&unpacking.dockerfile);
+            let dockerfile = fs::read_to_string(&path).map_err(|source| RunError::Io { path, source })?;
+            Ok::<_, RunError>((folder, dockerfile))
+        });
+        let (folder, dockerfile) = match unpacked.await {
+            Ok(result) => result?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        };
+        let bases = self.base_digests(&dockerfile, &build.args).await?;
+        let hash = hash(build, bases.as_ref());
+        let turn = self.turn(&hash);
+        let _turn = turn.lock().await;
+        if bases.is_some()
+            && let Some(image) = self.built(&hash).await?
+        {
+            lines.line(&format!("{} was built before: {}", build.folder, image.digest));
+            return Ok(image);
+        }
+        let request = BuildRequest {
+            context: folder.path().to_owned(),
+            dockerfile: build.dockerfile.clone(),
+            args: build.args.clone(),
+            target: build.target.clone(),
+            name: name(urn, &hash),
+        };
+        let image = self.builder.build(&request, &Passed(lines)).await?;
+        self.remember(&image, Some(&hash)).await?;
+        Ok(image)
+    }
+
+    /// The digests of the images that the Dockerfile reads; `None` if that cannot be told.
+    async fn base_digests(
+        &self,
+        dockerfile: &str,
+        args: &BTreeMap<String, String>,
+    ) -> Result<Option<Vec<String>>, RunError> {
+        let Some(bases) = context::bases(dockerfile, args) else { return Ok(None) };
+        let mut digests = Vec::new();
+        for base in bases {
+            digests.push(self.builder.resolve(&ImageRef(base)).await?.digest);
+        }
+        Ok(Some(digests))
+    }
+
+    /// The image that was built from that, if it is still there.
+    async fn built(&self, hash: &str) -> Result<Option<Image>, RunError> {
+        let Some(digest) = self.store.snapshot()?.get(&built_key(hash))? else { return Ok(None) };
+        match self.builder.resolve(&ImageRef(String::from_utf8_lossy(&digest).into_owned())).await {
+            Ok(image) => Ok(Some(image)),
+            Err(ContainerError::NoImage { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn remember(&self, image: &Image, built_from: Option<&str>) -> Result<(), RunError> {
+        let mut batch = Batch::default();
+        let encoded = serde_json::to_vec(image).expect("an image has no maps");
+        batch.put(image_key(&image.digest), encoded);
+        if let Some(hash) = built_from {
+            batch.put(built_key(hash), image.digest.clone().into_bytes());
+        }
+        Ok(self.store.commit(batch).await?)
+    }
+
+    fn turn(&self, hash: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        turns.entry(hash.to_owned()).or_default().clone()
+    }
+}
+
+fn image_key(digest: &str) -> Bytes {
+    format!("task/image/{digest}").into()
+}
+
+fn built_key(hash: &str) -> Bytes {
+    format!("task/built/{hash}").into()
+}
+
+/// What a build reads, as one name: context, Dockerfile, arguments, target and base images. Not what it is called.
+fn hash(build: &inputs::Build, bases: Option<&Vec<String>>) -> String {
+    let inputs::Build { folder: _, context, dockerfile, args, target } = build;
+    let read = serde_json::json!([context, dockerfile, args, target, bases]);
+    Sha256::digest(read.to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `localhost/tandem/<project>-<stack>-<task>:<hash>`, in the characters that names of images may have.
+fn name(urn: &Urn, hash: &str) -> String {
+    let raw = format!("{}-{}-{}", urn.stack.project, urn.stack.stack, urn.name).to_lowercase();
+    let words: Vec<&str> =
+        raw.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
+    format!("localhost/tandem/{}:{}", words.join("-"), &hash[..12])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(json: serde_json::Value) -> inputs::Build {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn the_name_of_an_image_is_legal_whatever_the_task_is_called() {
+        let urn = "urn:tandem:My.Shop:dev_1:task:ffmpeg--Task_".parse().unwrap();
+        assert_eq!(name(&urn, "0123456789abcdef"), "localhost/tandem/my-shop-dev-1-ffmpeg-task:0123456789ab");
+    }
+
+    #[test]
+    fn the_same_content_is_the_same_build_and_anything_it_reads_makes_another() {
+        let one = build(serde_json::json!({ "folder": "./a", "context": "sha256:1" }));
+        let moved = build(serde_json::json!({ "folder": "./b", "context": "sha256:1" }));
+        let base = vec!["sha256:b".to_owned()];
+        assert_eq!(hash(&one, Some(&base)), hash(&moved, Some(&base)));
+        assert_ne!(hash(&one, Some(&base)), hash(&one, Some(&vec!["sha256:c".to_owned()])));
+        let args = build(serde_json::json!({ "folder": "./a", "context": "sha256:1", "args": { "A": "1" } }));
+        assert_ne!(hash(&one, Some(&base)), hash(&args, Some(&base)));
+    }
+}

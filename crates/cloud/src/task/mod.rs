@@ -1,0 +1,334 @@
+//! Tasks: containers that are started on demand and are expected to end.
+//!
+//! A run is accepted by one commit of its [record](store), and everything else follows from it. Its id is its
+//! container's id, so the two find each other whatever happens in between. Runs wait, first come, first served, until
+//! what they reserve is free ([`scheduler`]); what one run does next is decided by a pure state machine ([`core`]) and
+//! done by a [driver] of its own.
+//!
+//! Who owns it: the rows under `run/` and `task/` are written here and by nobody else, each run's by its driver. The
+//! container's monitor outlives the cloud and keeps exit code and log. What a restart finds at each gap:
+//!
+//! | killed | record | container | a restart |
+//! |---|---|---|---|
+//! | before the accepting commit | none | absent | nothing happened, and nobody was told otherwise |
+//! | after it, before the start | queued | absent | queues it again |
+//! | while it starts | queued | unstarted | removes the leftover, queues it again |
+//! | after the start, before its commit | queued | running, or exited | waits for it, or records its outcome |
+//! | while it runs | running | running | waits for it |
+//! | while it is being stopped | running, ending | running | goes on stopping it |
+//! | after its end, before the outcome's commit | running | exited | records its true outcome |
+//! | after that, before the removal | ended | exited | removes the leftover |
+//!
+//! A run is lost only if it ran and its monitor left no exit code (I3).
+//!
+//! Start at [`Tasks::run`].
+
+mod capacity;
+mod consumer;
+mod context;
+mod core;
+mod driver;
+mod error;
+mod image;
+mod recovery;
+mod request;
+mod retention;
+mod scheduler;
+mod service;
+mod status;
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tandem_container::{Builder, Runtime};
+use tandem_failpoint::hit;
+use tandem_model::{StackId, Urn, inputs};
+use tandem_store::{CommitError, ReadError, Store};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::{
+    consumer::EVENT,
+    core::Outcome,
+    error::RunError,
+    request::RunRequest,
+    scheduler::Room,
+    status::{RunState, RunStatus},
+};
+
+use self::{core::Event, driver::Driver, image::Images, scheduler::Scheduler, store::Record};
+use crate::{
+    home::Home,
+    log::{Filter, RunLog, RunLogs, Sink},
+    resource::Resources,
+};
+
+/// The id of a run, and of its container.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub String);
+
+impl RunId {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Gives containers what they need to reach the cloud.
+pub trait Environment: Send + Sync {
+    /// `AWS_ENDPOINT_URL`, credentials and region for the containers of a task. Asked at each start, so that nothing of
+    /// it is stored.
+    fn for_task(&self, task: &Urn) -> BTreeMap<String, String>;
+}
+
+/// What tasks are made of.
+#[derive(Clone)]
+pub struct Parts {
+    pub home: Home,
+    pub store: Arc<dyn Store>,
+    /// What is deployed, already loaded.
+    pub resources: Arc<Resources>,
+    pub builder: Arc<dyn Builder>,
+    pub runtime: Arc<dyn Runtime>,
+    pub log: Arc<dyn Sink>,
+    pub environment: Arc<dyn Environment>,
+    /// What all runs together may set aside: [`Room::of_this_machine`].
+    pub capacity: Room,
+    /// How long a container that is told to end may take.
+    pub grace: Duration,
+}
+
+/// How long a container that is told to end may take, by default.
+pub const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs tasks. Cheap to clone.
+#[derive(Clone)]
+pub struct Tasks {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Tasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tasks").field("capacity", &self.shared.parts.capacity).finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    parts: Parts,
+    images: Images,
+    /// The runs that have not ended.
+    live: Mutex<HashMap<RunId, Live>>,
+    scheduler: Mutex<Scheduler>,
+    changes: broadcast::Sender<RunLog>,
+    drivers: TaskTracker,
+    closing: CancellationToken,
+}
+
+/// How a run's driver is reached.
+struct Live {
+    events: mpsc::UnboundedSender<Event>,
+    /// As it is on disk. Closed once nothing is left of the container.
+    record: watch::Receiver<Arc<Record>>,
+}
+
+impl Tasks {
+    /// Takes up every run that has not ended; what became of their containers is looked at in the background. No run
+    /// starts before that is known.
+    ///
+    /// # Errors
+    /// [`RunError`] if the records cannot be read.
+    pub fn open(parts: Parts) -> Result<Self, RunError> {
+        let shared = Arc::new(Shared {
+            images: Images::new(parts.store.clone(), parts.builder.clone()),
+            live: Mutex::default(),
+            scheduler: Mutex::new(Scheduler::new(parts.capacity)),
+            changes: broadcast::Sender::new(1024),
+            drivers: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            parts,
+        });
+        let open = store::open(&*shared.parts.store.snapshot()?)?;
+        let drivers = open.into_iter().map(|record| shared.take_charge(record)).collect();
+        shared.drivers.spawn(shared.clone().recover(drivers));
+        Ok(Self { shared })
+    }
+
+    /// Accepts a run. When this returns, the run is on disk: it starts as soon as there is room, also after a restart.
+    ///
+    /// With a `key`, the run of an earlier request with that key is returned if there is one (I4), whatever became of it.
+    ///
+    /// # Errors
+    /// [`RunError`] if the task is not deployed, or can never run on this machine, or the run could not be recorded;
+    /// then there is no run.
+    pub async fn run(&self, request: RunRequest) -> Result<RunId, RunError> {
+        let shared = &self.shared;
+        if let Some(known) = shared.known(&request)? {
+            return Ok(known);
+        }
+        let urn = request.task.clone();
+        let keyed = request.key.is_some();
+        let Some(recorded) = shared.parts.resources.by_urn(&urn) else { return Err(RunError::NoTask(urn)) };
+        let task: inputs::Task = inputs::read(&urn, &recorded.inputs)?;
+        let digest = recorded.outputs.get("image").and_then(|image| image.as_str());
+        let Some(digest) = digest else { return Err(RunError::NoTask(urn)) };
+        let image = shared.images.by_digest(digest).await?;
+        let mut record = request::record(request, &task, image, Timestamp::now())?;
+        let (needs, capacity) = (record.needs(), shared.parts.capacity);
+        if !needs.fits(capacity) {
+            return Err(RunError::NeverFits { task: urn, needs, capacity });
+        }
+        loop {
+            match shared.parts.store.commit(store::accept(&record)).await {
+                Ok(()) => break,
+                // Somebody was faster with the same key.
+                Err(CommitError::Conflict { .. }) if keyed => return Ok(record.id),
+                Err(CommitError::Conflict { .. }) => record.id = RunId::random(),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        hit("task.run.committed");
+        let (id, accepted) = (record.id.clone(), record.accepted);
+        let driver = shared.take_charge(record);
+        shared.drivers.spawn(driver.run());
+        shared.scheduler().enqueue(id.clone(), accepted, needs);
+        shared.admit();
+        if shared.parts.resources.by_urn(&urn).is_none() {
+            // Its task was deleted in this moment, perhaps too late for the deletion to see this run.
+            shared.tell(&id, Event::Stop { at: Timestamp::now() });
+        }
+        Ok(id)
+    }
+
+    /// How a run stands.
+    ///
+    /// # Errors
+    /// [`RunError::NoRun`] if there is none, or none any more.
+    pub fn get(&self, id: &RunId) -> Result<RunStatus, RunError> {
+        self.shared.find(id).map(|record| self.shared.status_of(&record))
+    }
+
+    /// Waits until a run has ended, and answers how.
+    ///
+    /// # Errors
+    /// [`RunError::NoRun`] if there is none, or none any more; [`RunError::Commit`] if the cloud closes before the end.
+    pub async fn wait(&self, id: &RunId) -> Result<RunStatus, RunError> {
+        let watched = self.shared.live().get(id).map(|live| live.record.clone());
+        if let Some(mut watched) = watched {
+            return match watched.wait_for(|record| record.run.is_ended()).await {
+                Ok(record) => Ok(self.shared.status_of(&record)),
+                // The run goes on without us.
+                Err(_) => Err(CommitError::Closed.into()),
+            };
+        }
+        self.get(id)
+    }
+
+    /// Ends a run: SIGTERM to its main process, and after the grace SIGKILL to all. Answers when it has ended. What was
+    /// asked is on disk before the signal is sent. Stopping a run that has ended changes nothing.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub async fn stop(&self, id: &RunId) -> Result<RunStatus, RunError> {
+        self.shared.tell(id, Event::Stop { at: Timestamp::now() });
+        self.wait(id).await
+    }
+
+    /// The runs of a stack, or of all: those that have not ended, and of each task the last few that have; newest first.
+    ///
+    /// # Errors
+    /// [`RunError`] if the records cannot be read.
+    pub fn status(&self, stack: Option<&StackId>) -> Result<Vec<RunStatus>, RunError> {
+        self.shared.status(stack)
+    }
+
+    /// Starts no further run and lets go of those that run: their containers go on, and the next start finds them.
+    pub async fn close(&self) {
+        self.shared.scheduler().close();
+        self.shared.closing.cancel();
+        self.shared.drivers.close();
+        self.shared.drivers.wait().await;
+    }
+}
+
+impl RunLogs for Tasks {
+    fn run_logs(&self, filter: &Filter) -> Result<Vec<RunLog>, ReadError> {
+        let snapshot = self.shared.parts.store.snapshot()?;
+        let records = store::logged(&*snapshot, filter).map_err(|error| match error {
+            RunError::Read(error) => error,
+            other => ReadError(Box::new(other)),
+        })?;
+        let mut logs: Vec<RunLog> = records.iter().map(|record| self.shared.log_of(record)).collect();
+        logs.retain(|log| !matches!((log.ended, filter.since), (Some(ended), Some(since)) if ended < since));
+        Ok(logs)
+    }
+
+    fn run_changes(&self) -> broadcast::Receiver<RunLog> {
+        self.shared.changes.subscribe()
+    }
+}
+
+impl Shared {
+    fn live(&self) -> MutexGuard<'_, HashMap<RunId, Live>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn scheduler(&self) -> MutexGuard<'_, Scheduler> {
+        self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a run known; its driver must then be run.
+    fn take_charge(self: &Arc<Self>, record: Record) -> Driver {
+        let (events, inbox) = mpsc::unbounded_channel();
+        let (state, watched) = watch::channel(Arc::new(record.clone()));
+        self.live().insert(record.id.clone(), Live { events, record: watched });
+        Driver::new(self.clone(), record, inbox, state)
+    }
+
+    /// Tells a run's driver; nothing if the run has ended.
+    fn tell(&self, id: &RunId, event: Event) {
+        if let Some(live) = self.live().get(id) {
+            let _ = live.events.send(event);
+        }
+    }
+
+    /// Starts what there is room for.
+    fn admit(&self) {
+        let admitted = self.scheduler().admit();
+        admitted.iter().for_each(|id| self.tell(id, Event::Admitted));
+    }
+
+    /// The run that an idempotency key stands for.
+    fn known(&self, request: &RunRequest) -> Result<Option<RunId>, RunError> {
+        let Some(key) = &request.key else { return Ok(None) };
+        let id = RunId::of_key(&request.task, key);
+        Ok(store::get(&*self.parts.store.snapshot()?, &id)?.map(|_| id))
+    }
+
+    fn find(&self, id: &RunId) -> Result<Arc<Record>, RunError> {
+        if let Some(live) = self.live().get(id) {
+            return Ok(live.record.borrow().clone());
+        }
+        let known = store::get(&*self.parts.store.snapshot()?, id)?;
+        known.map(Arc::new).ok_or_else(|| RunError::NoRun(id.clone()))
+    }
+
+    fn log_of(&self, record: &Record) -> RunLog {
+        record.log(self.parts.runtime.log_file(&record.container()))
+    }
+}

@@ -1,0 +1,241 @@
+//! From a request to a run's record: pure.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tandem_container::{Image, Spec};
+use tandem_model::{Urn, inputs};
+
+use super::{RunError, RunId, core::Run, store::Record};
+
+/// What to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunRequest {
+    pub task: Urn,
+    /// Added to the task's environment, and wins over it.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Replaces the task's command; the image's entrypoint stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// The idempotency key: a second request with the key of a run gets that run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The cause, as W3C trace context; the container gets it as `TRACEPARENT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+}
+
+/// Search path of a container whose image names none, as Docker has it.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How many hexadecimal digits an id has: 80 bits.
+const ID_DIGITS: usize = 20;
+
+impl RunId {
+    /// The id that a key stands for.
+    pub(super) fn of_key(task: &Urn, key: &str) -> Self {
+        let digest = Sha256::digest(format!("{task}\n{key}"));
+        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self(hex[..ID_DIGITS].to_owned())
+    }
+
+    pub(super) fn random() -> Self {
+        let mut hex = uuid::Uuid::new_v4().simple().to_string();
+        // The digits with the version would be the same in every id.
+        hex.replace_range(12..13, "");
+        hex.truncate(ID_DIGITS);
+        Self(hex)
+    }
+}
+
+/// The record of the run that is asked for.
+///
+/// # Errors
+/// [`RunError::NothingToRun`] without entrypoint and command; [`RunError::Invalid`] if a variable or the command cannot
+/// be given to a process.
+pub(super) fn record(
+    request: RunRequest,
+    task: &inputs::Task,
+    image: Image,
+    accepted: Timestamp,
+) -> Result<Record, RunError> {
+    let RunRequest { task: urn, environment, command, key, traceparent } = request;
+    let mut variables = task.environment.clone();
+    variables.extend(environment);
+    let invalid = |reason| RunError::Invalid { task: urn.clone(), reason };
+    if let Some(name) = variables.iter().find_map(|(name, value)| (!is_variable(name, value)).then_some(name))
+    {
+        return Err(invalid(format!("the environment variable `{}` is not valid", name.escape_debug())));
+    }
+    let args = [image.entrypoint, command.or_else(|| task.command.clone()).unwrap_or(image.command)].concat();
+    if args.iter().any(|arg| arg.contains('\0')) {
+        return Err(invalid("the command contains a NUL character".to_owned()));
+    }
+    if args.is_empty() {
+        return Err(RunError::NothingToRun(urn));
+    }
+    let mut of_image: BTreeMap<String, String> = [("PATH".to_owned(), PATH.to_owned())].into();
+    let split =
+        |variable: &String| variable.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    of_image.extend(image.environment.iter().filter_map(split));
+    let id = match &key {
+        Some(key) => RunId::of_key(&urn, key),
+        None => RunId::random(),
+    };
+    Ok(Record {
+        id,
+        task: urn,
+        key,
+        accepted,
+        traceparent,
+        spec: Spec {
+            image: image.digest,
+            args,
+            environment: of_image,
+            working_dir: image.working_dir,
+            user: image.user,
+            memory: task.memory,
+            cpu: task.cpu,
+        },
+        environment: variables,
+        // More than it may use need not be set aside.
+        reservation: task.memory.map_or(task.memory_reservation, |limit| limit.min(task.memory_reservation)),
+        timeout: task.timeout,
+        run: Run::accepted(),
+    })
+}
+
+fn is_variable(name: &str, value: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
+}
+
+/// The container of the run. The cloud's variables win over the image's, and the program's over both.
+pub(super) fn spec(record: &Record, of_cloud: BTreeMap<String, String>) -> Spec {
+    let mut spec = record.spec.clone();
+    spec.environment.extend(of_cloud);
+    spec.environment.extend(record.environment.clone());
+    spec.environment.insert("TANDEM_RUN_ID".to_owned(), record.id.0.clone());
+    if let Some(traceparent) = &record.traceparent {
+        spec.environment.insert("TRACEPARENT".to_owned(), traceparent.clone());
+    }
+    spec
+}
+
+#[cfg(test)]
+mod tests {
+    use tandem_model::ByteSize;
+
+    use super::*;
+
+    fn urn() -> Urn {
+        "urn:tandem:shop:dev:task:ffmpeg".parse().unwrap()
+    }
+
+    fn image(entrypoint: &[&str], command: &[&str]) -> Image {
+        let owned = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
+        Image {
+            digest: "sha256:1".into(),
+            names: vec![],
+            size: ByteSize(0),
+            created: Timestamp::UNIX_EPOCH,
+            entrypoint: owned(entrypoint),
+            command: owned(command),
+            environment: vec!["LANG=C".into(), "AWS_REGION=image".into(), "LEVEL=image".into()],
+            working_dir: "/tmp".into(),
+            user: String::new(),
+        }
+    }
+
+    fn task(json: serde_json::Value) -> inputs::Task {
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn request() -> RunRequest {
+        RunRequest { task: urn(), environment: BTreeMap::new(), command: None, key: None, traceparent: None }
+    }
+
+    fn args(entrypoint: &[&str], cmd: &[&str], of_task: Option<&str>, of_run: Option<&str>) -> Vec<String> {
+        let task = match of_task {
+            Some(word) => task(serde_json::json!({ "image": "x", "command": [word] })),
+            None => task(serde_json::json!({ "image": "x" })),
+        };
+        let request = RunRequest { command: of_run.map(|word| vec![word.to_owned()]), ..request() };
+        record(request, &task, image(entrypoint, cmd), Timestamp::UNIX_EPOCH).unwrap().spec.args
+    }
+
+    #[test]
+    fn a_command_replaces_the_images_command_and_keeps_its_entrypoint() {
+        assert_eq!(args(&["/bin/sh", "-c", "date"], &["x"], None, None), ["/bin/sh", "-c", "date", "x"]);
+        assert_eq!(args(&["e"], &["x"], Some("task"), None), ["e", "task"]);
+        assert_eq!(args(&["e"], &["x"], Some("task"), Some("run")), ["e", "run"]);
+        assert_eq!(args(&[], &["x"], None, Some("run")), ["run"]);
+    }
+
+    #[test]
+    fn what_has_nothing_to_run_or_cannot_be_run_is_refused() {
+        let task = task(serde_json::json!({ "image": "x" }));
+        let refused = |request| record(request, &task, image(&[], &[]), Timestamp::UNIX_EPOCH).unwrap_err();
+        assert!(matches!(refused(request()), RunError::NothingToRun(_)));
+        let named = |name: &str, value: &str| RunRequest {
+            environment: [(name.to_owned(), value.to_owned())].into(),
+            ..request()
+        };
+        for (name, value) in [("", "x"), ("A=B", "x"), ("A", "x\0y")] {
+            assert!(matches!(refused(named(name, value)), RunError::Invalid { .. }), "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn the_program_wins_over_the_cloud_and_the_cloud_over_the_image() {
+        let task =
+            task(serde_json::json!({ "image": "x", "environment": { "LEVEL": "task", "BOTH": "task" } }));
+        let request = RunRequest {
+            environment: [("BOTH".to_owned(), "run".to_owned())].into(),
+            traceparent: Some("00-1-2-01".into()),
+            ..request()
+        };
+        let record = record(request, &task, image(&["e"], &[]), Timestamp::UNIX_EPOCH).unwrap();
+        let of_cloud =
+            [("AWS_REGION", "cloud"), ("LEVEL", "cloud")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let environment = spec(&record, of_cloud.into()).environment;
+        let expected = [
+            ("AWS_REGION", "cloud"),
+            ("BOTH", "run"),
+            ("LANG", "C"),
+            ("LEVEL", "task"),
+            ("PATH", PATH),
+            ("TANDEM_RUN_ID", record.id.as_str()),
+            ("TRACEPARENT", "00-1-2-01"),
+        ];
+        assert_eq!(environment, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
+        assert!(!record.spec.environment.contains_key("TANDEM_RUN_ID"));
+    }
+
+    #[test]
+    fn no_more_is_set_aside_than_may_be_used() {
+        let reservation = |json| {
+            record(request(), &task(json), image(&["e"], &[]), Timestamp::UNIX_EPOCH).unwrap().reservation
+        };
+        assert_eq!(reservation(serde_json::json!({ "image": "x" })), ByteSize::mebibytes(128));
+        assert_eq!(reservation(serde_json::json!({ "image": "x", "memory": 64 })), ByteSize::mebibytes(64));
+        let both = serde_json::json!({ "image": "x", "memory": 512, "memoryReservation": 256 });
+        assert_eq!(reservation(both), ByteSize::mebibytes(256));
+    }
+
+    // I4
+    #[test]
+    fn a_key_stands_for_one_id_per_task() {
+        let id = RunId::of_key(&urn(), "delivery-1");
+        assert_eq!(id, RunId::of_key(&urn(), "delivery-1"));
+        assert_ne!(id, RunId::of_key(&urn(), "delivery-2"));
+        assert_ne!(id, RunId::of_key(&"urn:tandem:shop:dev:task:other".parse().unwrap(), "delivery-1"));
+        for id in [id, RunId::random()] {
+            assert_eq!(id.as_str().len(), ID_DIGITS);
+            assert!(id.as_str().bytes().all(|b| b.is_ascii_hexdigit()));
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Tasks as resources: what `up` and `destroy` do to them.
+
+use async_trait::async_trait;
+use serde_json::json;
+use tandem_model::{
+    Explain, PhysicalId, Report, Urn, inputs,
+    plan::Change,
+    resource::{Properties, Recorded},
+};
+
+use super::{RunError, Tasks, store};
+use crate::service::{Lines, Service};
+
+#[async_trait]
+impl Service for Tasks {
+    /// Builds or finds the image. A build that was cut short leaves nothing; one that was finished is found again.
+    async fn prepare(
+        &self,
+        change: &Change,
+        id: &PhysicalId,
+        lines: &dyn Lines,
+    ) -> Result<Properties, Report> {
+        let (Change::Create { urn, inputs } | Change::Update { urn, new: inputs, .. }) = change else {
+            return Ok(Properties::new());
+        };
+        self.deployable(urn, inputs, id, lines).await.map_err(|error| error.report())
+    }
+
+    /// A task that is deleted takes its runs with it: they are stopped, then forgotten.
+    async fn settle(&self, urn: &Urn, _: &PhysicalId, now: Option<&Recorded>) {
+        // One that was replaced still exists, and its runs are of that urn.
+        if now.is_none() && self.shared.parts.resources.by_urn(urn).is_none() {
+            self.shared.purge(urn).await;
+        }
+    }
+}
+
+impl Tasks {
+    async fn deployable(
+        &self,
+        urn: &Urn,
+        inputs: &Properties,
+        id: &PhysicalId,
+        lines: &dyn Lines,
+    ) -> Result<Properties, RunError> {
+        let task: inputs::Task = inputs::read(urn, inputs)?;
+        if let Some(reason) = wrong(&task) {
+            return Err(RunError::Invalid { task: urn.clone(), reason });
+        }
+        let parts = &self.shared.parts;
+        let image = self.shared.images.of_task(&parts.home, urn, &task, lines).await?;
+        let needs = store::needs(task.memory_reservation, task.cpu);
+        if !needs.fits(parts.capacity) {
+            lines.line(&format!(
+                "warning: a run sets aside {needs}, and this machine gives runs {} in all",
+                parts.capacity
+            ));
+        }
+        let outputs =
+            [("id", json!(id.0)), ("image", json!(image.digest)), ("name", json!(urn.name.as_str()))];
+        Ok(outputs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+}
+
+/// What no run of such a task could be started with.
+fn wrong(task: &inputs::Task) -> Option<String> {
+    let positive = |name: &str, value: Option<f64>| {
+        let bad = value.filter(|value| !value.is_finite() || *value <= 0.0)?;
+        Some(format!("`{name}` is {bad}; it must be a positive number"))
+    };
+    // The kernel's own smallest unit; less is a mistake of the unit.
+    let too_small = task.memory.filter(|memory| memory.bytes() < 4 << 20).map(|memory| {
+        format!("`memory` is {memory}; a container cannot start with less than 4 MiB (a plain number is MiB)")
+    });
+    positive("cpu", task.cpu).or_else(|| positive("timeout", task.timeout)).or(too_small)
+}

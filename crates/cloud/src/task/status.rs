@@ -1,0 +1,111 @@
+//! How runs stand, for people and programs.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tandem_model::{StackId, Urn};
+
+use super::{
+    Outcome, RunError, RunId, Shared, capacity,
+    core::Phase,
+    store::{self, Record},
+};
+
+/// How many ended runs of a task are shown.
+const RECENT: usize = 10;
+
+/// How a run stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunStatus {
+    pub id: RunId,
+    pub task: Urn,
+    pub state: RunState,
+    pub accepted: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
+    /// When its end was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// There if and only if it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// What a process that stands for the run exits with; see [`Outcome::exit_code`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Why it is still in the queue: `needs 512 MiB; 88 MiB free`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
+    /// The main process, while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+    /// What its container uses now, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    Queued,
+    Starting,
+    Running,
+    Ended,
+}
+
+impl Shared {
+    pub(super) fn status_of(&self, record: &Record) -> RunStatus {
+        let outcome = record.run.outcome().cloned();
+        let mut status = RunStatus {
+            id: record.id.clone(),
+            task: record.task.clone(),
+            state: RunState::Queued,
+            accepted: record.accepted,
+            started: record.run.started(),
+            ended: None,
+            exit_code: outcome.as_ref().map(Outcome::exit_code),
+            outcome,
+            waits: None,
+            pid: None,
+            memory_bytes: None,
+        };
+        match record.run.phase {
+            Phase::Queued | Phase::Starting => {
+                status.waits = self.scheduler().why(&record.id).map(|why| why.to_string());
+                if status.waits.is_none() {
+                    status.state = RunState::Starting;
+                }
+            }
+            Phase::Running { pid, .. } => {
+                status.state = RunState::Running;
+                status.pid = pid;
+                status.memory_bytes = pid.and_then(capacity::memory_of).map(|memory| memory.0);
+            }
+            Phase::Ended { ended, .. } => {
+                status.state = RunState::Ended;
+                status.ended = Some(ended);
+            }
+        }
+        status
+    }
+
+    pub(super) fn status(&self, stack: Option<&StackId>) -> Result<Vec<RunStatus>, RunError> {
+        let mut shown: Vec<RunStatus> = {
+            let live: Vec<_> = self.live().values().map(|live| live.record.borrow().clone()).collect();
+            let wanted = live.iter().filter(|record| stack.is_none_or(|stack| record.task.stack == *stack));
+            wanted.map(|record| self.status_of(record)).collect()
+        };
+        let snapshot = self.parts.store.snapshot()?;
+        for task in store::tasks(&*snapshot, stack)? {
+            let records = store::of_task(&*snapshot, &task, store::KEPT)?;
+            let ended = records.into_iter().filter(|record| record.run.is_ended()).take(RECENT);
+            // One that ended since is still shown as it was.
+            for record in ended {
+                if !shown.iter().any(|status| status.id == record.id) {
+                    shown.push(self.status_of(&record));
+                }
+            }
+        }
+        shown.sort_by(|a, b| (b.accepted, &b.id).cmp(&(a.accepted, &a.id)));
+        Ok(shown)
+    }
+}

@@ -1,0 +1,250 @@
+//! The records of runs, and how long they are kept.
+//!
+//! | key | value |
+//! |---|---|
+//! | `run/record/<id>` | [`Record`] |
+//! | `run/open/<id>` | empty; there while the run has not ended, so that a start reads only those |
+//! | `run/task/<task urn>/<accepted>-<id>` | empty; the runs of a task whose logs are kept, in the order of acceptance |
+//! | `run/spent/<task urn>/<accepted>-<id>` | empty; ended runs whose logs are gone and whose id must still be found |
+//!
+//! Of the ended runs of a task the last [`KEPT`] are kept with their logs. An older one that has a key stays findable,
+//! without its log, until it is [`SPENT_AFTER`] old: an event that is delivered again by then finds its run (I4).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use tandem_container::{ContainerId, Spec};
+use tandem_model::{ByteSize, StackId, Urn};
+use tandem_store::{Batch, Direction, ReadError, Snapshot, port::after_prefix};
+
+use super::{
+    RunError, RunId,
+    core::{Phase, Run},
+    scheduler::Room,
+};
+use crate::log::{Filter, RunLog};
+
+/// How many ended runs of a task are kept with their logs.
+pub(super) const KEPT: usize = 200;
+/// Retention sets in when so many more are there, so that not every end has to look.
+const SLACK: usize = 20;
+/// How long the id of a run that was given a key is found at least.
+pub(super) const SPENT_AFTER: SignedDuration = SignedDuration::from_hours(24);
+
+/// All that is needed to start a run, also after a restart or a change of its task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Record {
+    pub(super) id: RunId,
+    pub(super) task: Urn,
+    /// The idempotency key that the id was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) key: Option<String>,
+    pub(super) accepted: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) traceparent: Option<String>,
+    /// With the image's environment only: credentials are derived at the start, never stored.
+    pub(super) spec: Spec,
+    /// The task's and the run's variables; they win over the image's and the cloud's.
+    pub(super) environment: BTreeMap<String, String>,
+    pub(super) reservation: ByteSize,
+    /// In seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) timeout: Option<f64>,
+    #[serde(flatten)]
+    pub(super) run: Run,
+}
+
+impl Record {
+    pub(super) fn container(&self) -> ContainerId {
+        ContainerId(self.id.0.clone())
+    }
+
+    /// What the run sets aside on the machine.
+    pub(super) fn needs(&self) -> Room {
+        needs(self.reservation, self.spec.cpu)
+    }
+
+    /// Its log, which is in `file`.
+    pub(super) fn log(&self, file: std::path::PathBuf) -> RunLog {
+        let ended = match self.run.phase {
+            Phase::Ended { ended, .. } => Some(ended),
+            _ => None,
+        };
+        RunLog { task: self.task.clone(), id: self.id.0.clone(), file, since: self.accepted, ended }
+    }
+
+    fn encode(&self) -> Bytes {
+        serde_json::to_vec(self).expect("a record has string keys only").into()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, RunError> {
+        serde_json::from_slice(bytes).map_err(RunError::Damaged)
+    }
+}
+
+/// What runs of such a task set aside.
+pub(super) fn needs(reservation: ByteSize, cpu: Option<f64>) -> Room {
+    let millicores = cpu.map_or(0, |cores| (cores * 1000.0).ceil() as u64);
+    Room { memory: reservation, millicores }
+}
+
+const RECORDS: &str = "run/record/";
+const OPEN: &str = "run/open/";
+const BY_TASK: &str = "run/task/";
+const SPENT: &str = "run/spent/";
+
+fn record_key(id: &RunId) -> Bytes {
+    format!("{RECORDS}{id}").into()
+}
+
+fn open_key(id: &RunId) -> Bytes {
+    format!("{OPEN}{id}").into()
+}
+
+/// `<accepted>-<id>`: sorts by time.
+fn indexed_key(index: &str, record: &Record) -> Bytes {
+    let accepted = record.accepted.as_microsecond();
+    format!("{index}{}/{accepted:020}-{}", record.task, record.id).into()
+}
+
+fn indexed_id(key: &[u8]) -> Option<RunId> {
+    let entry = std::str::from_utf8(key).ok()?.rsplit_once('/')?.1;
+    Some(RunId(entry.split_once('-')?.1.to_owned()))
+}
+
+fn task_of(key: &[u8], index: &str) -> Option<Urn> {
+    std::str::from_utf8(key).ok()?.strip_prefix(index)?.split_once('/')?.0.parse().ok()
+}
+
+/// The commit that accepts a run. It conflicts if there is a run of that id.
+pub(super) fn accept(record: &Record) -> Batch {
+    let mut batch = Batch::default();
+    batch
+        .expect(record_key(&record.id), None)
+        .put(record_key(&record.id), record.encode())
+        .put(open_key(&record.id), Bytes::new())
+        .put(indexed_key(BY_TASK, record), Bytes::new());
+    batch
+}
+
+/// The commit that makes a run's state true.
+pub(super) fn advance(record: &Record) -> Batch {
+    let mut batch = Batch::default();
+    batch.put(record_key(&record.id), record.encode());
+    if record.run.is_ended() {
+        batch.delete(open_key(&record.id));
+    }
+    batch
+}
+
+pub(super) fn get(snapshot: &dyn Snapshot, id: &RunId) -> Result<Option<Record>, RunError> {
+    snapshot.get(&record_key(id))?.map(|bytes| Record::decode(&bytes)).transpose()
+}
+
+/// The runs that have not ended, by the time of acceptance.
+pub(super) fn open(snapshot: &dyn Snapshot) -> Result<Vec<Record>, RunError> {
+    let mut records = Vec::new();
+    for entry in snapshot.prefix(OPEN.as_bytes())? {
+        let (key, _) = entry?;
+        let id = RunId(String::from_utf8_lossy(&key[OPEN.len()..]).into_owned());
+        records.extend(get(snapshot, &id)?);
+    }
+    records.sort_by(|a, b| (a.accepted, &a.id).cmp(&(b.accepted, &b.id)));
+    Ok(records)
+}
+
+/// The tasks that have runs, of a stack or of all.
+pub(super) fn tasks(snapshot: &dyn Snapshot, stack: Option<&StackId>) -> Result<Vec<Urn>, ReadError> {
+    let prefix = match stack {
+        Some(StackId { project, stack }) => format!("{BY_TASK}urn:tandem:{project}:{stack}:"),
+        None => BY_TASK.to_owned(),
+    };
+    let (mut from, to) = (prefix.clone().into_bytes(), after_prefix(prefix.as_bytes()));
+    let mut tasks = Vec::new();
+    // From task to task, not from run to run.
+    while let Some(entry) = snapshot.range(&from, &to, Direction::Ascending)?.next() {
+        let (key, _) = entry?;
+        let end = key.iter().rposition(|b| *b == b'/').map_or(key.len(), |slash| slash + 1);
+        tasks.extend(task_of(&key, BY_TASK));
+        from = after_prefix(&key[..end]);
+    }
+    Ok(tasks)
+}
+
+/// The runs of a task whose logs are kept, newest first, at most so many.
+pub(super) fn of_task(snapshot: &dyn Snapshot, task: &Urn, limit: usize) -> Result<Vec<Record>, RunError> {
+    let prefix = format!("{BY_TASK}{task}/").into_bytes();
+    let mut records = Vec::new();
+    for entry in snapshot.range(&prefix, &after_prefix(&prefix), Direction::Descending)?.take(limit) {
+        let (key, _) = entry?;
+        if let Some(id) = indexed_id(&key) {
+            records.extend(get(snapshot, &id)?);
+        }
+    }
+    Ok(records)
+}
+
+/// The kept runs whose lines a reader may want.
+pub(super) fn logged(snapshot: &dyn Snapshot, filter: &Filter) -> Result<Vec<Record>, RunError> {
+    if let Some(id) = &filter.id {
+        let found = get(snapshot, &RunId(id.clone()))?;
+        return Ok(found.filter(|record| filter.wants(&record.task)).into_iter().collect());
+    }
+    let mut records = Vec::new();
+    for task in tasks(snapshot, filter.stack.as_ref())?.iter().filter(|task| filter.wants(task)) {
+        records.extend(of_task(snapshot, task, usize::MAX)?);
+    }
+    Ok(records)
+}
+
+/// What is too old to be kept of a task's runs.
+#[derive(Debug, Default)]
+pub(super) struct Excess {
+    /// Their logs go, before the commit.
+    pub(super) logs: Vec<RunId>,
+    pub(super) batch: Batch,
+}
+
+/// What retention removes of a task's runs; with `all`, when the task is gone, every ended one.
+pub(super) fn excess(
+    snapshot: &dyn Snapshot,
+    task: &Urn,
+    now: Timestamp,
+    all: bool,
+) -> Result<Excess, RunError> {
+    let mut excess = Excess::default();
+    let kept = format!("{BY_TASK}{task}/").into_bytes();
+    if !all && snapshot.prefix(&kept)?.count() <= KEPT + SLACK {
+        return Ok(excess);
+    }
+    let keep = if all { 0 } else { KEPT };
+    let mut ended = 0;
+    for record in of_task(snapshot, task, usize::MAX)?.into_iter().filter(|r| r.run.is_ended()) {
+        ended += 1;
+        if ended <= keep {
+            continue;
+        }
+        excess.batch.delete(indexed_key(BY_TASK, &record));
+        if record.key.is_some() && !all {
+            excess.batch.put(indexed_key(SPENT, &record), Bytes::new());
+        } else {
+            excess.batch.delete(record_key(&record.id));
+        }
+        excess.logs.push(record.id);
+    }
+    let prefix = format!("{SPENT}{task}/").into_bytes();
+    for entry in snapshot.prefix(&prefix)? {
+        let (key, _) = entry?;
+        let Some(record) = indexed_id(&key).map(|id| get(snapshot, &id)).transpose()?.flatten() else {
+            continue;
+        };
+        if !all && now.duration_since(record.accepted) < SPENT_AFTER {
+            break;
+        }
+        excess.batch.delete(record_key(&record.id)).delete(key);
+    }
+    Ok(excess)
+}
