@@ -202,7 +202,7 @@ new cloud.Task("job", { image: "busybox", memory: 32, command: ["sh", "-c", "tai
 fn a_second_up_waits_for_nobody_and_names_who_holds_the_lock() {
     let cloud = Cloud::new();
     cloud.import_busybox();
-    let mut gate = Gate::open();
+    let mut gate = Gate::shut();
     let dockerfile = format!("FROM busybox\nRUN {}\n", gate.command("building"));
     let project = cloud.project("locked", &[("index.js", TASK), ("image/Dockerfile", &dockerfile)]);
     let mut first = project.command().args(["up", "--yes"]).spawn().unwrap();

@@ -35,9 +35,41 @@ exports.bucket = bucket.id;
 
 const PUT: &str = "s3.put_object(Bucket=arguments[0], Key=arguments[1], Body=b'x')";
 
-/// Puts an object whose event meets the failpoint, starts the cloud again, and checks that the event's effect is there
-/// once: one container, its whole log, its true exit code.
-fn killed_at(failpoint: &str) {
+/// Where the cloud can die between a PUT and the record of the container's end, in the order of things.
+const COMMIT_POINTS: &[&str] = &[
+    // The object, and its event in the same commit.
+    "blob.file.written",
+    "blob.file.synced",
+    "store.commit.judged",
+    "store.commit.synced",
+    // The delivery.
+    "dispatch.attempt.counted",
+    // The run that the handler starts.
+    "task.run.committed",
+    "container.start.prepared",
+    "container.start.mounted",
+    "container.start.monitored",
+    "container.start.begun",
+    "container.start.started",
+    "task.container.created",
+    // The handler's answer.
+    "dispatch.consumer.answered",
+    "dispatch.outcome.committed",
+    // The container's end.
+    "task.exit.observed",
+    "container.remove.deleted",
+    "container.remove.unmounted",
+    "container.remove.cleared",
+];
+
+/// Large enough to be a file of its own beside the store.
+const PUT_LARGE: &str = "s3.put_object(Bucket=arguments[0], Key=arguments[1], Body=b'x' * (1 << 20))";
+const HEAD: &str = "s3.head_object(Bucket=arguments[0], Key=arguments[1])";
+
+/// The cloud dies at each commit point in turn. Each time it is started again and the event's effect must be there once:
+/// one container, its whole log, its true exit code.
+#[test]
+fn killed_at_any_commit_point_between_put_and_exit_loses_nothing_and_starts_nothing_twice() {
     let cloud = Cloud::new();
     let mut gate = Gate::open();
     let serving = cloud.serve();
@@ -46,59 +78,46 @@ fn killed_at(failpoint: &str) {
     let client = cloud.client(&project);
     assert!(serving.terminate().success());
 
-    let serving = cloud.serve_until(failpoint);
-    // Whether the client is answered depends on the failpoint; that the object is there does not.
-    let put = client.boto3(PUT, &[&bucket, "one"]);
-    serving.died();
+    for point in COMMIT_POINTS {
+        let serving = cloud.serve_until(point);
+        let put = client.boto3(PUT_LARGE, &[&bucket, point]);
+        serving.died(point);
+
+        let serving = cloud.serve();
+        if client.boto3(HEAD, &[&bucket, point]).code != Some(0) {
+            assert_ne!(put.code, Some(0), "{point}: an acknowledged object is gone");
+            // Killed before the commit: nothing happened, and the client was told so.
+            client.boto3(PUT_LARGE, &[&bucket, point]).ok();
+        }
+        let mut log = cloud.log(&project);
+        log.wait_for(&format!("handled {point} by"));
+        log.wait_for(&format!("end {point}"));
+        assert_eq!(gate.count(point), 1, "{point}: started twice for one event");
+        cloud.observe();
+        assert!(serving.terminate().success(), "{point}");
+    }
 
     let _serving = cloud.serve();
-    let head = client.boto3("s3.head_object(Bucket=arguments[0], Key=arguments[1])", &[&bucket, "one"]);
-    if head.code != Some(0) {
-        assert_ne!(put.code, Some(0), "an acknowledged object is gone:\n{}", head.all());
-        // Killed before the commit: nothing happened, and the client was told so.
-        client.boto3(PUT, &[&bucket, "one"]).ok();
-    }
-    gate.wait_for("one").release();
     let mut log = cloud.log(&project);
-    log.wait_for("handled one by");
-    log.wait_for("end one");
-    log.wait_for("exited with code 7");
-    // A later object goes all the way, and so would have a second container for the first.
-    client.boto3(PUT, &[&bucket, "two"]).ok();
-    gate.wait_for("two").release();
-    log.wait_for("end two");
-    assert_eq!(gate.count("one"), 1, "started twice for one event");
-    let runs: BTreeSet<&str> =
-        log.texts().into_iter().filter_map(|text| text.strip_prefix("handled one by ")).collect();
-    assert_eq!(runs.len(), 1, "every attempt must find the same run: {runs:?}");
+    log.wait_for_times("exited with code 7", COMMIT_POINTS.len());
+    for point in COMMIT_POINTS {
+        let said = |what: &str| format!("{what} {point}");
+        let begun = log.texts().iter().filter(|text| **text == said("begin")).count();
+        assert_eq!(begun, 1, "{point}: its log tells of one container");
+        let prefix = format!("handled {point} by ");
+        let runs: BTreeSet<&str> =
+            log.texts().into_iter().filter_map(|text| text.strip_prefix(&prefix)).collect();
+        assert_eq!(runs.len(), 1, "{point}: every attempt must find the same run: {runs:?}");
+        assert_eq!(gate.count(point), 1, "{point}: started again later");
+    }
     drop(log);
     project.destroy();
 }
 
 #[test]
-fn killed_between_put_and_event_still_delivers() {
-    killed_at("bucket.put.committed");
-}
-
-#[test]
-fn killed_before_the_handler_is_asked_still_delivers() {
-    killed_at("dispatch.attempt.counted");
-}
-
-#[test]
-fn killed_between_the_handlers_answer_and_its_record_starts_no_second_container() {
-    killed_at("dispatch.consumer.answered");
-}
-
-#[test]
-fn killed_after_the_deliverys_end_does_not_deliver_again() {
-    killed_at("dispatch.outcome.committed");
-}
-
-#[test]
 fn killed_while_the_container_runs_keeps_its_exit_code_and_its_whole_log() {
     let cloud = Cloud::new();
-    let mut gate = Gate::open();
+    let mut gate = Gate::shut();
     let serving = cloud.serve();
     let project = deploy(&cloud, &gate);
     let bucket = project.output("bucket");
@@ -122,7 +141,7 @@ fn killed_while_the_container_runs_keeps_its_exit_code_and_its_whole_log() {
 #[test]
 fn a_container_that_outlives_the_cloud_is_found_again() {
     let cloud = Cloud::new();
-    let mut gate = Gate::open();
+    let mut gate = Gate::shut();
     let serving = cloud.serve();
     let project = deploy(&cloud, &gate);
     let bucket = project.output("bucket");

@@ -4,9 +4,10 @@ use std::{
     io::{BufRead, BufReader},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Command, ExitStatus, Stdio},
     sync::mpsc,
     thread,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -124,71 +125,66 @@ impl Drop for Cloud {
 
 /// A running `tandem serve`.
 pub(crate) struct Serving {
-    child: Child,
-    /// What it said on stderr, for a failing test.
-    said: mpsc::Receiver<String>,
+    pid: Pid,
+    /// Its end, once it has come.
+    ended: mpsc::Receiver<ExitStatus>,
 }
 
 impl Serving {
     fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
+        let pid = Pid::from_raw(child.id().cast_signed());
         let stderr = child.stderr.take().unwrap();
-        let (send, said) = mpsc::channel();
+        let (ready, is_ready) = mpsc::channel();
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 eprintln!("[serve] {line}");
-                // Nobody may be listening any more; the pipe must be read all the same.
-                let _ = send.send(line);
+                if line.contains("ready at") {
+                    let _ = ready.send(());
+                }
             }
         });
-        let mut serving = Self { child, said };
-        serving.until_ready();
+        let (send, ended) = mpsc::channel();
+        thread::spawn(move || send.send(child.wait().unwrap()));
+        let serving = Self { pid, ended };
+        // It may meet its failpoint while it starts; its end is an end of the waiting, too.
+        let deadline = Instant::now() + PATIENCE;
+        while is_ready.recv_timeout(Duration::from_millis(10)).is_err() {
+            if kill(pid, None).is_err() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "the cloud is not ready after {PATIENCE:?}");
+        }
         serving
     }
 
-    fn until_ready(&mut self) {
-        loop {
-            match self.said.recv_timeout(PATIENCE) {
-                Ok(line) if line.contains("ready at") => return,
-                Ok(_) => {}
-                // It may have met its failpoint while it started: that is an end, too.
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
-                Err(mpsc::RecvTimeoutError::Timeout) => panic!("the cloud is not ready after {PATIENCE:?}"),
-            }
-        }
-    }
-
     /// `kill -9`, and waits for its end.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    pub(crate) fn kill(self) {
+        kill(self.pid, Signal::SIGKILL).unwrap();
+        self.ended.recv_timeout(PATIENCE).unwrap();
     }
 
     /// Ends it as a service supervisor does.
-    pub(crate) fn terminate(mut self) -> ExitStatus {
-        kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM).unwrap();
-        self.child.wait().unwrap()
+    pub(crate) fn terminate(self) -> ExitStatus {
+        kill(self.pid, Signal::SIGTERM).unwrap();
+        self.ended.recv_timeout(PATIENCE).unwrap()
     }
 
     /// Waits until it has killed itself at its failpoint.
     #[track_caller]
-    pub(crate) fn died(mut self) {
-        // Blocks without end if the failpoint is never met; nextest ends the test then.
-        let status = self.child.wait().unwrap();
-        assert_eq!(
-            status.signal(),
-            Some(Signal::SIGKILL as i32),
-            "the cloud did not meet its failpoint: {status}"
-        );
+    pub(crate) fn died(self, failpoint: &str) {
+        let status = self.ended.recv_timeout(PATIENCE);
+        let status = status.unwrap_or_else(|_| panic!("the cloud did not meet {failpoint}"));
+        assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{failpoint} was not met, but: {status}");
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        // A test that stopped it by `serve --stop` has reaped nothing yet.
-        if self.child.try_wait().unwrap().is_none() {
-            let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
-            let _ = self.child.wait();
+        // Unless a test has ended it; its number cannot be another's, for it was waited for only then.
+        if self.ended.try_recv() == Err(mpsc::TryRecvError::Empty) {
+            let _ = kill(self.pid, Signal::SIGTERM);
+            let _ = self.ended.recv_timeout(PATIENCE);
         }
     }
 }

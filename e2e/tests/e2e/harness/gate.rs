@@ -29,7 +29,17 @@ pub(crate) struct Visit {
 }
 
 impl Gate {
+    /// Everyone stops.
+    pub(crate) fn shut() -> Self {
+        Self::new(false)
+    }
+
+    /// Nobody stops; everyone is counted.
     pub(crate) fn open() -> Self {
+        Self::new(true)
+    }
+
+    fn new(open: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let (send, visits) = mpsc::channel();
@@ -41,7 +51,11 @@ impl Gate {
                     continue;
                 }
                 let name = request.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
-                if send.send(Visit { name, stream }).is_err() {
+                let visit = Visit { name, stream };
+                if open {
+                    visit.answer();
+                }
+                if send.send(visit).is_err() {
                     return;
                 }
             }
@@ -85,8 +99,12 @@ impl Gate {
 
 impl Visit {
     /// Lets it go on.
-    pub(crate) fn release(mut self) {
+    pub(crate) fn release(self) {
+        self.answer();
+    }
+
+    fn answer(&self) {
         // It may have been ended meanwhile: a test that kills containers does not care.
-        let _ = self.stream.write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n");
+        let _ = (&self.stream).write_all(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n");
     }
 }
