@@ -11,6 +11,7 @@ pub mod bridge;
 mod error;
 mod host;
 mod modules;
+mod natives;
 mod sdk;
 mod setup;
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rquickjs::{
@@ -13,18 +13,19 @@ use rquickjs::{
     function::{IntoArgs, This},
 };
 use serde_json::{Value, json};
+use tandem_model::ByteSize;
 use tokio::sync::Notify;
 
 use crate::{
     archive::Archive,
     bridge::Bridge,
     error::{ProgramError, VmError, code},
-    host::{self, Program, Rejections, Shared, lock},
+    host::{self, Handle, Program, Rejections, Shared, lock},
     modules::{
         builtin,
         loader::{ArchiveLoader, ArchiveResolver},
     },
-    sdk,
+    natives, sdk,
     setup::{InvokeContext, Phase, Setup},
 };
 
@@ -34,6 +35,14 @@ const STACK: usize = 768 * 1024;
 const HEAP: usize = 1024 * 1024 * 1024;
 /// Garbage is looked for whenever this much was allocated.
 const GC_THRESHOLD: usize = 20 * 1024 * 1024;
+
+/// A loop is interrupted this long before the deadline, so that its frame can still be told.
+const MARGIN: Duration = Duration::from_millis(50);
+
+/// The heap of a worker that may use `memory` in all: an eighth is for the process, its stacks and its buffers.
+fn heap_of(memory: ByteSize) -> usize {
+    usize::try_from(memory.bytes() / 8 * 7).unwrap_or(HEAP)
+}
 
 /// A JavaScript machine: what a spare worker holds is one without a program.
 ///
@@ -185,7 +194,7 @@ impl Vm {
         event: Value,
         context: InvokeContext,
     ) -> Result<Value, ProgramError> {
-        self.runtime.set_memory_limit(usize::try_from(context.memory.bytes()).unwrap_or(HEAP)).await;
+        self.runtime.set_memory_limit(heap_of(context.memory)).await;
         let told = json!({
             "requestId": context.request_id,
             "functionName": context.function,
@@ -194,7 +203,7 @@ impl Vm {
             "traceparent": context.traceparent,
         });
         let left = context.deadline.duration_since(SystemTime::now()).unwrap_or_default();
-        *lock(&self.deadline) = Instant::now().checked_add(left);
+        *lock(&self.deadline) = Instant::now().checked_add(left - MARGIN.min(left / 20));
         let result = self.call_handler(handler, event, told).await;
         *lock(&self.deadline) = None;
         // Heard or not, what was rejected in this invocation is not told in the next.
@@ -372,11 +381,13 @@ fn note_rejection<'js>(
 fn prepare(ctx: &Ctx<'_>, shared: &Arc<Shared>) -> rquickjs::Result<()> {
     builtin::set_up(ctx)?;
     let _ = ctx.store_userdata(Rejections::default());
+    let _ = ctx.store_userdata(Handle(shared.clone()));
+    host::hear_background_failures();
     let source = sdk::source(sdk::MAIN).unwrap_or_default();
     let (module, evaluated) = Module::declare(ctx.clone(), sdk::MAIN, source)?.eval()?;
     evaluated.finish::<()>()?;
     let main = module.namespace()?;
-    main.get::<_, Function<'_>>("prepare")?.call::<_, ()>((host::natives(ctx, shared)?,))?;
+    main.get::<_, Function<'_>>("prepare")?.call::<_, ()>((natives::natives(ctx, shared)?,))?;
     let _ = ctx.store_userdata(Main(main));
     Ok(())
 }

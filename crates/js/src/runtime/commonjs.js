@@ -3,6 +3,7 @@
 import { host } from "./host.js";
 
 const cache = new Map();
+let main;
 
 class Module {
     constructor(path) {
@@ -22,6 +23,8 @@ function requireFor(from) {
         const [kind, path] = host.resolve(from, specifier);
         return exportsOf(kind, path, from);
     };
+    // `require.main === module` is how a program asks whether it is the one that was started.
+    Object.defineProperty(require, "main", { get: () => main });
     require.resolve = (specifier) => host.resolve(from, specifier)[1];
     return require;
 }
@@ -68,6 +71,7 @@ function parsed(path) {
 function run(path) {
     const body = host.compile(path);
     const module = new Module(path);
+    main ??= module;
     cache.set(path, module);
     const slash = path.lastIndexOf("/");
     try {
@@ -90,6 +94,11 @@ export function importCommonJs(path) {
     } finally {
         host.leaveImport();
     }
+}
+
+/** A program whose entry is an ES module has no main module. */
+export function forgetMain() {
+    main = null;
 }
 
 /** `createRequire` of `node:module`. */

@@ -117,17 +117,31 @@ function defineConsole() {
     };
     console.countReset = (label = "default") => void counts.delete(label);
     console.time = (label = "default") => void starts.set(label, Date.now());
-    console.timeLog = (label = "default", ...rest) => console.log(`${label}: ${Date.now() - starts.get(label)}ms`, ...rest);
+    console.timeLog = (label = "default", ...rest) => {
+        if (starts.has(label)) console.log(`${label}: ${Date.now() - starts.get(label)}ms`, ...rest);
+    };
     console.timeEnd = (label = "default") => {
         console.timeLog(label);
         starts.delete(label);
     };
     console.dir = (value) => console.log(value);
-    console.table = console.log;
+    console.table = (value) => console.log(value);
+
+    let indent = "";
+    for (const method of ["log", "info", "debug", "warn", "error", "trace"]) {
+        const plain = console[method];
+        console[method] = (...args) => {
+            if (indent === "") return plain(...args);
+            return typeof args[0] === "string" ? plain(indent + args[0], ...args.slice(1)) : plain(indent.slice(1), ...args);
+        };
+    }
     console.group = (...labels) => {
         if (labels.length > 0) console.log(...labels);
+        indent += "  ";
     };
-    console.groupEnd = () => {};
+    console.groupEnd = () => {
+        indent = indent.slice(2);
+    };
 }
 
 function defineLazily() {
@@ -154,6 +168,7 @@ function defineLazily() {
 export function defineGlobals() {
     globalThis.global = globalThis;
     globalThis.self = globalThis;
+    globalThis.structuredClone = host.structuredClone;
     Error.stackTraceLimit = 50;
     defineLazily();
     defineTimers();

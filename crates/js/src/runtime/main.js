@@ -2,7 +2,7 @@
 
 import { host } from "./host.js";
 import { defineGlobals, fire } from "./globals.js";
-import { exportsOf } from "./commonjs.js";
+import { exportsOf, forgetMain } from "./commonjs.js";
 import * as sdk from "tandem:sdk/program.js";
 
 export { fire };
@@ -27,6 +27,7 @@ export async function load(setup, entry) {
         throw error;
     };
     const [kind, path] = host.resolve("", `/${entry}`);
+    if (kind === "esm") forgetMain();
     const exported = kind === "esm" ? await import(`tandem:archive/${path}`) : exportsOf(kind, path, "");
     await sdk.loaded(exported);
 }

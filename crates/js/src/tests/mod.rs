@@ -3,7 +3,9 @@
 mod deploy;
 mod errors;
 mod modules;
+mod network;
 mod outputs;
+mod process;
 mod run;
 
 use std::{

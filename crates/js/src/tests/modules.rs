@@ -165,3 +165,48 @@ async fn a_program_may_be_an_async_function() {
     let source = "module.exports = async () => ({ answer: await Promise.resolve(42) });";
     assert_eq!(deploy(source).await.unwrap(), json!({ "answer": 42 }));
 }
+
+#[tokio::test]
+async fn a_program_can_ask_whether_it_is_the_main_module() {
+    let program = files(&[
+        ("index.js", "exports.main = require.main === module; exports.lib = require('./lib').main;"),
+        ("lib.js", "exports.main = require.main === module;"),
+    ]);
+    assert_eq!(exports(program).await, json!({ "main": true, "lib": false }));
+}
+
+#[tokio::test]
+async fn es_modules_can_make_a_require() {
+    let program = files(&[
+        (
+            "lib/index.mjs",
+            "import { createRequire, isBuiltin } from 'node:module'; const require = createRequire(import.meta.url);
+             export const n = require('./a').n; export const builtin = isBuiltin('node:fs');
+             import { setTimeout as after } from 'timers/promises'; export const waited = await after(1, 'yes');",
+        ),
+        ("lib/a.js", "exports.n = structuredClone(new Map([['a', 1]])).get('a');"),
+    ]);
+    assert_eq!(exports(program).await, json!({ "n": 1, "builtin": true, "waited": "yes" }));
+}
+
+#[tokio::test]
+async fn a_module_that_throws_may_be_imported_in_a_try() {
+    let program = files(&[
+        (
+            "index.mjs",
+            "export let caught; try { await import('./bad.mjs') } catch (e) { caught = e.message }",
+        ),
+        ("bad.mjs", "throw new Error('no');"),
+    ]);
+    assert_eq!(exports(program).await, json!({ "caught": "no" }));
+}
+
+#[tokio::test]
+async fn modules_of_ours_cannot_be_imported_by_programs() {
+    for name in ["tandem:runtime/host.js", "tandem:archive/index.js"] {
+        let error = refused(&format!("require('{name}');")).await;
+        assert_eq!(error.code, "E0503", "{name}");
+        let program = files(&[("index.mjs", &format!("await import('{name}');"))]);
+        assert_eq!(deploy_with(program, &Arc::default()).await.unwrap_err().code, "E0503", "{name}");
+    }
+}
