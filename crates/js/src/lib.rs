@@ -21,6 +21,6 @@ pub mod vm;
 
 pub use archive::{Archive, Module, ModuleKind};
 pub use bridge::{Bridge, CallError};
-pub use error::{Frame, ProgramError, VmError};
+pub use error::{Details, Frame, ProgramError, VmError};
 pub use setup::{InvokeContext, Phase, Setup};
 pub use vm::Vm;

@@ -12,10 +12,13 @@ import { decode, encode } from "./values.js";
 
 const STAGES = { bucket: 0, task: 0, function: 1, subscription: 2 };
 const LAST = 2;
+const FEW = 16;
 
 const declared = new Map();
 let gate = 0;
 let waiting = [];
+// Stage → the first resource that passed its gate.
+const leaders = [];
 let stopped = false;
 let sealed = false;
 
@@ -76,9 +79,7 @@ async function register(resource, inputs, dependsOn) {
         for (const other of await explicit(dependsOn)) needed.add(other);
         await turnOf(resource);
         if (stopped) return await never();
-        if (resource.kind === "function") {
-            for (const other of declared.values()) if (STAGES[other.kind] === 0 && other.urn !== undefined) needed.add(other);
-        }
+        for (const other of await wave(resource)) needed.add(other);
         const answer = await call("resource.register", {
             kind: resource.kind,
             name: resource.name,
@@ -94,6 +95,24 @@ async function register(resource, inputs, dependsOn) {
         fail(error, resource.place);
         return never();
     }
+}
+
+/**
+ * What a resource waited for, so that a destroy goes the other way round: everything of the wave before its own.
+ *
+ * Beyond `FEW` of those, only the first resource of a wave names them, and the others name the first: the number of
+ * dependencies grows with the program, and not with its square.
+ */
+async function wave(resource) {
+    const stage = STAGES[resource.kind];
+    const earlier = [...declared.values()].filter((other) => STAGES[other.kind] === stage - 1 && other.urn !== undefined);
+    if (earlier.length <= FEW) return earlier;
+    if (leaders[stage] === undefined) {
+        leaders[stage] = resource;
+        return earlier;
+    }
+    await leaders[stage].registered;
+    return [leaders[stage]];
 }
 
 async function explicit(dependsOn) {

@@ -36,12 +36,12 @@ export class Run {
     }
 
     /** Resolves when the container has ended, to how it ended. */
-    wait() {
-        return call("run.wait", { id: this.id });
+    async wait() {
+        return told(await call("run.wait", { id: this.id }));
     }
 
-    status() {
-        return call("run.status", { id: this.id });
+    async status() {
+        return told(await call("run.status", { id: this.id }));
     }
 
     /** The lines it has printed so far. */
@@ -52,6 +52,11 @@ export class Run {
     async stop() {
         await call("run.stop", { id: this.id });
     }
+}
+
+/** The cloud's outcome has properties of its own; here it is a word, and beside it what matters. */
+function told({ id, state, accepted, started, ended, exitCode, waits, outcome }) {
+    return { id, state, accepted, started, ended, exitCode, waits, outcome: outcome?.outcome, error: outcome?.error?.message };
 }
 
 function inputs(key, container) {

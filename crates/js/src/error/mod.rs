@@ -1,6 +1,6 @@
 //! What went wrong in a user's program, with the place in the user's own file.
 
-use std::fmt;
+use std::{fmt, ops::Deref};
 
 use rquickjs::{Ctx, Object, Value};
 use serde::{Deserialize, Serialize};
@@ -53,10 +53,15 @@ const CODES: [&str; 15] = [
 /// A failure of a user's program.
 ///
 /// Displays as `TypeError: x is not a function (index.js:12:5)`, or without the class for errors of the SDK, whose
-/// sentences need none.
+/// sentences need none. Its parts are read through it: `error.at`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ProgramError(Box<Details>);
+
+/// The parts of a [`ProgramError`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ProgramError {
+pub struct Details {
     /// The class of the thrown error: `TypeError`.
     pub name: String,
     pub message: String,
@@ -77,9 +82,16 @@ pub struct ProgramError {
     pub causes: Vec<String>,
 }
 
+impl Deref for ProgramError {
+    type Target = Details;
+    fn deref(&self) -> &Details {
+        &self.0
+    }
+}
+
 impl ProgramError {
     pub(crate) fn new(code: &str, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Details {
             name: "Error".to_owned(),
             message: message.into(),
             code: code.to_owned(),
@@ -88,7 +100,7 @@ impl ProgramError {
             at: None,
             source_line: None,
             causes: Vec::new(),
-        }
+        }))
     }
 
     /// Reads a thrown value. Getters that throw are ignored, so this cannot fail.
@@ -108,9 +120,10 @@ impl ProgramError {
             Some(code) => (code, text(object, "help").unwrap_or_default()),
             None => classify(&name, &message),
         };
-        let mut error = Self { name, ..Self::new(&code, message, help) };
+        let mut error = Self::new(&code, message, help);
+        error.0.name = name;
         error.set_stack(stack.lines().filter_map(Frame::parse).collect());
-        error.causes = causes(object);
+        error.0.causes = causes(object);
         error
     }
 
@@ -125,13 +138,15 @@ impl ProgramError {
 
     fn from_value_text(name: &str, message: &str) -> Self {
         let (code, help) = classify(name, message);
-        Self { name: name.to_owned(), ..Self::new(&code, message, help) }
+        let mut error = Self::new(&code, message, help);
+        error.0.name = name.to_owned();
+        error
     }
 
     fn set_stack(&mut self, frames: Vec<Frame>) {
         let (user, ours): (Vec<_>, Vec<_>) = frames.into_iter().partition(Frame::is_user);
-        self.at = user.first().cloned();
-        self.stack = user.into_iter().chain(ours).collect();
+        self.0.at = user.first().cloned();
+        self.0.stack = user.into_iter().chain(ours).collect();
     }
 
     /// Names the place a resource was declared at, for a failure that has no stack of its own.
@@ -144,13 +159,15 @@ impl ProgramError {
 
     /// Adds the line of the source that `at` points to, and makes `at` more exact where the message allows it.
     pub(crate) fn with_source(mut self, archive: &Archive) -> Self {
-        let Some(at) = &mut self.at else { return self };
+        let Details { at, stack, source_line, message, .. } = &mut *self.0;
+        let Some(at) = at else { return self };
         let Some(module) = archive.modules.get(&at.file) else { return self };
-        if self.source_line.is_none() && frame::sharpen(at, &self.message, &module.source) {
-            self.stack[0] = at.clone();
+        // Once only: what it moves to is behind where it looks from.
+        if source_line.is_none() && frame::sharpen(at, message, &module.source) {
+            stack[0] = at.clone();
         }
         let line = module.source.lines().nth(at.line.saturating_sub(1) as usize);
-        self.source_line = line.map(str::to_owned);
+        *source_line = line.map(str::to_owned);
         self
     }
 }

@@ -64,7 +64,25 @@ async fn later_resources_name_what_they_waited_for() {
             "filter": { "suffix": ".mp4" },
         })
     );
-    assert_eq!(subscription["dependsOn"], json!([bucket, consumer]));
+    let other = "urn:tandem:shop:dev:function:onNewThumbnail";
+    assert_eq!(subscription["dependsOn"], json!([bucket, consumer, other]));
+}
+
+#[tokio::test]
+async fn dependencies_grow_with_the_program_and_not_with_its_square() {
+    let cloud = Arc::new(Recording::default());
+    let source = "const cloud = require('@tandem/cloud');
+        for (let i = 0; i < 50; i++) { const b = new cloud.Bucket(`b${i}`); b.onPut(`f${i}`, () => {}); }";
+    deploy_with(files(&[("index.js", source)]), &cloud).await.unwrap();
+    let calls = cloud.calls.lock().unwrap();
+    let dependencies = |kind: &str| -> Vec<usize> {
+        let of = calls.iter().filter(|(_, args)| args["kind"] == kind);
+        of.map(|(_, args)| args["dependsOn"].as_array().unwrap().len()).collect()
+    };
+    let functions = dependencies("function");
+    assert_eq!((functions.len(), functions[0], functions[1..].iter().max()), (50, 50, Some(&1)));
+    let subscriptions = dependencies("subscription");
+    assert_eq!((subscriptions[0], subscriptions[1..].iter().max()), (51, Some(&3)));
 }
 
 #[tokio::test]
@@ -212,7 +230,7 @@ async fn arguments_of_the_wrong_kind_are_told_where_they_are() {
         let error = refused(&format!("const cloud = require('@tandem/cloud');\n{statement};")).await;
         assert_eq!(error.code, "E0506", "{error:?}");
         assert_eq!(error.message, message);
-        assert_eq!(error.at.map(|at| at.line), Some(2), "{statement}");
+        assert_eq!(error.at.as_ref().map(|at| at.line), Some(2), "{statement}");
     }
 }
 
@@ -226,7 +244,7 @@ async fn what_needs_a_handler_says_so_while_deploying() {
         );
         let error = deploy_with(files(&[("index.mjs", &source)]), &Arc::default()).await.unwrap_err();
         assert_eq!(error.code, "E0507", "{error:?}");
-        assert_eq!(error.at.map(|at| at.line), Some(3));
+        assert_eq!(error.at.as_ref().map(|at| at.line), Some(3));
     }
 }
 

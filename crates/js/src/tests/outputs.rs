@@ -110,7 +110,7 @@ async fn get_while_deploying_shows_how_to_use_apply() {
     let error = refused(&format!("{B}\nb.id.get();")).await;
     assert_eq!(error.code, "E0507");
     assert!(error.help.contains("output.apply(value => …)"), "{}", error.help);
-    assert_eq!(error.at.map(|at| at.line), Some(2));
+    assert_eq!(error.at.as_ref().map(|at| at.line), Some(2));
 }
 
 #[tokio::test]

@@ -23,7 +23,10 @@ async fn a_handler_of_on_put_gets_the_object_and_reaches_outputs_and_tasks() {
     let cloud = Arc::new(Recording {
         answers: BTreeMap::from([
             ("task.run", json!({ "id": "run-1" })),
-            ("run.wait", json!({ "outcome": "exited", "exitCode": 0 })),
+            (
+                "run.wait",
+                json!({ "id": "run-1", "state": "ended", "outcome": { "outcome": "exited", "code": 0 }, "exitCode": 0 }),
+            ),
         ]),
         ..Recording::default()
     });
@@ -43,7 +46,7 @@ async fn a_handler_of_on_put_gets_the_object_and_reaches_outputs_and_tasks() {
     let event = json!({ "data": { "bucket": "b-id", "key": "a.mp4", "size": 3, "eventTime": "2030-01-01T00:00:00Z" } });
     let found = vm.invoke("h", event, context()).await.unwrap();
     let expected = json!({
-        "run": "run-1", "wait": { "outcome": "exited", "exitCode": 0 }, "eventTime": "2030-01-01T00:00:00Z",
+        "run": "run-1", "wait": { "id": "run-1", "state": "ended", "outcome": "exited", "exitCode": 0 }, "eventTime": "2030-01-01T00:00:00Z",
     });
     assert_eq!(found, expected);
     assert_eq!(cloud.registered(), [""; 0]);
@@ -87,7 +90,7 @@ async fn an_error_of_the_cloud_is_one_of_the_handler_with_its_frame() {
     let vm = worker(program(body), &cloud).await.unwrap();
     let error = vm.invoke("f", Value::Null, context()).await.unwrap_err();
     assert_eq!(error.code, "E0204");
-    assert_eq!(error.at.map(|at| at.line), Some(3));
+    assert_eq!(error.at.as_ref().map(|at| at.line), Some(3));
 }
 
 #[tokio::test]
@@ -146,7 +149,7 @@ async fn a_loop_is_interrupted_at_the_deadline() {
     let deadline = SystemTime::now() + Duration::from_millis(30);
     let error = vm.invoke("f", Value::Null, InvokeContext { deadline, ..context() }).await.unwrap_err();
     assert_eq!(error.code, "E0514", "{error:?}");
-    assert_eq!(error.at.map(|at| at.line), Some(2));
+    assert_eq!(error.at.as_ref().map(|at| at.line), Some(2));
 }
 
 #[tokio::test]

@@ -1,0 +1,342 @@
+/// <reference path="./pulumi.d.ts" />
+
+/**
+ * What a Tandem program imports: `const cloud = require("@tandem/cloud")` or `import * as cloud from "@tandem/cloud"`.
+ *
+ * A program is loaded twice. While it is **deployed**, constructors register resources, and handlers are only noted by
+ * their name. While it **runs**, a worker loads it again: constructors look their outputs up, and a handler is called.
+ * So code at the top level runs at every cold start, and a handler may use anything that its module can see.
+ */
+
+/** A plain value, a promise of one, or an output. */
+export type Input<T> = T | Promise<T> | Output<T>;
+
+/** What is left of a value when the outputs and promises in it are replaced by what they hold. */
+export type Unwrap<T> =
+    T extends Output<infer U> ? Unwrap<U>
+    : T extends Promise<infer U> ? Unwrap<U>
+    : T extends (...args: never[]) => unknown ? T
+    : T extends Uint8Array | Date ? T
+    : T extends object ? { [K in keyof T]: Unwrap<T[K]> }
+    : T;
+
+/** Properties of the value, as outputs: `bucket.url.length`. */
+export type Lifted<T> =
+    T extends string | readonly unknown[] ? { readonly [K in Exclude<keyof T, keyof OutputMethods<T> | symbol>]: Output<T[K]> }
+    : T extends object ? { readonly [K in Exclude<keyof T, keyof OutputMethods<T> | symbol>]-?: Output<NonNullable<T[K]>> }
+    : {};
+
+export interface OutputMethods<T> {
+    /**
+     * Makes a new output from the value. Promises and outputs that `callback` answers are flattened.
+     *
+     * During a preview the value of something that is not made yet is unknown: then `callback` is not called, and the
+     * result is unknown too. A secret stays one. An error that `callback` throws fails the deployment.
+     */
+    apply<U>(callback: (value: T) => Input<U>): Output<Unwrap<U>>;
+
+    /**
+     * The value itself, inside a handler.
+     *
+     * @throws E0507 while the program is deployed, as the value is not there yet; E0513 if the resource is not deployed.
+     */
+    get(): T;
+}
+
+/**
+ * A value that is known once the cloud has made a resource. It remembers which resources it depends on, and whether it
+ * is secret. Properties of the value can be read through it.
+ */
+export type Output<T> = OutputMethods<T> & Lifted<T>;
+
+export const Output: {
+    /** The same as {@link output}. */
+    create<T>(value: Input<T>): Output<Unwrap<T>>;
+    isInstance(value: unknown): value is Output<unknown>;
+};
+
+/** The value as an output. Outputs and promises in it, at whatever depth, are replaced by what they hold. */
+export function output<T>(value: Input<T>): Output<Unwrap<T>>;
+
+/** One output of many: of a list, or of an object. */
+export function all<T extends readonly unknown[] | []>(values: T): Output<{ -readonly [K in keyof T]: Unwrap<T[K]> }>;
+export function all<T extends Record<string, unknown>>(values: T): Output<{ [K in keyof T]: Unwrap<T[K]> }>;
+
+/** Joins texts and outputs: `concat("s3://", bucket.id, "/in")`. */
+export function concat(...parts: Input<unknown>[]): Output<string>;
+
+/** A template with outputs in it: `` interpolate`s3://${bucket.id}/in` ``. */
+export function interpolate(texts: TemplateStringsArray, ...values: Input<unknown>[]): Output<string>;
+
+/** An output whose value is not shown anywhere. Everything made from it is secret too. */
+export function secret<T>(value: Input<T>): Output<Unwrap<T>>;
+
+/** The same value, no longer secret. */
+export function unsecret<T>(value: Output<T>): Output<T>;
+
+export function isSecret(value: Output<unknown>): Promise<boolean>;
+
+/** Options of every resource. */
+export interface ResourceOptions {
+    /** Resources that must exist before this one, and outlive it, though it uses none of their outputs. */
+    dependsOn?: Resource | Resource[] | Promise<Resource | Resource[]>;
+}
+
+/** Something that the cloud makes. Its name is unique among the resources of its kind in the program. */
+export abstract class Resource {
+    /** The name that the cloud gave it: of a bucket, what S3 clients call it. */
+    readonly id: Output<string>;
+    /** `urn:tandem:<project>:<stack>:<kind>:<name>`: the same for as long as the program declares it. */
+    readonly urn: Output<string>;
+}
+
+/** What a handler is told about its invocation. */
+export interface Context {
+    /** The same for every attempt at one event. */
+    readonly requestId: string;
+    /** The same as {@link requestId}, under the name that AWS Lambda gives it. */
+    readonly awsRequestId: string;
+    readonly functionName: string;
+    /** In MiB. */
+    readonly memoryLimitInMB: number;
+    /** W3C trace context of the cause. */
+    readonly traceparent?: string;
+    /** How long until the invocation is given up. */
+    getRemainingTimeInMillis(): number;
+}
+
+/** What an `onPut` or `onDelete` handler gets. */
+export interface BucketHandlerArgs {
+    /** The object's key. */
+    key: string;
+    /** In bytes; 0 for a deletion. */
+    size: number;
+    /** When it happened, in RFC 3339. */
+    eventTime: string;
+}
+
+/**
+ * Called at least once for each event. If it throws, or is not done in time, it is called again, up to the
+ * subscription's number of attempts; then the event goes to the dead letters.
+ */
+export type BucketHandler = (args: BucketHandlerArgs, context: Context) => Promise<unknown> | unknown;
+
+/** Which objects a subscription is about. */
+export interface BucketFilter {
+    keyPrefix?: Input<string>;
+    keySuffix?: Input<string>;
+}
+
+export interface BucketArgs {
+    /** Pins the bucket's name. Otherwise it is made from the resource's name. */
+    bucketName?: Input<string>;
+    /** Lets `tandem destroy` delete it with the objects in it. Otherwise it must be empty. */
+    forceDestroy?: Input<boolean>;
+}
+
+/** An object in a listing. */
+export interface ObjectSummary {
+    key: string;
+    /** In bytes. */
+    size: number;
+    etag?: string;
+    /** In RFC 3339. */
+    lastModified?: string;
+}
+
+/** Objects by key. S3 clients reach it too, by its {@link Resource.id | id}. */
+export class Bucket extends Resource {
+    constructor(name: string, args?: BucketArgs, options?: ResourceOptions);
+    constructor(name: string, options?: ResourceOptions);
+
+    readonly arn: Output<string>;
+    /** Where S3 clients find it. */
+    readonly url: Output<string>;
+
+    /**
+     * Runs `handler` when an object was put.
+     *
+     * A function written in place becomes a `cloud.Function` called `name`. A {@link Function} gets the whole event, as a
+     * CloudEvents 1.0 envelope. A {@link Task} is started once for each event.
+     */
+    onPut(name: string, handler: BucketHandler | Function<any, any> | Task, filter?: BucketFilter): void;
+    /** Runs `handler` when an object was deleted; otherwise like {@link onPut}. */
+    onDelete(name: string, handler: BucketHandler | Function<any, any> | Task, filter?: BucketFilter): void;
+
+    /**
+     * The object's content. In handlers only.
+     *
+     * @throws E0515 if there is no such object.
+     */
+    get(key: string): Promise<Buffer>;
+    /** Stores an object; when the promise resolves, it is on disk. A text is stored as UTF-8. In handlers only. */
+    put(key: string, contents: Uint8Array | ArrayBuffer | string, options?: { contentType?: string }): Promise<void>;
+    /** Deletes an object; deleting what is not there succeeds. In handlers only. */
+    delete(key: string): Promise<void>;
+    /** The objects whose keys start with `prefix`, ordered by key. In handlers only. */
+    list(prefix?: string): Promise<ObjectSummary[]>;
+}
+
+export interface FunctionArgs {
+    /** Upper bound of a worker's memory: MiB, or a text such as `"1GiB"`. 128 MiB if not given. */
+    memory?: Input<number | string>;
+    /** Upper bound of one invocation, in seconds. 60 if not given. */
+    timeout?: Input<number>;
+    /** Upper bound of workers at once. 100 if not given. */
+    concurrency?: Input<number>;
+    /** What `process.env` has in the handler. */
+    environment?: Input<Record<string, Input<string>>>;
+}
+
+/** A handler that runs in workers: none while it is idle, as many as its events need otherwise. */
+export class Function<E = any, R = any> extends Resource {
+    /** `handler` answers something that JSON can carry. */
+    constructor(
+        name: string,
+        handler: (event: E, context: Context) => Promise<R> | R,
+        args?: FunctionArgs,
+        options?: ResourceOptions,
+    );
+
+    readonly arn: Output<string>;
+
+    /** Runs it now and answers what its handler answers; fails if it throws. It is not retried. In handlers only. */
+    invoke(payload?: E): Promise<R>;
+}
+
+/** How an image is built. */
+export interface TaskBuild {
+    /** The folder that is sent to the build, relative to the project. The project itself if not given. */
+    context?: Input<string>;
+    /** The Dockerfile's path inside the folder. `Dockerfile` if not given. */
+    dockerfile?: Input<string>;
+    /** Build arguments (`ARG`). */
+    args?: Input<Record<string, Input<string>>>;
+    /** The stage to build, of several. */
+    target?: Input<string>;
+}
+
+export interface TaskArgs {
+    /** A folder with a Dockerfile in it, relative to the project; or more exactly. Either this or `image`. */
+    build?: string | TaskBuild;
+    /** An image by name: `docker.io/library/debian:bookworm`. Either this or `build`. */
+    image?: Input<string>;
+    /** Hard limit of a container's memory: MiB, or a text such as `"1GiB"`. No limit if not given. */
+    memory?: Input<number | string>;
+    /** What a run sets aside on the machine; runs wait while that is not free. 128 MiB if not given. */
+    memoryReservation?: Input<number | string>;
+    /** Upper bound of processors: `0.5` is half of one. No bound if not given. */
+    cpu?: Input<number>;
+    /** Environment variables of every run. */
+    environment?: Input<Record<string, Input<string>>>;
+    /** Replaces the image's command. */
+    command?: Input<Input<string>[]>;
+    /** Upper bound of one run, in seconds. No bound if not given. */
+    timeout?: Input<number>;
+}
+
+/** What one run has on top of its task. */
+export interface RunArgs {
+    /** Added to the task's environment. */
+    environment?: Record<string, string | number | boolean | Output<string>>;
+    /** Replaces the task's command. */
+    command?: string[];
+}
+
+/** A container that is started on demand and expected to end. */
+export class Task extends Resource {
+    constructor(name: string, args: TaskArgs, options?: ResourceOptions);
+
+    /** The digest of its image. */
+    readonly image: Output<string>;
+
+    /**
+     * Starts a container. Resolves once the run is durably accepted, which may be before the container starts. A handler
+     * that is called again for the same event finds the run it started before. In handlers only.
+     */
+    run(args?: RunArgs): Promise<Run>;
+}
+
+/** How a run stands, or how it ended. Times are in RFC 3339. */
+export interface RunStatus {
+    readonly id: string;
+    readonly state: "queued" | "starting" | "running" | "ended";
+    readonly accepted: string;
+    readonly started?: string;
+    readonly ended?: string;
+    /** What it waits for in the queue. */
+    readonly waits?: string;
+    /** Once it has ended. `failed`: its container could not be started; `lost`: nobody saw how it ended. */
+    readonly outcome?: "exited" | "outOfMemory" | "timedOut" | "stopped" | "lost" | "failed";
+    /** The container's exit code, 128 + n after signal n; 124 after a timeout, 143 when stopped, 125 if there is none. */
+    readonly exitCode?: number;
+    /** Why its container could not be started. */
+    readonly error?: string;
+}
+
+/** One execution of a task. */
+export class Run {
+    /** Also the container's id. */
+    readonly id: string;
+    /** Resolves when the container has ended, to how it ended. Does not fail if the container did. */
+    wait(): Promise<RunStatus>;
+    status(): Promise<RunStatus>;
+    /** The lines that it has printed so far. */
+    logs(): Promise<string[]>;
+    /** Ends it: SIGTERM, and SIGKILL if that is not enough. */
+    stop(): Promise<void>;
+}
+
+/** Settings of the stack, which `tandem config set` changes. */
+export class Config {
+    /** Settings are read as `<namespace>:<key>`. The namespace is the project's name if not given. */
+    constructor(namespace?: string);
+    readonly name: string;
+
+    /** `undefined` if it is not set. */
+    get(key: string): string | undefined;
+    getBoolean(key: string): boolean | undefined;
+    getNumber(key: string): number | undefined;
+    getObject<T>(key: string): T | undefined;
+
+    /** @throws E0506 if it is not set. */
+    require(key: string): string;
+    requireBoolean(key: string): boolean;
+    requireNumber(key: string): number;
+    requireObject<T>(key: string): T;
+
+    getSecret(key: string): Output<string> | undefined;
+    getSecretBoolean(key: string): Output<boolean> | undefined;
+    getSecretNumber(key: string): Output<number> | undefined;
+    getSecretObject<T>(key: string): Output<T> | undefined;
+    requireSecret(key: string): Output<string>;
+    requireSecretBoolean(key: string): Output<boolean>;
+    requireSecretNumber(key: string): Output<number>;
+    requireSecretObject<T>(key: string): Output<T>;
+}
+
+/** The project's name. */
+export function getProject(): string;
+/** The stack's name. */
+export function getStack(): string;
+
+export const runtime: {
+    /** Whether this is a preview, which makes nothing. */
+    isDryRun(): boolean;
+};
+
+/** Messages to the person who deploys, on stderr. */
+export const log: {
+    debug(message: string): Promise<void>;
+    info(message: string): Promise<void>;
+    warn(message: string): Promise<void>;
+    /** Also fails the deployment. */
+    error(message: string): Promise<void>;
+};
+
+/** An error of Tandem. `tandem explain <code>` tells more. */
+export class CloudError extends Error {
+    readonly code: string;
+    /** What to do next. May be empty. */
+    readonly help: string;
+}
