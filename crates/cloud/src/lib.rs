@@ -3,6 +3,7 @@
 //! Services never import each other: they meet at [`dispatch`] and at events. What a program deployed is known to all
 //! of them through [`resource::Resources`].
 
+pub mod bucket;
 pub mod call;
 mod cloud;
 pub mod credential;

@@ -12,6 +12,7 @@ use std::{fmt, io, ops::Range, str::FromStr};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 use tandem_model::Explain;
 
 pub use file::FileBlobs;
@@ -19,7 +20,8 @@ pub use file::FileBlobs;
 /// Names one blob: the start of the cloud that wrote it, and a number.
 ///
 /// The start is in the name so that a sweep can tell what this start may still be writing from what it cannot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct BlobId {
     start: u128,
     number: u64,
@@ -48,6 +50,20 @@ impl FromStr for BlobId {
         });
         // Only the one spelling, so that an id and a file name are the same thing.
         parsed.filter(|id| id.to_string() == text).ok_or_else(|| BlobIdError(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for BlobId {
+    type Error = BlobIdError;
+
+    fn try_from(text: String) -> Result<Self, BlobIdError> {
+        text.parse()
+    }
+}
+
+impl From<BlobId> for String {
+    fn from(id: BlobId) -> Self {
+        id.to_string()
     }
 }
 

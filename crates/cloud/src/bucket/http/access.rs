@@ -1,0 +1,71 @@
+//! Who may do what (I8): a request must be signed with Signature Version 4, and reaches the buckets of its stack.
+
+use std::sync::Arc;
+
+use s3s::{
+    S3Result,
+    access::{S3Access, S3AccessContext},
+    auth::{S3Auth, SecretKey},
+    s3_error,
+};
+
+use super::super::Buckets;
+use crate::credential::{Credentials, Principal};
+
+/// Looks up secrets.
+pub(super) struct Keys(pub(super) Arc<Credentials>);
+
+#[async_trait::async_trait]
+impl S3Auth for Keys {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        match self.0.lookup(access_key) {
+            Some((_, secret)) => Ok(SecretKey::from(secret)),
+            None => Err(s3_error!(
+                InvalidAccessKeyId,
+                "nobody has this access key id; `tandem env` prints the keys of a stack"
+            )),
+        }
+    }
+}
+
+/// Lets a principal reach the buckets of its own stack.
+pub(super) struct Stacks {
+    pub(super) credentials: Arc<Credentials>,
+    pub(super) buckets: Arc<Buckets>,
+}
+
+#[async_trait::async_trait]
+impl S3Access for Stacks {
+    async fn check(&self, cx: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let Some(credentials) = cx.credentials() else {
+            return Err(s3_error!(AccessDenied, "the request is not signed"));
+        };
+        let version_2 =
+            cx.headers().get("authorization").is_some_and(|value| value.as_bytes().starts_with(b"AWS "))
+                || cx
+                    .uri()
+                    .query()
+                    .is_some_and(|query| query.split('&').any(|pair| pair.starts_with("AWSAccessKeyId=")));
+        if version_2 {
+            return Err(s3_error!(InvalidRequest, "please use AWS4-HMAC-SHA256"));
+        }
+        let Some((principal, _)) = self.credentials.lookup(&credentials.access_key) else {
+            return Err(s3_error!(InvalidAccessKeyId));
+        };
+        if let Some(bucket) = cx.s3_path().get_bucket_name() {
+            may_reach(&principal, bucket, &self.buckets)?;
+        }
+        cx.extensions_mut().insert(principal);
+        Ok(())
+    }
+}
+
+/// A bucket that does not exist is for the operation to answer.
+pub(super) fn may_reach(principal: &Principal, bucket: &str, buckets: &Buckets) -> S3Result<()> {
+    match buckets.find(bucket) {
+        Some(found) if !principal.may_reach(&found.urn) => {
+            Err(s3_error!(AccessDenied, "{principal} may not reach the bucket `{bucket}` of another stack"))
+        }
+        _ => Ok(()),
+    }
+}

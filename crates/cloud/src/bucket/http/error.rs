@@ -1,0 +1,77 @@
+//! Errors as S3 has them: a code that clients act on, and a message for people.
+
+use s3s::{S3Error, S3ErrorCode, StdError, s3_error};
+use tandem_model::Explain;
+use tandem_store::{BlobError, CommitError};
+
+use super::super::BucketError;
+
+/// The error on the wire. What is our fault is logged; what is the client's is told to the client only.
+pub(super) fn wire(error: BucketError) -> S3Error {
+    let code = code(&error);
+    if code == S3ErrorCode::InternalError {
+        let report = error.report();
+        tracing::error!(code = report.code, causes = ?report.causes, "{}", report.message);
+    }
+    let help = error.help();
+    let mut message = error.to_string();
+    if !help.is_empty() {
+        message = format!("{message}; {help}");
+    }
+    S3Error::with_message(code, message)
+}
+
+fn code(error: &BucketError) -> S3ErrorCode {
+    match error {
+        BucketError::NoSuchBucket { .. } => S3ErrorCode::NoSuchBucket,
+        BucketError::BucketName { .. } => S3ErrorCode::InvalidBucketName,
+        BucketError::NotEmpty { .. } => S3ErrorCode::BucketNotEmpty,
+        BucketError::NoSuchKey { .. } => S3ErrorCode::NoSuchKey,
+        BucketError::KeyLength { length: 0, .. } => S3ErrorCode::InvalidArgument,
+        BucketError::KeyLength { .. } => S3ErrorCode::KeyTooLongError,
+        BucketError::Range { .. } => S3ErrorCode::InvalidRange,
+        BucketError::Precondition => S3ErrorCode::PreconditionFailed,
+        BucketError::NotModified => S3ErrorCode::NotModified,
+        BucketError::Digest { .. } => S3ErrorCode::BadDigest,
+        BucketError::Length { .. } => S3ErrorCode::IncompleteBody,
+        BucketError::TooLarge { .. } => S3ErrorCode::EntityTooLarge,
+        BucketError::Body(cause) => of_body(cause),
+        BucketError::NoSuchUpload { .. } => S3ErrorCode::NoSuchUpload,
+        BucketError::Part { .. } => S3ErrorCode::InvalidPart,
+        BucketError::PartNumber { .. } => S3ErrorCode::InvalidArgument,
+        BucketError::PartOrder => S3ErrorCode::InvalidPartOrder,
+        BucketError::NoParts => S3ErrorCode::MalformedXML,
+        BucketError::PartSize { .. } => S3ErrorCode::EntityTooSmall,
+        BucketError::PartAlgorithm { .. } => S3ErrorCode::InvalidRequest,
+        BucketError::Contended => S3ErrorCode::OperationAborted,
+        BucketError::Commit(CommitError::Full | CommitError::Closed) | BucketError::Blob(BlobError::Full) => {
+            S3ErrorCode::ServiceUnavailable
+        }
+        BucketError::Damaged { .. }
+        | BucketError::Read(_)
+        | BucketError::Commit(_)
+        | BucketError::Blob(_) => S3ErrorCode::InternalError,
+    }
+}
+
+/// What was wrong with a body. `s3s` keeps the types of these errors to itself, so its words must do.
+fn of_body(cause: &StdError) -> S3ErrorCode {
+    let text = cause.to_string();
+    if text.contains("Sha256Mismatch") {
+        S3ErrorCode::Custom("XAmzContentSHA256Mismatch".into())
+    } else if text.contains("SignatureMismatch") {
+        S3ErrorCode::SignatureDoesNotMatch
+    } else if text.contains("FormatError") || text.contains("TooLarge") || text.contains("TooMany") {
+        S3ErrorCode::InvalidRequest
+    } else {
+        S3ErrorCode::IncompleteBody
+    }
+}
+
+/// Refuses what a request asks beyond what there is, by its name.
+pub(super) fn unsupported(asked: &[(&str, bool)]) -> Result<(), S3Error> {
+    match asked.iter().find(|(_, is_asked)| *is_asked) {
+        Some((name, _)) => Err(s3_error!(NotImplemented, "{name} is not supported")),
+        None => Ok(()),
+    }
+}

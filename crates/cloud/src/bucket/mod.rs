@@ -1,0 +1,91 @@
+//! Buckets: objects under keys, over Amazon S3's protocol and for programs directly.
+//!
+//! Who owns it: the rows named in [`store`] are written here and nowhere else; bodies above 32 KiB are blobs. What an
+//! object is changes by one commit, which also writes the deliveries of its event (I1, I2), under the preconditions that
+//! the bucket is open and that the object is what was read. A body is durable before the commit that refers to it, and
+//! deleted after the commit that no longer does. What a restart finds at each gap:
+//!
+//! | killed | found | the start |
+//! |---|---|---|
+//! | while a body arrives, or before the commit | a blob that nothing refers to | sweeps it |
+//! | after the commit, before the answer | the object and its event's deliveries | delivers; the client puts again |
+//! | after the commit, before the former body is deleted | a blob that nothing refers to | sweeps it |
+//! | while a bucket is emptied to be deleted | a bucket with fewer objects, [closing](store::CLOSING) | opens it again; a repeated deletion goes on |
+//!
+//! A completed multipart upload leaves its answer behind, so a client that asks again gets the same one, and the event
+//! happens once.
+//!
+//! Start at [`Buckets`]; the protocol is in [`http`], the resource in [`service`](self).
+
+mod checksum;
+mod copy;
+mod delete;
+mod error;
+pub mod http;
+mod lease;
+mod list;
+mod multipart;
+mod put;
+mod read;
+mod receive;
+mod service;
+mod store;
+mod sweep;
+
+use std::sync::Arc;
+
+use tandem_model::{Kind, PhysicalId, Urn, resource::Recorded};
+use tandem_store::{Blobs, Store};
+
+use crate::{dispatch::Outbox, gateway::Endpoint, resource::Resources};
+use lease::Leases;
+
+pub use checksum::{Algorithm, Checksum};
+pub use error::BucketError;
+pub use list::{Page, Query};
+pub use multipart::{Listed, PartClaim};
+pub use put::{Condition, PutOptions};
+pub use read::{BodyStream, Found};
+pub use receive::Claims;
+pub use store::{Body, Description, Object, Part, Upload};
+
+/// All buckets of the cloud. Who may reach which is for the caller to check.
+#[derive(Debug)]
+pub struct Buckets {
+    store: Arc<dyn Store>,
+    blobs: Arc<dyn Blobs>,
+    outbox: Arc<Outbox>,
+    resources: Arc<Resources>,
+    endpoint: Endpoint,
+    leases: Leases,
+}
+
+impl Buckets {
+    pub fn new(
+        store: Arc<dyn Store>,
+        blobs: Arc<dyn Blobs>,
+        outbox: Arc<Outbox>,
+        resources: Arc<Resources>,
+        endpoint: Endpoint,
+    ) -> Self {
+        let leases = Leases::new(blobs.clone());
+        Self { store, blobs, outbox, resources, endpoint, leases }
+    }
+
+    /// The deployed bucket of that name.
+    pub fn find(&self, bucket: &str) -> Option<Arc<Recorded>> {
+        self.resources.by_id(Kind::Bucket, &PhysicalId(bucket.to_owned()))
+    }
+
+    fn require(&self, bucket: &str) -> Result<Arc<Recorded>, BucketError> {
+        self.find(bucket).ok_or_else(|| BucketError::NoSuchBucket { bucket: bucket.to_owned() })
+    }
+
+    /// The source of the bucket's events.
+    fn urn(&self, bucket: &str) -> Result<Urn, BucketError> {
+        Ok(self.require(bucket)?.urn.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests;

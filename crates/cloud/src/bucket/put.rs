@@ -1,0 +1,295 @@
+//! Writing objects: the one commit that makes an object and its event true.
+
+use bytes::Bytes;
+use futures::Stream;
+use jiff::Timestamp;
+use serde_json::json;
+use tandem_failpoint::hit;
+use tandem_model::{
+    Event,
+    event::{OBJECT_PUT, ObjectData, SpecVersion},
+};
+use tandem_store::{Batch, CommitError, Snapshot};
+use uuid::Uuid;
+
+use super::{
+    Buckets,
+    checksum::{Algorithm, Checksum},
+    error::BucketError,
+    receive::{Claims, INLINE, Received, Unstored, receive},
+    store::{Body, Description, OPEN, Object, Piece, body_row, bucket_row, decode, encode, object_row},
+};
+
+/// How often a commit is tried again because something else changed underneath.
+const CONFLICTS: usize = 1000;
+/// The longest key, in bytes of UTF-8.
+pub(super) const LONGEST_KEY: usize = 1024;
+
+/// What must be true of the object that is there, for the change to happen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Condition {
+    #[default]
+    Always,
+    IfAbsent,
+    IfPresent,
+    /// That it has this ETag, without quotes.
+    IfMatch(String),
+}
+
+impl Condition {
+    pub(super) fn holds(&self, now: Option<&Object>) -> bool {
+        match self {
+            Self::Always => true,
+            Self::IfAbsent => now.is_none(),
+            Self::IfPresent => now.is_some(),
+            Self::IfMatch(etag) => now.is_some_and(|now| now.etag == *etag),
+        }
+    }
+}
+
+/// How an object is put.
+#[derive(Debug, Clone, Default)]
+pub struct PutOptions {
+    pub description: Description,
+    pub condition: Condition,
+    /// The W3C trace context of what causes it; a new trace begins without.
+    pub traceparent: Option<String>,
+}
+
+/// A body that is durable, and what is known of it; not yet an object.
+pub(super) struct Stored {
+    pub(super) size: u64,
+    pub(super) etag: String,
+    pub(super) checksum: Checksum,
+    pub(super) body: Body,
+    pub(super) inline: Option<Bytes>,
+}
+
+impl Buckets {
+    /// Puts an object. When this returns `Ok`, object and event are on disk. The event happens once for each `Ok`.
+    ///
+    /// # Errors
+    /// [`BucketError::NoSuchBucket`], [`BucketError::KeyLength`], [`BucketError::Precondition`], those of the body's
+    /// stream, and those of the disk. The object is unchanged on every error.
+    pub async fn put<S, E>(
+        &self,
+        bucket: &str,
+        key: &str,
+        body: S,
+        options: &PutOptions,
+    ) -> Result<Object, BucketError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.put_checked(bucket, key, body, &[Algorithm::DEFAULT], || Ok(Claims::default()), options).await
+    }
+
+    /// Puts an object whose body must be as `claims` answers once it has arrived: a checksum may come behind it.
+    pub(super) async fn put_checked<S, E>(
+        &self,
+        bucket: &str,
+        key: &str,
+        body: S,
+        algorithms: &[Algorithm],
+        claims: impl FnOnce() -> Result<Claims, BucketError> + Send,
+        options: &PutOptions,
+    ) -> Result<Object, BucketError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.require(bucket)?;
+        check_key(key)?;
+        let received = receive(&*self.blobs, body, algorithms, INLINE).await?;
+        received.verify(&claims()?)?;
+        let stored = received.store().await?;
+        let blobs: Vec<_> = stored.body.blobs().collect();
+        hit("bucket.put.stored");
+        let put = self.commit_put(bucket, key, &stored, options, |_, _| Ok(())).await;
+        if put.is_err() {
+            self.leases.delete(blobs).await;
+        }
+        hit("bucket.put.committed");
+        put
+    }
+
+    /// Makes the object true, with its event and with what `also` adds, in one commit; then deletes the body that it
+    /// replaced. `also` reads from the snapshot that the object is judged by, and may run again.
+    pub(super) async fn commit_put(
+        &self,
+        bucket: &str,
+        key: &str,
+        stored: &Stored,
+        options: &PutOptions,
+        also: impl Fn(&dyn Snapshot, &mut Batch) -> Result<(), BucketError> + Send + Sync,
+    ) -> Result<Object, BucketError> {
+        let traceparent = traceparent(options.traceparent.as_deref());
+        let mut conflicts = Conflicts::default();
+        loop {
+            let urn = self.urn(bucket)?;
+            let object = Object {
+                size: stored.size,
+                etag: stored.etag.clone(),
+                modified: Timestamp::now(),
+                checksum: stored.checksum.clone(),
+                body: stored.body.clone(),
+                description: options.description.clone(),
+            };
+            let mut batch = Batch::default();
+            let replaced = {
+                let snapshot = self.store.snapshot()?;
+                self.expect_open(&*snapshot, &mut batch, bucket)?;
+                let replaced = expect_object(&*snapshot, &mut batch, bucket, key)?;
+                if !options.condition.holds(replaced.as_ref()) {
+                    return Err(BucketError::Precondition);
+                }
+                also(&*snapshot, &mut batch)?;
+                replaced
+            };
+            batch.put(object_row(bucket, key), encode(&object));
+            match &stored.inline {
+                Some(bytes) => batch.put(body_row(bucket, key), bytes.clone()),
+                None => batch.delete(body_row(bucket, key)),
+            };
+            let event = event(OBJECT_PUT, urn.to_string(), bucket, key, Some(&object), traceparent.clone());
+            let enqueued = self.outbox.enqueue(&mut batch, &event);
+            match self.store.commit(batch).await {
+                Ok(()) => {
+                    self.outbox.committed(enqueued);
+                    if let Some(replaced) = replaced {
+                        self.leases.delete(replaced.body.blobs()).await;
+                    }
+                    return Ok(object);
+                }
+                Err(CommitError::Conflict { .. }) => conflicts.again().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Requires that the bucket takes changes, now and when the batch commits.
+    pub(super) fn expect_open(
+        &self,
+        snapshot: &dyn Snapshot,
+        batch: &mut Batch,
+        bucket: &str,
+    ) -> Result<(), BucketError> {
+        match snapshot.get(&bucket_row(bucket))? {
+            Some(state) if state == OPEN => {
+                batch.expect(bucket_row(bucket), Some(state));
+                Ok(())
+            }
+            _ => Err(BucketError::NoSuchBucket { bucket: bucket.to_owned() }),
+        }
+    }
+}
+
+impl Received {
+    /// Makes the body durable.
+    ///
+    /// # Errors
+    /// [`BucketError::Blob`] if the disk refuses.
+    pub(super) async fn store(self) -> Result<Stored, BucketError> {
+        let (body, inline) = match self.body {
+            Unstored::Inline(bytes) => (Body::Inline, Some(bytes)),
+            Unstored::Blob(writer) => {
+                let blob = writer.finish().await?;
+                (Body::Blobs(vec![Piece { blob, size: self.size }]), None)
+            }
+        };
+        let checksum = self.checksums.into_iter().next().expect("every body is received with a checksum");
+        Ok(Stored { size: self.size, etag: self.etag, checksum, body, inline })
+    }
+}
+
+/// # Errors
+/// [`BucketError::KeyLength`] for an empty key or one above 1,024 bytes. Any other text is a key; none is a path.
+pub(super) fn check_key(key: &str) -> Result<(), BucketError> {
+    let allowed = 1..=LONGEST_KEY;
+    match allowed.contains(&key.len()) {
+        true => Ok(()),
+        false => Err(BucketError::KeyLength { length: key.len(), allowed }),
+    }
+}
+
+/// The object as the snapshot has it, which the batch then requires to be still there when it commits.
+pub(super) fn expect_object(
+    snapshot: &dyn Snapshot,
+    batch: &mut Batch,
+    bucket: &str,
+    key: &str,
+) -> Result<Option<Object>, BucketError> {
+    let row = snapshot.get(&object_row(bucket, key))?;
+    let object = row.as_deref().map(decode).transpose()?;
+    batch.expect(object_row(bucket, key), row);
+    Ok(object)
+}
+
+/// Counts the attempts of one change.
+#[derive(Debug, Default)]
+pub(super) struct Conflicts(usize);
+
+impl Conflicts {
+    /// Waits a little before the next attempt: the change that was in the way must also reach what is kept in memory.
+    pub(super) async fn again(&mut self) -> Result<(), BucketError> {
+        self.0 += 1;
+        match self.0 {
+            0..10 => tokio::task::yield_now().await,
+            10..CONFLICTS => tokio::time::sleep(std::time::Duration::from_millis(1)).await,
+            _ => return Err(BucketError::Contended),
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn event(
+    kind: &str,
+    source: String,
+    bucket: &str,
+    key: &str,
+    object: Option<&Object>,
+    traceparent: String,
+) -> Event {
+    let time = object.map_or_else(Timestamp::now, |object| object.modified);
+    let data = ObjectData {
+        bucket: bucket.to_owned(),
+        key: key.to_owned(),
+        size: object.map_or(0, |object| object.size),
+        etag: object.map(|object| object.etag.clone()),
+        event_time: time,
+    };
+    Event {
+        specversion: SpecVersion::V1,
+        id: Uuid::now_v7().to_string(),
+        source,
+        kind: kind.to_owned(),
+        subject: Some(key.to_owned()),
+        time,
+        traceparent: Some(traceparent),
+        datacontenttype: "application/json".to_owned(),
+        data: json!(data),
+    }
+}
+
+/// The trace context of a change: the one given if it is one, else that of a new trace.
+///
+/// Source: W3C Trace Context, section 3.2.
+pub(super) fn traceparent(given: Option<&str>) -> String {
+    let is_hex = |text: &str, length: usize| {
+        text.len() == length
+            && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+            && text.bytes().any(|b| b != b'0')
+    };
+    let valid = |text: &&str| {
+        let parts: Vec<&str> = text.split('-').collect();
+        matches!(parts[..], ["00", trace, parent, flags] if is_hex(trace, 32) && is_hex(parent, 16) && flags.len() == 2)
+    };
+    given.filter(valid).map_or_else(
+        || {
+            let (trace, parent) = (Uuid::new_v4().as_u128(), Uuid::new_v4().as_u128() as u64);
+            format!("00-{trace:032x}-{parent:016x}-01")
+        },
+        str::to_owned,
+    )
+}

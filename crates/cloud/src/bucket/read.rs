@@ -1,0 +1,151 @@
+//! Reading objects.
+
+use std::{io, ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, future, stream, stream::BoxStream};
+use tandem_store::Blobs;
+
+use super::{
+    Buckets,
+    error::BucketError,
+    lease::Lease,
+    store::{Body, Object, Piece, body_row, decode, object_row},
+};
+
+/// The bytes of an object, in order.
+pub type BodyStream = BoxStream<'static, io::Result<Bytes>>;
+
+/// An object with (a range of) its body.
+pub struct Found {
+    pub object: Object,
+    pub range: Range<u64>,
+    pub body: BodyStream,
+}
+
+impl Found {
+    /// The whole body, in memory.
+    ///
+    /// # Errors
+    /// The error of the read that failed.
+    pub async fn bytes(self) -> io::Result<Bytes> {
+        let pieces: Vec<Bytes> = self.body.try_collect().await?;
+        Ok(match <[Bytes; 1]>::try_from(pieces) {
+            Ok([only]) => only,
+            Err(pieces) => pieces.concat().into(),
+        })
+    }
+}
+
+impl Buckets {
+    /// What is known of an object.
+    ///
+    /// # Errors
+    /// [`BucketError::NoSuchBucket`], [`BucketError::NoSuchKey`].
+    pub fn head(&self, bucket: &str, key: &str) -> Result<Object, BucketError> {
+        self.require(bucket)?;
+        let row = self.store.snapshot()?.get(&object_row(bucket, key))?;
+        decode(&row.ok_or_else(|| no_such_key(bucket, key))?)
+    }
+
+    /// An object with its whole body. What is read is the object as it is now, even if it is replaced meanwhile.
+    ///
+    /// # Errors
+    /// As for [`head`](Self::head).
+    pub async fn get(&self, bucket: &str, key: &str) -> Result<Found, BucketError> {
+        self.get_range(bucket, key, |object| Ok(0..object.size)).await
+    }
+
+    /// An object with the range of its body that `choose` names, or the error that it answers instead.
+    ///
+    /// # Errors
+    /// As for [`head`](Self::head), and those of `choose`.
+    pub async fn get_range(
+        &self,
+        bucket: &str,
+        key: &str,
+        choose: impl Fn(&Object) -> Result<Range<u64>, BucketError> + Send,
+    ) -> Result<Found, BucketError> {
+        self.require(bucket)?;
+        let mut leased: Option<(Bytes, Lease)> = None;
+        loop {
+            let (row, inline) = {
+                let snapshot = self.store.snapshot()?;
+                let row = snapshot.get(&object_row(bucket, key))?;
+                (row.ok_or_else(|| no_such_key(bucket, key))?, snapshot.get(&body_row(bucket, key))?)
+            };
+            let object: Object = decode(&row)?;
+            let range = choose(&object)?;
+            match &object.body {
+                Body::Inline => {
+                    let body = inline.unwrap_or_default();
+                    // A row and its body are written together, so the range lies within.
+                    let slice = body.slice(clamp(&range, body.len()));
+                    return Ok(Found { object, range, body: stream::once(future::ready(Ok(slice))).boxed() });
+                }
+                Body::Blobs(pieces) => match leased.take() {
+                    // Seen once more after the lease was taken: nobody deletes these blobs before we are done.
+                    Some((seen, lease)) if seen == row => {
+                        let body = stream_pieces(self.blobs.clone(), within(pieces, &range), lease);
+                        return Ok(Found { object, range, body });
+                    }
+                    _ => leased = Some((row, self.leases.take(object.body.blobs().collect()))),
+                },
+            }
+        }
+    }
+}
+
+fn no_such_key(bucket: &str, key: &str) -> BucketError {
+    BucketError::NoSuchKey { bucket: bucket.to_owned(), key: key.to_owned() }
+}
+
+fn clamp(range: &Range<u64>, length: usize) -> Range<usize> {
+    let end = usize::try_from(range.end).map_or(length, |end| end.min(length));
+    usize::try_from(range.start).map_or(end, |start| start.min(end))..end
+}
+
+/// The pieces that a range touches, each with the range inside it.
+fn within(pieces: &[Piece], range: &Range<u64>) -> Vec<(Piece, Range<u64>)> {
+    let mut begin = 0;
+    let mut touched = Vec::new();
+    for piece in pieces {
+        let end = begin + piece.size;
+        let (from, to) = (range.start.max(begin), range.end.min(end));
+        if from < to {
+            touched.push((piece.clone(), from - begin..to - begin));
+        }
+        begin = end;
+    }
+    touched
+}
+
+fn stream_pieces(blobs: Arc<dyn Blobs>, pieces: Vec<(Piece, Range<u64>)>, lease: Lease) -> BodyStream {
+    let bodies = stream::iter(pieces).then(move |(piece, range)| {
+        let blobs = blobs.clone();
+        async move { blobs.open(piece.blob, range).await.map_err(io::Error::other) }
+    });
+    let body = bodies.try_flatten();
+    // The lease ends with the stream, read to its end or dropped.
+    body.inspect(move |_| {
+        let _ = &lease;
+    })
+    .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_touches_the_pieces_it_overlaps() {
+        let blob = "00000000000000000000000000000001-0".parse().unwrap();
+        let pieces: Vec<Piece> = [3, 0, 4, 5].map(|size| Piece { blob, size }).into();
+        let touched =
+            |range| within(&pieces, &range).into_iter().map(|(p, r)| (p.size, r)).collect::<Vec<_>>();
+        assert_eq!(touched(0..12), [(3, 0..3), (4, 0..4), (5, 0..5)]);
+        assert_eq!(touched(2..4), [(3, 2..3), (4, 0..1)]);
+        assert_eq!(touched(7..8), [(5, 0..1)]);
+        assert_eq!(touched(5..5), []);
+    }
+}

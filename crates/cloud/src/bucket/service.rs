@@ -1,0 +1,188 @@
+//! Buckets as resources: what the target asks.
+//!
+//! A bucket is deleted in three steps: it is closed, which ends every change under way with a conflict; it is emptied if
+//! that is forced, in commits of bounded size; and its row goes with the resource's record. Killed in between, it is
+//! opened again by the next start, with what is left in it, and a repetition goes on. Objects that are deleted with
+//! their bucket make no events: what would receive them is deleted too.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tandem_failpoint::hit;
+use tandem_model::{
+    Explain, PhysicalId, Report, Urn, inputs,
+    plan::Change,
+    resource::{Properties, Recorded},
+};
+use tandem_store::{Batch, BlobId, CommitError};
+
+use super::{
+    Buckets,
+    error::BucketError,
+    store::{CLOSING, OPEN, Object, Part, bucket_row, decode, table},
+};
+use crate::service::{Holding, Lines, Service};
+
+/// How many rows are removed in one commit.
+const BATCH: usize = 1000;
+
+#[async_trait]
+impl Service for Buckets {
+    async fn prepare(&self, change: &Change, id: &PhysicalId, _: &dyn Lines) -> Result<Properties, Report> {
+        match change {
+            Change::Create { urn, inputs } | Change::Update { urn, new: inputs, .. } => {
+                inputs::read::<inputs::Bucket>(urn, inputs).map_err(invalid)?;
+                if !s3s::path::check_bucket_name(&id.0) {
+                    return Err(BucketError::BucketName { bucket: id.0.clone() }.report());
+                }
+                Ok(self.outputs(&id.0))
+            }
+            Change::Delete { force, .. } => {
+                let force = *force || self.force_destroy(&id.0);
+                self.close(&id.0, force).await.map_err(|e| e.report())?;
+                Ok(Properties::new())
+            }
+        }
+    }
+
+    fn write(&self, batch: &mut Batch, change: &Change, id: &PhysicalId) -> Result<(), Report> {
+        let row = bucket_row(&id.0);
+        match change {
+            Change::Create { .. } => batch.put(row, OPEN),
+            Change::Update { .. } => batch,
+            Change::Delete { .. } => batch.expect(row.clone(), Some(Bytes::from_static(CLOSING))).delete(row),
+        };
+        Ok(())
+    }
+
+    async fn settle(&self, urn: &Urn, id: &PhysicalId, now: Option<&Recorded>) {
+        if now.is_some()
+            && let Err(error) = self.set_state(&id.0, OPEN).await
+        {
+            tracing::error!(%urn, %error, "cannot open a bucket whose deletion was interrupted");
+        }
+    }
+
+    async fn holding(&self, id: &PhysicalId) -> Result<Option<Holding>, Report> {
+        let (items, bytes) = self.count(&id.0).map_err(|e| e.report())?;
+        Ok(Some(Holding { items, bytes, unit: "objects" }))
+    }
+}
+
+fn invalid(error: inputs::InputsError) -> Report {
+    Report {
+        code: "E0302".into(),
+        message: error.to_string(),
+        help: "a bucket takes `bucketName` and `forceDestroy`".into(),
+        causes: vec![],
+    }
+}
+
+impl Buckets {
+    /// What a program gets of a bucket.
+    fn outputs(&self, bucket: &str) -> Properties {
+        let output = |name: &str, value: String| (name.to_owned(), value.into());
+        Properties::from_iter([
+            output("id", bucket.to_owned()),
+            output("arn", format!("arn:aws:s3:::{bucket}")),
+            output("url", format!("{}/{bucket}", self.endpoint.url())),
+        ])
+    }
+
+    /// Whether the program allows that the bucket is deleted with its objects.
+    fn force_destroy(&self, bucket: &str) -> bool {
+        let recorded = self.find(bucket);
+        recorded
+            .is_some_and(|r| inputs::read::<inputs::Bucket>(&r.urn, &r.inputs).is_ok_and(|b| b.force_destroy))
+    }
+
+    async fn close(&self, bucket: &str, force: bool) -> Result<(), BucketError> {
+        let (items, _) = self.count(bucket)?;
+        if items > 0 && !force {
+            return Err(BucketError::NotEmpty { bucket: bucket.to_owned(), items });
+        }
+        self.set_state(bucket, CLOSING).await?;
+        hit("bucket.closing.committed");
+        // Nothing is added any more; but something may have been between the count and the closing.
+        let (items, _) = self.count(bucket)?;
+        if items > 0 && !force {
+            self.set_state(bucket, OPEN).await?;
+            return Err(BucketError::NotEmpty { bucket: bucket.to_owned(), items });
+        }
+        self.empty(bucket).await
+    }
+
+    async fn set_state(&self, bucket: &str, state: &'static [u8]) -> Result<(), BucketError> {
+        if self.store.snapshot()?.get(&bucket_row(bucket))?.as_deref() == Some(state) {
+            return Ok(());
+        }
+        let mut batch = Batch::default();
+        batch.put(bucket_row(bucket), state);
+        Ok(self.store.commit(batch).await?)
+    }
+
+    /// The objects of a bucket and their bytes.
+    fn count(&self, bucket: &str) -> Result<(u64, u64), BucketError> {
+        let snapshot = self.store.snapshot()?;
+        let (mut items, mut bytes) = (0, 0);
+        for entry in snapshot.prefix(table("object", bucket).as_bytes())? {
+            items += 1;
+            bytes += decode::<Object>(&entry?.1)?.size;
+        }
+        Ok((items, bytes))
+    }
+
+    /// Removes everything in a closed bucket: objects, uploads, answers.
+    async fn empty(&self, bucket: &str) -> Result<(), BucketError> {
+        loop {
+            let (rows, blobs) = self.some_rows(bucket)?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            let mut batch = Batch::default();
+            batch.expect(bucket_row(bucket), Some(Bytes::from_static(CLOSING)));
+            for row in rows {
+                batch.delete(row);
+            }
+            match self.store.commit(batch).await {
+                Ok(()) => hit("bucket.emptying.committed"),
+                Err(CommitError::Conflict { .. }) => {
+                    return Err(BucketError::NoSuchBucket { bucket: bucket.to_owned() });
+                }
+                Err(error) => return Err(error.into()),
+            }
+            self.leases.delete(blobs).await;
+        }
+    }
+
+    /// Some of the rows of a bucket, and the blobs that they refer to.
+    fn some_rows(&self, bucket: &str) -> Result<(Vec<Bytes>, Vec<BlobId>), BucketError> {
+        let snapshot = self.store.snapshot()?;
+        let (mut rows, mut blobs) = (Vec::new(), Vec::new());
+        for name in ["object", "body", "upload", "part", "done"] {
+            for entry in snapshot.prefix(table(name, bucket).as_bytes())? {
+                if rows.len() >= BATCH {
+                    return Ok((rows, blobs));
+                }
+                let (row, value) = entry?;
+                match name {
+                    "object" => blobs.extend(decode::<Object>(&value)?.body.blobs()),
+                    "part" => blobs.push(decode::<Part>(&value)?.blob),
+                    _ => {}
+                }
+                rows.push(row);
+            }
+        }
+        Ok((rows, blobs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::store::object_row, *};
+
+    #[test]
+    fn tables_of_one_bucket_hold_nothing_of_another() {
+        // `photos` is a prefix of `photos-2`, but not of its rows.
+        assert!(!object_row("photos-2", "x").starts_with(table("object", "photos").as_bytes()));
+    }
+}

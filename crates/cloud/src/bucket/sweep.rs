@@ -1,0 +1,71 @@
+//! What a crash may leave, removed after the next start.
+
+use std::collections::HashSet;
+
+use jiff::{SignedDuration, Timestamp};
+use tandem_store::{Batch, BlobId, blobs::Swept};
+
+use super::{
+    Buckets,
+    error::BucketError,
+    store::{Done, Object, Part, decode},
+};
+
+/// How long a completed upload's answer is kept for a client that asks again.
+const ANSWERS: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// How many rows are removed in one commit.
+const BATCH: usize = 1000;
+
+impl Buckets {
+    /// Removes blobs that nothing refers to, parts of uploads that have ended, and old answers. Call it once after the
+    /// start; requests may be served meanwhile.
+    ///
+    /// # Errors
+    /// [`BucketError`] if the store or the blobs cannot be read; the next start tries again.
+    pub async fn sweep(&self) -> Result<Swept, BucketError> {
+        let (referenced, stale) = self.survey()?;
+        for rows in stale.chunks(BATCH) {
+            let mut batch = Batch::default();
+            for row in rows {
+                batch.delete(row.clone());
+            }
+            self.store.commit(batch).await?;
+        }
+        Ok(self.blobs.sweep(&|id| referenced.contains(&id)).await?)
+    }
+
+    /// The blobs that something refers to, and the rows that have outlived their use.
+    ///
+    /// One snapshot is enough, though requests go on: what they add refers to blobs of this start, which no sweep
+    /// touches, and a completion moves a reference within one commit.
+    fn survey(&self) -> Result<(HashSet<BlobId>, Vec<bytes::Bytes>), BucketError> {
+        let snapshot = self.store.snapshot()?;
+        let mut referenced = HashSet::new();
+        let mut stale = Vec::new();
+        for entry in snapshot.prefix(b"object/")? {
+            referenced.extend(decode::<Object>(&entry?.1)?.body.blobs());
+        }
+        let mut open = HashSet::new();
+        for entry in snapshot.prefix(b"upload/")? {
+            let row = entry?.0;
+            open.extend(row.rsplit(|byte| *byte == 0).next().map(<[u8]>::to_vec));
+        }
+        for entry in snapshot.prefix(b"part/")? {
+            let (row, value) = entry?;
+            match row.rsplit(|byte| *byte == b'/').nth(1) {
+                Some(upload) if open.contains(upload) => {
+                    referenced.insert(decode::<Part>(&value)?.blob);
+                }
+                _ => stale.push(row),
+            }
+        }
+        let now = Timestamp::now();
+        for entry in snapshot.prefix(b"done/")? {
+            let (row, value) = entry?;
+            if now.duration_since(decode::<Done>(&value)?.time) > ANSWERS {
+                stale.push(row);
+            }
+        }
+        Ok((referenced, stale))
+    }
+}

@@ -1,0 +1,151 @@
+//! Kills a process that changes a bucket at each failpoint, and looks at what the next start makes of it.
+
+use std::{
+    env,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use jiff::Timestamp;
+
+use super::{BUCKET, Fixture, once};
+use crate::bucket::{Algorithm, Claims, PartClaim, PutOptions, Query, Upload};
+
+const FOLDER: &str = "TANDEM_BUCKET_CRASH_FOLDER";
+
+const LARGE: usize = 100_000;
+
+/// The process that is killed. It does everything that a bucket can do, once.
+#[tokio::test]
+#[ignore = "started by the other tests of this file"]
+async fn changes() {
+    let Some(folder) = env::var_os(FOLDER) else { return };
+    let f = Fixture::open(Path::new(&folder)).await;
+    f.create_bucket("shop/dev", BUCKET, false).await.unwrap();
+    f.subscribe().await;
+    f.put("small", "x").await;
+    f.put("large", vec![1; LARGE]).await;
+    f.put("large", vec![2; LARGE]).await;
+    let upload = Upload {
+        begun: Timestamp::now(),
+        algorithm: Algorithm::Crc64Nvme,
+        composite: false,
+        chosen: false,
+        description: Default::default(),
+    };
+    let id = f.buckets.begin_upload(BUCKET, "film", &upload).await.unwrap();
+    let at = (BUCKET, "film", &*id);
+    let claims = || Ok(Claims::default());
+    f.buckets.put_part(at, 1, once(vec![3; LARGE]), &[Algorithm::Crc64Nvme], claims).await.unwrap();
+    let part = PartClaim { number: 1, etag: None, checksum: None };
+    f.buckets.complete_upload(at, &[part], None, &PutOptions::default()).await.unwrap();
+    let other = f.buckets.begin_upload(BUCKET, "other", &upload).await.unwrap();
+    let claims = || Ok(Claims::default());
+    let at = (BUCKET, "other", &*other);
+    f.buckets.put_part(at, 1, once(vec![4; LARGE]), &[Algorithm::Crc64Nvme], claims).await.unwrap();
+    f.buckets.abort_upload(BUCKET, "other", &other).await.unwrap();
+    f.buckets.delete(BUCKET, ["small"], None).await.unwrap();
+    f.delete_bucket(BUCKET, true).await.unwrap();
+}
+
+async fn killed_at(failpoint: &str) -> (Fixture, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let status = Command::new(env::current_exe().unwrap())
+        .args(["bucket::tests::crash::changes", "--exact", "--ignored"])
+        .env(tandem_failpoint::VARIABLE, failpoint)
+        .env(FOLDER, folder.path())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(!status.success(), "{failpoint} was never passed");
+    let f = Fixture::open(folder.path()).await;
+    f.buckets.sweep().await.unwrap();
+    (f, folder)
+}
+
+/// Whatever was cut off: every object is whole, every object has had its event, and there is no blob too many.
+async fn is_consistent(f: &Fixture, failpoint: &str) -> Vec<String> {
+    let page = f.buckets.list(BUCKET, &Query { limit: 100, ..Query::default() }).unwrap();
+    let mut referenced = 0;
+    let happened = f.happened();
+    for (key, object) in &page.objects {
+        let body = f.get(key).await;
+        assert_eq!(body.len() as u64, object.size, "{failpoint}: {key}");
+        assert!(body.iter().all(|byte| *byte == body[0]), "{failpoint}: {key} is of one put");
+        assert!(
+            happened.contains(&format!("put {key}")),
+            "{failpoint}: {key} has had its event: {happened:?}"
+        );
+        referenced += object.body.blobs().count();
+    }
+    let (uploads, _) = f.buckets.list_uploads(BUCKET, "", None, 100).unwrap();
+    for upload in &uploads {
+        let (parts, _) = f.buckets.list_parts((BUCKET, &upload.key, &upload.id), 0, 100).unwrap();
+        referenced += parts.len();
+    }
+    assert_eq!(f.blobs.list().await.unwrap().len(), referenced, "{failpoint}: no blob is left over");
+    // And it goes on working.
+    f.put("after", "x").await;
+    assert_eq!(f.get("after").await, "x");
+    happened
+}
+
+#[tokio::test]
+async fn killed_around_a_put_the_object_and_its_event_are_both_there_or_both_not() {
+    let (f, _folder) = killed_at("bucket.put.stored@2").await;
+    assert_eq!(is_consistent(&f, "stored").await, ["put small"]);
+
+    let (f, _folder) = killed_at("bucket.put.committed@2").await;
+    assert_eq!(is_consistent(&f, "committed").await, ["put small", "put large"]);
+
+    let (f, _folder) = killed_at("bucket.put.stored@3").await;
+    is_consistent(&f, "before the replacement").await;
+    assert_eq!(f.get("large").await[0], 1, "what was there is still there");
+
+    let (f, _folder) = killed_at("bucket.put.committed@3").await;
+    is_consistent(&f, "after the replacement").await;
+    assert_eq!(f.get("large").await[0], 2);
+}
+
+#[tokio::test]
+async fn killed_around_a_completion_the_upload_goes_on_or_is_done_with_one_event() {
+    let (f, _folder) = killed_at("bucket.part.stored").await;
+    is_consistent(&f, "part").await;
+
+    let (f, _folder) = killed_at("bucket.complete.judged").await;
+    let happened = is_consistent(&f, "judged").await;
+    assert!(!happened.contains(&"put film".to_owned()));
+    let (uploads, _) = f.buckets.list_uploads(BUCKET, "", None, 10).unwrap();
+    let at = (BUCKET, "film", &*uploads[0].id);
+    let part = [PartClaim { number: 1, etag: None, checksum: None }];
+    let first = f.buckets.complete_upload(at, &part, None, &PutOptions::default()).await.unwrap();
+    let again = f.buckets.complete_upload(at, &part, None, &PutOptions::default()).await.unwrap();
+    assert_eq!(first, again);
+    assert_eq!(f.happened().iter().filter(|h| *h == "put film").count(), 1);
+
+    let (f, _folder) = killed_at("bucket.complete.committed").await;
+    let happened = is_consistent(&f, "completed").await;
+    assert_eq!(happened.iter().filter(|h| *h == "put film").count(), 1);
+    assert_eq!(f.get("film").await.len(), LARGE);
+}
+
+#[tokio::test]
+async fn killed_after_an_abortion_or_a_deletion_nothing_is_left_of_it() {
+    let (f, _folder) = killed_at("bucket.abort.committed").await;
+    is_consistent(&f, "aborted").await;
+    let (f, _folder) = killed_at("bucket.delete.committed").await;
+    let happened = is_consistent(&f, "deleted").await;
+    assert!(happened.contains(&"deleted small".to_owned()));
+    assert!(f.buckets.head(BUCKET, "small").is_err());
+}
+
+#[tokio::test]
+async fn killed_while_a_bucket_is_deleted_it_is_open_again_and_the_deletion_goes_on() {
+    for failpoint in ["bucket.closing.committed", "bucket.emptying.committed"] {
+        let (f, _folder) = killed_at(failpoint).await;
+        is_consistent(&f, failpoint).await;
+        f.delete_bucket(BUCKET, true).await.unwrap();
+        assert_eq!(f.blobs.list().await.unwrap(), []);
+        assert_eq!(f.store.snapshot().unwrap().prefix(b"object/").unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,203 @@
+//! Buckets as a whole: over a store on a disk, as resources of the real target, and through the real gateway.
+
+mod crash;
+mod deletion;
+mod objects;
+mod uploads;
+mod wire;
+
+use std::{path::Path, sync::Arc};
+
+use bytes::Bytes;
+use futures::{Stream, stream};
+use tandem_engine::CloudId;
+use tandem_model::{
+    ByteSize, Kind, OpId, PhysicalId, Report, Urn,
+    event::ObjectData,
+    plan::{Applied, Change},
+    resource::{Properties, Recorded},
+};
+use tandem_store::{Blobs, FileBlobs, Options, RedbStore, Store};
+use tempfile::TempDir;
+
+use super::{Buckets, http};
+use crate::{
+    credential::{Credentials, Principal},
+    dispatch::{Delivery, Dispatcher, Hints, Subscriptions},
+    gateway::{Bound, Endpoint, Routes, serve},
+    home::Home,
+    resource::Resources,
+    service::{Lines, Service},
+    target::{self, CloudTarget, Services},
+};
+
+pub(super) const BUCKET: &str = "photos";
+
+/// A cloud of buckets and subscriptions only.
+pub(super) struct Fixture {
+    pub(super) buckets: Arc<Buckets>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) blobs: Arc<dyn Blobs>,
+    pub(super) resources: Arc<Resources>,
+    target: CloudTarget,
+    credentials: Arc<Credentials>,
+    bound: Option<Bound>,
+    endpoint: Endpoint,
+    _hints: Hints,
+    _folder: Option<TempDir>,
+}
+
+struct Silent;
+
+impl Lines for Silent {
+    fn line(&self, _: &str) {}
+}
+
+impl Fixture {
+    /// With a bucket called `photos`.
+    pub(super) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut fixture = Self::open(folder.path()).await;
+        fixture._folder = Some(folder);
+        fixture.create_bucket("shop/dev", BUCKET, false).await.unwrap();
+        fixture
+    }
+
+    /// As a start of the cloud does it.
+    pub(super) async fn open(folder: &Path) -> Self {
+        let home = Home::new(folder);
+        std::fs::create_dir_all(home.data()).unwrap();
+        let options = Options { keep_free: ByteSize(0), ..Options::default() };
+        let store: Arc<dyn Store> =
+            Arc::new(RedbStore::open(home.data().join("store.redb"), options).unwrap());
+        let blobs: Arc<dyn Blobs> =
+            Arc::new(FileBlobs::open(home.data().join("blobs"), ByteSize(0)).unwrap());
+        let resources = Arc::new(Resources::default());
+        let id: CloudId = target::load(&store, &resources).await.unwrap();
+        let credentials = Arc::new(Credentials::open(&home, resources.clone()).unwrap());
+        let bound = Bound::bind(&home).await.unwrap();
+        let endpoint = bound.endpoint();
+        let (outbox, hints) = Dispatcher::outbox();
+        let subscriptions = Subscriptions::new(store.clone(), outbox.clone(), resources.clone());
+        let buckets =
+            Arc::new(Buckets::new(store.clone(), blobs.clone(), outbox, resources.clone(), endpoint));
+        let services = Services::from([
+            (Kind::Bucket, buckets.clone() as Arc<dyn Service>),
+            (Kind::Subscription, Arc::new(subscriptions) as Arc<dyn Service>),
+        ]);
+        let target = CloudTarget::new(id, store.clone(), resources.clone(), services);
+        target.settle_all().await;
+        let bound = Some(bound);
+        Self {
+            buckets,
+            store,
+            blobs,
+            resources,
+            target,
+            credentials,
+            bound,
+            endpoint,
+            _hints: hints,
+            _folder: None,
+        }
+    }
+
+    async fn apply(&self, change: &Change) -> Result<Option<Applied>, Report> {
+        self.target.apply(&OpId(uuid::Uuid::new_v4().to_string()), change, &Silent).await
+    }
+
+    pub(super) async fn create_bucket(
+        &self,
+        stack: &str,
+        name: &str,
+        force_destroy: bool,
+    ) -> Result<Option<Applied>, Report> {
+        let urn = Urn::new(stack.parse().unwrap(), Kind::Bucket, name.parse().unwrap());
+        let inputs = serde_json::json!({ "bucketName": name, "forceDestroy": force_destroy });
+        let serde_json::Value::Object(inputs) = inputs else { unreachable!("an object was written") };
+        self.apply(&Change::Create { urn, inputs }).await
+    }
+
+    pub(super) async fn delete_bucket(&self, name: &str, force: bool) -> Result<(), Report> {
+        let id = PhysicalId(name.to_owned());
+        let urn = self.resources.by_id(Kind::Bucket, &id).unwrap().urn.clone();
+        self.apply(&Change::Delete { urn, id, force }).await.map(|_| ())
+    }
+
+    /// Subscribes a function to everything that happens in `photos`.
+    pub(super) async fn subscribe(&self) {
+        let consumer: Urn = "urn:tandem:shop:dev:function:resize".parse().unwrap();
+        self.resources.put(Recorded {
+            urn: consumer.clone(),
+            id: PhysicalId("resize".to_owned()),
+            inputs: Properties::new(),
+            outputs: Properties::new(),
+            depends_on: Vec::new(),
+        });
+        let inputs = serde_json::json!({
+            "source": "urn:tandem:shop:dev:bucket:photos",
+            "consumer": consumer,
+            "events": [tandem_model::event::OBJECT_PUT, tandem_model::event::OBJECT_DELETED],
+        });
+        let serde_json::Value::Object(inputs) = inputs else { unreachable!("an object was written") };
+        let urn = "urn:tandem:shop:dev:subscription:resize".parse().unwrap();
+        self.apply(&Change::Create { urn, inputs }).await.unwrap();
+    }
+
+    /// The events that wait for the function: what happened, and the object, in the order in which they were committed.
+    pub(super) fn events(&self) -> Vec<(String, ObjectData)> {
+        let snapshot = self.store.snapshot().unwrap();
+        let deliveries = snapshot.prefix(b"delivery/").unwrap();
+        deliveries
+            .map(|entry| {
+                let delivery: Delivery = serde_json::from_slice(&entry.unwrap().1).unwrap();
+                assert!(delivery.event.traceparent.is_some());
+                let kind = delivery.event.kind.rsplit('.').next().unwrap().to_owned();
+                (kind, serde_json::from_value(delivery.event.data).unwrap())
+            })
+            .collect()
+    }
+
+    /// The kinds of those events, with the keys.
+    pub(super) fn happened(&self) -> Vec<String> {
+        self.events().into_iter().map(|(kind, object)| format!("{kind} {}", object.key)).collect()
+    }
+
+    pub(super) async fn put(&self, key: &str, body: impl Into<Bytes>) {
+        self.buckets.put(BUCKET, key, once(body), &Default::default()).await.unwrap();
+    }
+
+    pub(super) async fn get(&self, key: &str) -> Bytes {
+        self.buckets.get(BUCKET, key).await.unwrap().bytes().await.unwrap()
+    }
+
+    /// Answers requests from now on; ends with the runtime.
+    pub(super) fn serve(&mut self) {
+        let s3 = http::service(self.buckets.clone(), self.credentials.clone());
+        let routes = Routes { credentials: self.credentials.clone(), s3, others: Default::default() };
+        let bound = self.bound.take().expect("served once");
+        tokio::spawn(serve(bound, routes, Default::default()));
+    }
+
+    /// What a client of that stack needs to know.
+    pub(super) fn environment(&self, stack: &str) -> Vec<(&'static str, String)> {
+        let key = self.credentials.for_principal(&Principal::Operator { stack: stack.parse().unwrap() });
+        vec![
+            ("AWS_ENDPOINT_URL", self.endpoint.url()),
+            ("AWS_ACCESS_KEY_ID", key.access_key_id),
+            ("AWS_SECRET_ACCESS_KEY", key.secret_access_key),
+            ("AWS_REGION", crate::gateway::REGION.to_owned()),
+            ("AWS_DEFAULT_REGION", crate::gateway::REGION.to_owned()),
+            // Nothing of the machine that runs the test.
+            ("AWS_CONFIG_FILE", "/dev/null".to_owned()),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned()),
+            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
+        ]
+    }
+}
+
+/// A body in one piece.
+pub(super) fn once(body: impl Into<Bytes>) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
+    let body = body.into();
+    stream::once(async move { Ok(body) })
+}

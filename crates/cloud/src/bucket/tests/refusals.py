@@ -1,0 +1,70 @@
+import datetime, os
+from unittest import mock
+import boto3
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+B = "photos"
+s3 = boto3.client("s3")
+
+
+def fails(code, call, **kwargs):
+    try:
+        call(**kwargs)
+    except ClientError as error:
+        found = error.response["Error"]["Code"]
+        assert found == code, (found, error)
+        return error.response["Error"].get("Message", "")
+    raise AssertionError(f"{code} expected")
+
+
+def client(key, secret, **kwargs):
+    return boto3.client("s3", aws_access_key_id=key, aws_secret_access_key=secret, **kwargs)
+
+
+KEY, SECRET = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+
+# Who asks.
+assert "tandem env" in fails("InvalidAccessKeyId", client("AKIAAAAAAAAAAAAAAAAA", SECRET).list_objects_v2, Bucket=B)
+fails("SignatureDoesNotMatch", client(KEY, "wrong").list_objects_v2, Bucket=B)
+fails("SignatureDoesNotMatch", client(KEY, "wrong").put_object, Bucket=B, Key="a", Body=b"x")
+fails("AccessDenied", boto3.client("s3", config=Config(signature_version=UNSIGNED)).list_objects_v2, Bucket=B)
+fails("InvalidRequest", boto3.client("s3", config=Config(signature_version="s3")).list_objects_v2, Bucket=B)
+late = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=1)
+with mock.patch("botocore.auth.get_current_datetime", lambda *a, **k: late.replace(tzinfo=None)):
+    fails("RequestTimeTooSkewed", s3.list_objects_v2, Bucket=B)
+
+# What belongs to another stack.
+fails("AccessDenied", s3.put_object, Bucket="secrets", Key="a", Body=b"x")
+fails("AccessDenied", s3.list_objects_v2, Bucket="secrets")
+other = client(os.environ["OTHER_ACCESS_KEY_ID"], os.environ["OTHER_SECRET_ACCESS_KEY"])
+other.put_object(Bucket="secrets", Key="a", Body=b"x")
+fails("AccessDenied", s3.copy_object, Bucket=B, Key="stolen", CopySource={"Bucket": "secrets", "Key": "a"})
+upload = s3.create_multipart_upload(Bucket=B, Key="stolen")["UploadId"]
+fails("AccessDenied", s3.upload_part_copy, Bucket=B, Key="stolen", UploadId=upload, PartNumber=1,
+      CopySource={"Bucket": "secrets", "Key": "a"})
+assert [b["Name"] for b in other.list_buckets()["Buckets"]] == ["secrets"]
+
+# Buckets.
+fails("NoSuchBucket", s3.list_objects_v2, Bucket="nothing-here")
+fails("NoSuchBucket", s3.put_object, Bucket="nothing-here", Key="a", Body=b"x")
+fails("404", s3.head_bucket, Bucket="nothing-here")
+assert "new cloud.Bucket" in fails("MethodNotAllowed", s3.create_bucket, Bucket="mine")
+assert "new cloud.Bucket" in fails("MethodNotAllowed", s3.delete_bucket, Bucket=B)
+
+# What is not supported says so by name.
+assert "tagging" in fails("NotImplemented", s3.put_object, Bucket=B, Key="a", Body=b"x", Tagging="a=b")
+assert "server-side" in fails("NotImplemented", s3.put_object, Bucket=B, Key="a", Body=b"x", ServerSideEncryption="aws:kms")
+assert "ACL" in fails("NotImplemented", s3.put_object, Bucket=B, Key="a", Body=b"x", ACL="public-read")
+assert "storage class" in fails("NotImplemented", s3.put_object, Bucket=B, Key="a", Body=b"x", StorageClass="GLACIER")
+assert "PutBucketVersioning" in fails("NotImplemented", s3.put_bucket_versioning, Bucket=B,
+                                      VersioningConfiguration={"Status": "Enabled"})
+assert "PutBucketCors" in fails("NotImplemented", s3.put_bucket_cors, Bucket=B, CORSConfiguration={"CORSRules": []})
+fails("MetadataTooLarge", s3.put_object, Bucket=B, Key="a", Body=b"x", Metadata={"a": "x" * 2100})
+fails("InvalidArgument", s3.list_objects_v2, Bucket=B, ContinuationToken="???")
+fails("404", s3.head_object, Bucket=B, Key="a")
+
+# After all of it, it still works.
+s3.put_object(Bucket=B, Key="a", Body=b"x", ACL="private", StorageClass="STANDARD")
+assert s3.list_objects_v2(Bucket=B)["KeyCount"] == 1
