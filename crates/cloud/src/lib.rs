@@ -8,6 +8,7 @@ pub mod call;
 mod cloud;
 pub mod credential;
 pub mod dispatch;
+pub mod function;
 pub mod gateway;
 pub mod home;
 pub mod log;

@@ -54,6 +54,9 @@ pub struct Function {
     pub concurrency: u32,
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// The stack's configuration as the program was deployed with it, by `<namespace>:<key>`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, serde_json::Value>,
 }
 
 impl Function {

@@ -1,0 +1,179 @@
+//! Starts workers: a helper process, forked before the cloud has threads or secrets.
+//!
+//! A process with threads must not go on after a fork without `exec`, and `exec` would cost a cold start several
+//! milliseconds. So the forks are made by a process that has one thread for ever. [`start`] is the first thing that
+//! `tandem serve` does.
+
+mod helper;
+mod packet;
+
+use std::{
+    fs, io,
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    sync::Arc,
+};
+
+use nix::{
+    sys::{
+        socket::{AddressFamily, SockFlag, SockType, socketpair},
+        wait::waitpid,
+    },
+    unistd::{ForkResult, Pid},
+};
+use packet::{Ask, Tell};
+use tokio::{io::Interest, net::UnixStream};
+
+use super::pool::core::{Loss, WorkerId};
+
+/// A helper that has been started and not yet been told which cloud it serves.
+#[derive(Debug)]
+pub struct Spawner {
+    socket: OwnedFd,
+    pid: Pid,
+}
+
+/// Forks the helper.
+///
+/// # Errors
+/// If this process has more than one thread already, or cannot fork.
+pub fn start() -> io::Result<Spawner> {
+    let threads = fs::read_dir("/proc/self/task")?.count();
+    if threads != 1 {
+        return Err(io::Error::other(format!(
+            "the spawner must start before any thread, and there are {threads}"
+        )));
+    }
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    match fork()? {
+        ForkResult::Parent { child } => Ok(Spawner { socket: ours, pid: child }),
+        ForkResult::Child => {
+            drop(ours);
+            let code = match helper::run(theirs) {
+                Ok(()) => 0,
+                Err(error) => {
+                    tracing::error!(%error, "the spawner of function workers failed");
+                    1
+                }
+            };
+            exit(code)
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "fork is unsafe in programs with several threads")]
+fn fork() -> io::Result<ForkResult> {
+    // SAFETY: `start` has just seen that this is the only thread.
+    Ok(unsafe { nix::unistd::fork() }?)
+}
+
+/// Ends the process without running what the original registered to run at its end.
+#[expect(unsafe_code, reason = "the standard library has no exit without handlers")]
+pub(super) fn exit(code: i32) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(code) }
+}
+
+/// What became of a worker's process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Fate {
+    Started { worker: WorkerId, pid: i32 },
+    NotStarted { worker: WorkerId, reason: String },
+    Ended { worker: WorkerId, loss: Loss },
+}
+
+/// The cloud's line to a helper that is ready.
+#[derive(Debug)]
+pub(super) struct Line {
+    /// Of packets, for which tokio has no type; only its readiness is used of this one.
+    socket: UnixStream,
+    pid: Pid,
+}
+
+/// Why no worker can be started at all.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PrepareError {
+    #[error("this machine cannot keep a worker in: {0}")]
+    Unfit(String),
+    #[error("the spawner of function workers is gone")]
+    Gone,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Spawner {
+    /// Tells the helper its cgroup's name, and waits until it is ready.
+    ///
+    /// The second value says why memory limits are not enforced, if they are not.
+    ///
+    /// # Errors
+    /// [`PrepareError`]: functions cannot run.
+    pub(super) async fn prepare(self, cgroup: String) -> Result<(Arc<Line>, Option<String>), PrepareError> {
+        let socket = std::os::unix::net::UnixStream::from(self.socket);
+        socket.set_nonblocking(true)?;
+        let line = Arc::new(Line { socket: UnixStream::from_std(socket)?, pid: self.pid });
+        line.ask(&Ask::Prepare { cgroup }, &[])?;
+        match line.hear().await? {
+            Some(Tell::Ready { unlimited }) => Ok((line, unlimited)),
+            Some(Tell::Unfit { reason }) => Err(PrepareError::Unfit(reason)),
+            _ => Err(PrepareError::Gone),
+        }
+    }
+}
+
+impl Line {
+    fn ask(&self, ask: &Ask, files: &[RawFd]) -> io::Result<()> {
+        packet::send(self.socket.as_fd(), ask, files)
+    }
+
+    async fn hear(&self) -> io::Result<Option<Tell>> {
+        let heard =
+            self.socket.async_io(Interest::READABLE, || packet::receive::<Tell>(self.socket.as_fd())).await?;
+        Ok(heard.map(|(tell, _)| tell))
+    }
+
+    /// Asks for a worker; a [`Fate`] follows. The files may be closed when this returns.
+    pub(super) fn spawn(&self, worker: WorkerId, ends: &[OwnedFd]) -> io::Result<()> {
+        let raw: Vec<_> = ends.iter().map(AsRawFd::as_raw_fd).collect();
+        self.ask(&Ask::Spawn { worker: worker.0 }, &raw)
+    }
+
+    /// Asks to end a worker; it may have ended by itself.
+    pub(super) fn kill(&self, worker: WorkerId) -> io::Result<()> {
+        self.ask(&Ask::Kill { worker: worker.0 }, &[])
+    }
+
+    /// The next thing that became of a worker; none when the helper is gone.
+    pub(super) async fn next(&self) -> Option<Fate> {
+        loop {
+            match self.hear().await.ok()?? {
+                Tell::Ready { .. } | Tell::Unfit { .. } => {}
+                Tell::Spawned { worker, pid } => {
+                    return Some(Fate::Started { worker: WorkerId(worker), pid });
+                }
+                Tell::NotSpawned { worker, reason } => {
+                    return Some(Fate::NotStarted { worker: WorkerId(worker), reason });
+                }
+                Tell::Exited { worker, status, out_of_memory } => {
+                    return Some(Fate::Ended { worker: WorkerId(worker), loss: loss(status, out_of_memory) });
+                }
+            }
+        }
+    }
+
+    /// Lets the helper go, and waits until it is gone.
+    pub(super) fn close(&self) {
+        let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+        let _ = waitpid(self.pid, None);
+    }
+}
+
+fn loss(status: i32, out_of_memory: bool) -> Loss {
+    if libc::WIFSIGNALED(status) {
+        match libc::WTERMSIG(status) {
+            libc::SIGKILL if out_of_memory => Loss::OutOfMemory,
+            signal => Loss::Signalled(signal),
+        }
+    } else {
+        Loss::Exited(libc::WEXITSTATUS(status))
+    }
+}

@@ -1,0 +1,33 @@
+//! Functions as they run: real workers, forked and confined, serving real programs.
+//!
+//! Workers are forks of a helper that must be started while there is one thread, so this binary has its own `main`:
+//! it starts a helper for each test, and then hands over to the test harness.
+
+mod cloud;
+mod life;
+mod limits;
+mod sandbox;
+
+use std::process::ExitCode;
+
+use cloud::Test;
+use libtest_mimic::{Arguments, Failed, Trial};
+use tandem_cloud::function::spawner;
+
+type Run = fn(Test) -> Result<(), Failed>;
+
+fn main() -> ExitCode {
+    // SAFETY of the tests' meaning: workers need root for their namespaces.
+    let tests: Vec<(&str, Run)> = [life::TESTS, limits::TESTS, sandbox::TESTS].concat();
+    let arguments = Arguments::from_args();
+    let trials = tests
+        .into_iter()
+        .map(|(name, run)| {
+            let wanted =
+                !arguments.list && arguments.filter.as_ref().is_none_or(|f| name.contains(f.as_str()));
+            let spawner = wanted.then(|| spawner::start().expect("the helper starts"));
+            Trial::test(name, move || run(Test::new(name, spawner)))
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
