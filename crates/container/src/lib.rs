@@ -2,14 +2,21 @@
 //!
 //! Ports: [`Builder`] turns a folder into an image, [`Runtime`] runs containers of it. Images are addressed by digest.
 //!
-//! Behind them: [`OciRuntime`], an OCI runtime under `conmon`. Both work below one folder, which they share.
+//! Behind them: [`BuildahStore`], and [`OciRuntime`], an OCI runtime under `conmon`. Both work below one folder, which
+//! they share.
 
+mod buildah;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod descriptor;
 mod layout;
 pub mod port;
 mod prepared;
+mod reference;
 mod runtime;
 mod tool;
 
+pub use buildah::BuildahStore;
 pub use port::{
     BuildRequest, Builder, Container, ContainerError, ContainerId, Exit, Image, ImageRef, Lines, Runtime,
     Spec, Started,

@@ -74,6 +74,11 @@ fn line_words(line: &str) -> String {
     rest.trim().to_owned()
 }
 
+/// Work on another thread that panicked or was dropped with its reactor.
+pub(crate) fn broken(error: tokio::task::JoinError) -> ContainerError {
+    ContainerError::Tool { tool: "file work", reason: error.to_string() }
+}
+
 /// Containers need root: mounts, control groups, and the image's own user ids.
 pub(crate) fn is_root() -> bool {
     nix::unistd::geteuid().is_root()

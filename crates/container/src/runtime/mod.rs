@@ -35,7 +35,6 @@
 
 mod bundle;
 mod cgroup;
-mod descriptor;
 
 mod monitor;
 mod program;
@@ -144,7 +143,7 @@ impl OciRuntime {
         hit("container.start.begun");
         let mut command = found.runtime_command(&self.layout);
         command.arg("start").arg(&bundle.id.0);
-        descriptor::inherit(&mut command, vec![locks.starting.clone()]);
+        crate::descriptor::inherit(&mut command, vec![locks.starting.clone()]);
         tool::output("the OCI runtime", &mut command).await.map_err(|error| match error {
             ContainerError::Tool { reason, .. } => ContainerError::Start { reason },
             other => other,

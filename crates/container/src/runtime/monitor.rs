@@ -23,7 +23,6 @@ use tokio::{io::AsyncReadExt, net::unix::pipe, process::Command};
 
 use super::{
     bundle::Bundle,
-    descriptor,
     program::{Found, PATH},
 };
 use crate::{
@@ -94,7 +93,7 @@ pub(super) async fn launch(
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    descriptor::inherit(&mut command, vec![lock.clone(), writer.clone()]);
+    crate::descriptor::inherit(&mut command, vec![lock.clone(), writer.clone()]);
     let child = command.spawn().map_err(|error| failed(format!("conmon: {error}")))?;
     drop(command);
     drop(writer);
@@ -163,7 +162,7 @@ fn open(bundle: &Bundle, pid: Pid) -> Option<Monitor> {
 impl Monitor {
     /// Returns when the monitor has ended; by then the exit code is written, if it ever will be.
     pub(super) async fn ended(self) -> Result<(), ContainerError> {
-        descriptor::readable(self.handle)
+        crate::descriptor::readable(self.handle)
             .await
             .map_err(|error| ContainerError::Tool { tool: "conmon", reason: error.to_string() })
     }

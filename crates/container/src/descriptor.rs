@@ -17,7 +17,7 @@ use tokio::{
 
 /// Lets the child that `command` starts keep `files` open, under the same numbers.
 #[expect(unsafe_code, reason = "there is no safe way to run code between fork and exec")]
-pub(super) fn inherit(command: &mut Command, files: Vec<Arc<OwnedFd>>) {
+pub(crate) fn inherit(command: &mut Command, files: Vec<Arc<OwnedFd>>) {
     let clear = move || {
         for file in &files {
             // SAFETY: the descriptor is open (we own it), and F_SETFD takes a plain integer.
@@ -34,7 +34,7 @@ pub(super) fn inherit(command: &mut Command, files: Vec<Arc<OwnedFd>>) {
 
 /// Returns when `file` can be read; of a process handle, when the process has ended.
 #[expect(unsafe_code, reason = "the reactor asks that a descriptor stays open while it is registered")]
-pub(super) async fn readable(file: OwnedFd) -> io::Result<()> {
+pub(crate) async fn readable(file: OwnedFd) -> io::Result<()> {
     // SAFETY: the descriptor is owned, moves into the registration, and is closed only when that is dropped.
     let registered = unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) }?;
     registered.readable().await.map(drop)

@@ -1,0 +1,365 @@
+//! The image store and builder: Buildah, in a store of its own, without a daemon.
+//!
+//! # Who knows what
+//!
+//! Buildah's store (`storage/`) knows which images there are, their names and layers. `images/<hex>.json` says that an
+//! image can be run, and from which folders (see [`crate::prepared`]); writing it is the single commit at the end of a
+//! build, a pull or an import. Between the two stands a *pin*: a working container named `tandem-…`, for which Buildah
+//! keeps the image's layers whatever happens to its names.
+//!
+//! # What a restart finds
+//!
+//! | killed | found | then |
+//! |---|---|---|
+//! | during a build or an import | perhaps a working container, scratch files | the next build or import clears them |
+//! | after Buildah committed the image (`container.image.built`) | an image without pin | `resolve` pins it |
+//! | after it was pinned (`container.image.pinned`) | pin, no file | `resolve` writes the file |
+//! | during `remove` (`container.image.forgotten`) | an image without file | `resolve` or `remove` again |
+//!
+//! Start reading at [`BuildahStore`]; [`build`] runs builds, [`transcript`] reads their output, [`import`] and
+//! [`archive`] take images from files, [`host`] says what a step may use of this machine, [`session`] clears up after
+//! builds that were killed, [`storage`] reads the store.
+
+mod archive;
+mod build;
+mod host;
+mod import;
+mod session;
+mod settings;
+mod storage;
+mod transcript;
+
+use std::{env, path::Path, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::Deserialize;
+use tandem_failpoint::hit;
+use tandem_model::ByteSize;
+use tokio::{process::Command, sync::OnceCell, time::timeout};
+
+use crate::{
+    BuildRequest, Builder, ContainerError, Image, ImageRef, Lines,
+    layout::Layout,
+    prepared::{self, Prepared},
+    reference::{self, Reference},
+    tool,
+};
+use storage::{Driver, ImageRecord};
+
+/// How long an image may take to be pulled.
+const PULL_LIMIT: Duration = Duration::from_secs(600);
+
+/// Images by Buildah.
+#[derive(Debug, Clone)]
+pub struct BuildahStore {
+    layout: Layout,
+    driver: Arc<OnceCell<Driver>>,
+}
+
+impl BuildahStore {
+    /// Opens the image store under `folder` (`<home>/containers`), which containers share.
+    ///
+    /// Touches nothing and looks for no program yet: that happens at the first use.
+    #[must_use]
+    pub fn open(folder: &Path) -> Arc<dyn Builder> {
+        Arc::new(Self::new(folder))
+    }
+
+    fn new(folder: &Path) -> Self {
+        Self { layout: Layout::new(folder), driver: Arc::default() }
+    }
+
+    /// How the store keeps layers; found out once, when there is no store yet.
+    async fn driver(&self) -> Result<Driver, ContainerError> {
+        self.driver.get_or_try_init(|| self.probe()).await.copied()
+    }
+
+    async fn probe(&self) -> Result<Driver, ContainerError> {
+        if !tool::is_root() {
+            return Err(ContainerError::Tool { tool: "the image store", reason: "this needs root".into() });
+        }
+        tool::require("buildah", "buildah")?;
+        let root = self.layout.storage();
+        settings::write(&self.layout)?;
+        for driver in [Driver::Overlay, Driver::Vfs] {
+            if root.join(format!("{}-images", driver.name())).exists() {
+                return Ok(driver);
+            }
+        }
+        let mut attempt = self.command(Driver::Overlay)?;
+        match tool::output("buildah", attempt.arg("images")).await {
+            Ok(_) => Ok(Driver::Overlay),
+            // Some file systems cannot carry overlays: another overlay, some network mounts.
+            Err(ContainerError::Tool { reason, .. }) if reason.contains("overlay") => {
+                tracing::warn!(%reason, "no overlay file system here: images are kept as whole copies");
+                Ok(Driver::Vfs)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn buildah(&self) -> Result<Command, ContainerError> {
+        self.command(self.driver().await?)
+    }
+
+    /// Buildah with our store and settings, and of our environment only what it is to know.
+    fn command(&self, driver: Driver) -> Result<Command, ContainerError> {
+        let mut command = Command::new(tool::require("buildah", "buildah")?);
+        command.env_clear().env("TMPDIR", self.layout.scratch());
+        for name in host::BUILDAH_VARIABLES.iter().chain(&host::PROXY_VARIABLES) {
+            if let Some(value) = env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        settings::apply(&mut command, &self.layout);
+        command
+            .arg("--root")
+            .arg(self.layout.storage())
+            .arg("--runroot")
+            .arg(self.layout.storage_run())
+            .args(["--storage-driver", driver.name()]);
+        Ok(command)
+    }
+
+    async fn images(&self) -> Result<Vec<ImageRecord>, ContainerError> {
+        storage::images(&self.layout.storage(), self.driver().await?)
+    }
+
+    /// Makes an image of the store runnable, if it is not yet, and describes it.
+    async fn prepare(&self, record: &ImageRecord) -> Result<Image, ContainerError> {
+        let digest = format!("sha256:{}", record.id);
+        let names = record.names.clone().unwrap_or_default();
+        if let Some(known) = prepared::read(&self.layout, &digest)? {
+            return Ok(Image { names, ..known.image });
+        }
+        let driver = self.driver().await?;
+        let pin = pin_name(&record.id);
+        let layer = match self.pinned(driver, &record.id)? {
+            Some(layer) => layer,
+            None => {
+                let mut from = self.buildah().await?;
+                from.args(["from", "--pull-never", "--name", &pin, &record.id]);
+                let made = tool::output("buildah", &mut from).await;
+                // Somebody else may have made it at the same moment.
+                match (self.pinned(driver, &record.id)?, made) {
+                    (Some(layer), _) => layer,
+                    (None, Err(error)) => return Err(error),
+                    (None, Ok(_)) => {
+                        let reason = "it made a working container that is not there".into();
+                        return Err(ContainerError::Tool { tool: "buildah", reason });
+                    }
+                }
+            }
+        };
+        hit("container.image.pinned");
+        let chain = storage::chain_below(&self.layout.storage(), driver, &layer)?;
+        let described = self.describe(&record.id).await?;
+        let image = Image {
+            digest,
+            names: Vec::new(),
+            size: ByteSize(chain.size),
+            created: described.created.unwrap_or(Timestamp::UNIX_EPOCH),
+            entrypoint: described.config.entrypoint.unwrap_or_default(),
+            command: described.config.cmd.unwrap_or_default(),
+            environment: described.config.env.unwrap_or_default(),
+            working_dir: described.config.working_dir,
+            user: described.config.user,
+        };
+        prepared::write(&self.layout, &Prepared { image: image.clone(), layers: chain.folders, pin })?;
+        Ok(Image { names, ..image })
+    }
+
+    /// The layer of an image's pin, if there is one.
+    fn pinned(&self, driver: Driver, id: &str) -> Result<Option<String>, ContainerError> {
+        let pin = pin_name(id);
+        let containers = storage::containers(&self.layout.storage(), driver)?;
+        let ours =
+            |one: &storage::ContainerRecord| one.image == id && one.names.iter().flatten().any(|n| *n == pin);
+        Ok(containers.into_iter().find(ours).map(|container| container.layer))
+    }
+
+    /// The image's configuration, as the OCI image spec has it.
+    async fn describe(&self, id: &str) -> Result<Configuration, ContainerError> {
+        #[derive(Deserialize)]
+        struct Inspected {
+            #[serde(rename = "OCIv1")]
+            oci: Configuration,
+        }
+        let mut inspect = self.buildah().await?;
+        let text = tool::output("buildah", inspect.args(["inspect", "--type", "image", id])).await?;
+        let inspected: Inspected = serde_json::from_str(&text).map_err(|error| ContainerError::Tool {
+            tool: "buildah",
+            reason: format!("it describes the image in a way we do not know: {error}"),
+        })?;
+        Ok(inspected.oci)
+    }
+
+    async fn find(&self, wanted: &Reference) -> Result<Option<ImageRecord>, ContainerError> {
+        Ok(self.images().await?.into_iter().find(|image| match wanted {
+            Reference::Digest(digest) => digest.strip_prefix("sha256:") == Some(&image.id),
+            Reference::Name(name) => {
+                image.names.iter().flatten().any(|one| one == name) || by_manifest(image, name)
+            }
+        }))
+    }
+
+    async fn image_of(&self, id: &str) -> Result<Image, ContainerError> {
+        let digest = Reference::Digest(format!("sha256:{id}"));
+        let record = self.find(&digest).await?.ok_or_else(|| ContainerError::Tool {
+            tool: "buildah",
+            reason: format!("the image {id} that it made is not in the store"),
+        })?;
+        self.prepare(&record).await
+    }
+
+    /// Pulls an image by its complete name.
+    async fn pull(&self, name: &str) -> Result<(), ContainerError> {
+        let missing = |reason| ContainerError::NoImage { image: name.to_owned(), reason };
+        let mut pull = self.buildah().await?;
+        pull.args(["pull", "--quiet"]);
+        settings::allow(&mut pull, &self.layout);
+        pull.arg(format!("docker://{name}"));
+        match timeout(PULL_LIMIT, tool::output("buildah", &mut pull)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(ContainerError::Tool { reason, .. })) => {
+                Err(missing(format!("it is not in the store and could not be pulled: {reason}")))
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                Err(missing(format!("pulling it took longer than {} minutes", PULL_LIMIT.as_secs() / 60)))
+            }
+        }
+    }
+
+    async fn tag(&self, id: &str, name: &str) -> Result<(), ContainerError> {
+        let mut tag = self.buildah().await?;
+        tool::output("buildah", tag.args(["tag", id, name])).await.map(drop)
+    }
+
+    /// Takes names away; an image goes with its last. One by one: of several in one command, Buildah forgets some.
+    async fn remove_names(&self, names: &[String]) -> Result<(), ContainerError> {
+        for name in names {
+            let mut remove = self.buildah().await?;
+            tool::output("buildah", remove.arg("rmi").arg(name)).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes away the names that images had on their way in.
+    async fn remove_interim_names(&self, prefix: &str) -> Result<(), ContainerError> {
+        let interim = |name: &String| name.starts_with(prefix);
+        let images = self.images().await?;
+        let names: Vec<String> =
+            images.into_iter().flat_map(|image| image.names.unwrap_or_default()).collect();
+        self.remove_names(&names.into_iter().filter(interim).collect::<Vec<_>>()).await
+    }
+}
+
+/// `name@sha256:…` means the image whose manifest has that digest, if it goes by that name at all.
+fn by_manifest(image: &ImageRecord, wanted: &str) -> bool {
+    let Some((path, digest)) = wanted.split_once('@') else { return false };
+    let same_path = |name: &String| {
+        let name = name.split_once('@').map_or(name.as_str(), |(path, _)| path);
+        name == path || name.rsplit_once(':').is_some_and(|(bare, _)| bare == path)
+    };
+    image.digest == digest && image.names.iter().flatten().any(same_path)
+}
+
+/// The working container that keeps an image's layers.
+fn pin_name(id: &str) -> String {
+    format!("{PIN_PREFIX}{}", id.get(..24).unwrap_or(id))
+}
+
+const PIN_PREFIX: &str = "tandem-";
+
+/// OCI image spec 1.1, "Image configuration".
+#[derive(Deserialize)]
+struct Configuration {
+    #[serde(default)]
+    created: Option<Timestamp>,
+    #[serde(default)]
+    config: Execution,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Execution {
+    user: String,
+    env: Option<Vec<String>>,
+    entrypoint: Option<Vec<String>>,
+    cmd: Option<Vec<String>>,
+    working_dir: String,
+}
+
+#[async_trait]
+impl Builder for BuildahStore {
+    async fn build(&self, request: &BuildRequest, lines: &dyn Lines) -> Result<Image, ContainerError> {
+        let id = build::run(self, request, lines).await?;
+        hit("container.image.built");
+        self.image_of(&id).await
+    }
+
+    async fn resolve(&self, image: &ImageRef) -> Result<Image, ContainerError> {
+        let wanted = reference::parse(image)?;
+        if let Some(record) = self.find(&wanted).await? {
+            return self.prepare(&record).await;
+        }
+        let Reference::Name(name) = &wanted else {
+            let reason = "there is no image with this digest in the store".into();
+            return Err(ContainerError::NoImage { image: image.0.clone(), reason });
+        };
+        self.pull(name).await?;
+        let pulled = self.find(&wanted).await?.ok_or_else(|| ContainerError::NoImage {
+            image: name.clone(),
+            reason: "it was pulled, and is not in the store".into(),
+        })?;
+        self.prepare(&pulled).await
+    }
+
+    async fn import(&self, file: &Path, name: &str) -> Result<Image, ContainerError> {
+        let name = reference::name(name)?;
+        let id = import::run(self, file, &name).await?;
+        self.image_of(&id).await
+    }
+
+    async fn list(&self) -> Result<Vec<Image>, ContainerError> {
+        let mut all = Vec::new();
+        for record in self.images().await? {
+            // Without a name it is a step of some build, kept to be built upon, unless somebody runs it.
+            let named = record.names.as_ref().is_some_and(|names| !names.is_empty());
+            if named || prepared::read(&self.layout, &format!("sha256:{}", record.id))?.is_some() {
+                all.push(self.prepare(&record).await?);
+            }
+        }
+        all.sort_by(|a, b| (&a.names, &a.digest).cmp(&(&b.names, &b.digest)));
+        Ok(all)
+    }
+
+    async fn remove(&self, image: &ImageRef) -> Result<(), ContainerError> {
+        let wanted = reference::parse(image)?;
+        let Some(record) = self.find(&wanted).await? else {
+            let reason = "it is not in the store".into();
+            return Err(ContainerError::NoImage { image: image.0.clone(), reason });
+        };
+        let names = record.names.clone().unwrap_or_default();
+        if let Reference::Name(name) = &wanted
+            && names.len() > 1
+            && names.contains(name)
+        {
+            return self.remove_names(std::slice::from_ref(name)).await;
+        }
+        prepared::forget(&self.layout, &format!("sha256:{}", record.id), &image.0)?;
+        hit("container.image.forgotten");
+        let pin = pin_name(&record.id);
+        if self.pinned(self.driver().await?, &record.id)?.is_some() {
+            let mut unpin = self.buildah().await?;
+            tool::output("buildah", unpin.args(["rm", &pin])).await?;
+        }
+        let last = if names.is_empty() { vec![record.id.clone()] } else { names };
+        self.remove_names(&last).await
+    }
+}
+
+#[cfg(test)]
+mod tests;
