@@ -22,5 +22,6 @@ pub mod vm;
 pub use archive::{Archive, Module, ModuleKind};
 pub use bridge::{Bridge, CallError};
 pub use error::{Details, Frame, ProgramError, VmError};
+pub use modules::resolve::is_builtin;
 pub use setup::{InvokeContext, Phase, Setup};
 pub use vm::Vm;

@@ -1,13 +1,28 @@
 //! Packs a user's program and turns it into registrations.
 //!
 //! [`project`] finds and reads `Tandem.yaml`. [`pack`] makes one immutable archive of the program's modules, so that
-//! what runs is what was deployed. [`context`] does the same for the folders that images are built from.
+//! what runs is what was deployed; [`context`] does the same for the folders that images are built from. [`host`] runs
+//! the program's deploy phase in a child process and hands what it declares to a [`Registrar`].
+//!
+//! The whole way, as `tandem up` goes it:
+//!
+//! 1. [`Project::find`], then [`Deployment::new`], which packs.
+//! 2. [`DeployHost::run`] with an engine's preview as the registrar.
+//! 3. [`DeployHost::run`] with an engine's update, over a target that is wrapped in [`Uploading`].
 
+pub mod archives;
 pub mod context;
+mod declare;
+pub mod deployment;
+pub mod host;
 pub mod pack;
 mod place;
 pub mod project;
+pub mod template;
 
+pub use archives::Uploading;
+pub use deployment::Deployment;
+pub use host::{DeployHost, Registrar, Run, RunError};
 pub use pack::{PackError, Packed};
 pub use place::Place;
 pub use project::{Project, ProjectError};

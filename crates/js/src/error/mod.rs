@@ -274,6 +274,12 @@ pub struct VmError {
     pub(crate) reason: String,
 }
 
+impl From<VmError> for ProgramError {
+    fn from(error: VmError) -> Self {
+        Self::new(error.code(), error.to_string(), error.help())
+    }
+}
+
 impl Explain for VmError {
     fn code(&self) -> &'static str {
         code::LIMIT

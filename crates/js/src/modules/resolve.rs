@@ -37,6 +37,12 @@ pub(crate) fn builtins() -> Vec<&'static str> {
     names
 }
 
+/// Whether a specifier names a module of ours: the SDK, or a module of Node that there is, with or without `node:`.
+pub fn is_builtin(specifier: &str) -> bool {
+    let bare = specifier.strip_prefix("node:").unwrap_or(specifier);
+    SDK.iter().any(|(name, _)| *name == specifier) || builtins().contains(&bare)
+}
+
 /// Resolves `specifier` as written in the module `from`.
 ///
 /// # Errors

@@ -9,36 +9,8 @@ pub(super) enum Builtin {
     NodeOnly,
 }
 
-/// The SDK, under each of its names.
-const SDK: [&str; 3] = ["@tandem/cloud", "@pulumi/cloud", "@pulumi/pulumi"];
-
-const HERE: [&str; 23] = [
-    "assert",
-    "buffer",
-    "child_process",
-    "console",
-    "crypto",
-    "dgram",
-    "dns",
-    "events",
-    "fs",
-    "fs/promises",
-    "https",
-    "net",
-    "os",
-    "path",
-    "perf_hooks",
-    "process",
-    "stream/web",
-    "string_decoder",
-    "timers",
-    "tty",
-    "url",
-    "util",
-    "zlib",
-];
-
-const NODE_ONLY: [&str; 35] = [
+/// What else Node has.
+const NODE_ONLY: [&str; 33] = [
     "assert/strict",
     "async_hooks",
     "cluster",
@@ -50,7 +22,6 @@ const NODE_ONLY: [&str; 35] = [
     "http2",
     "inspector",
     "inspector/promises",
-    "module",
     "path/posix",
     "path/win32",
     "punycode",
@@ -66,7 +37,6 @@ const NODE_ONLY: [&str; 35] = [
     "sys",
     "test",
     "test/reporters",
-    "timers/promises",
     "tls",
     "trace_events",
     "util/types",
@@ -77,11 +47,10 @@ const NODE_ONLY: [&str; 35] = [
 ];
 
 pub(super) fn find(specifier: &str) -> Option<Builtin> {
-    let name = specifier.strip_prefix("node:").unwrap_or(specifier);
-    if SDK.contains(&specifier) || HERE.contains(&name) {
+    if tandem_js::is_builtin(specifier) {
         return Some(Builtin::Here);
     }
-    (NODE_ONLY.contains(&name) || specifier.starts_with("node:")).then_some(Builtin::NodeOnly)
+    (NODE_ONLY.contains(&specifier) || specifier.starts_with("node:")).then_some(Builtin::NodeOnly)
 }
 
 #[cfg(test)]

@@ -1,0 +1,245 @@
+//! Brings archives to the target before the first change that refers to them, and only then.
+//!
+//! A preview applies nothing, so it uploads nothing; nor does an `up` that finds everything as it should be.
+
+use std::{
+    collections::HashMap,
+    io::Read,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tandem_engine::{CloudId, Contents, Progress, Target, TargetError};
+use tandem_model::{
+    OpId, PhysicalId, Urn,
+    plan::{Applied, Change, PropertyChange},
+    resource::Properties,
+};
+use tokio::{sync::OnceCell, task::spawn_blocking};
+
+use crate::context::ContextArchive;
+
+/// Archives by hash, as far as this process has them.
+#[derive(Debug, Default)]
+pub struct Archives(Mutex<HashMap<String, Arc<Held>>>);
+
+#[derive(Debug)]
+struct Held {
+    content: Content,
+    uploaded: OnceCell<()>,
+}
+
+#[derive(Debug, Clone)]
+enum Content {
+    Bytes(Arc<Vec<u8>>),
+    /// Build folders can be large; their bytes are in a file until they are sent.
+    File(Arc<Mutex<ContextArchive>>),
+}
+
+impl Archives {
+    pub(crate) fn add_bytes(&self, hash: &str, bytes: Vec<u8>) {
+        self.add(hash, Content::Bytes(Arc::new(bytes)));
+    }
+
+    pub(crate) fn add_context(&self, archive: ContextArchive) {
+        let hash = archive.hash.clone();
+        self.add(&hash, Content::File(Arc::new(Mutex::new(archive))));
+    }
+
+    fn add(&self, hash: &str, content: Content) {
+        let held = Held { content, uploaded: OnceCell::new() };
+        let mut archives = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        archives.entry(hash.to_owned()).or_insert_with(|| Arc::new(held));
+    }
+
+    /// Uploads what the inputs refer to and the target has not got from here yet.
+    async fn bring(&self, inputs: &Properties, target: &dyn Target) -> Result<(), TargetError> {
+        for hash in references(inputs) {
+            let held = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned();
+            // What another `up` brought is with the target already.
+            let Some(held) = held else { continue };
+            held.uploaded.get_or_try_init(|| upload(target, hash, &held.content)).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn upload(target: &dyn Target, hash: &str, content: &Content) -> Result<(), TargetError> {
+    match content.clone() {
+        Content::Bytes(bytes) => target.upload(hash, &bytes).await,
+        Content::File(file) => {
+            let read = spawn_blocking(move || {
+                let mut archive = file.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut bytes = Vec::with_capacity(usize::try_from(archive.size).unwrap_or(0));
+                archive.read()?.read_to_end(&mut bytes)?;
+                std::io::Result::Ok(bytes)
+            });
+            let bytes = read.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+            let bytes = bytes.map_err(|error| TargetError::Unreachable {
+                reason: format!("the packed build folder cannot be read back: {error}"),
+            })?;
+            target.upload(hash, &bytes).await
+        }
+    }
+}
+
+/// The hashes of archives among a resource's inputs.
+fn references(inputs: &Properties) -> impl Iterator<Item = &str> {
+    let code = inputs.get("code").and_then(Value::as_str);
+    let context = inputs.get("build").and_then(|build| build.get("context")).and_then(Value::as_str);
+    code.into_iter().chain(context)
+}
+
+/// A target that gets the archives it needs just before it needs them.
+#[derive(Debug)]
+pub struct Uploading {
+    target: Arc<dyn Target>,
+    archives: Arc<Archives>,
+}
+
+impl Uploading {
+    pub fn new(target: Arc<dyn Target>, archives: Arc<Archives>) -> Self {
+        Self { target, archives }
+    }
+}
+
+#[async_trait]
+impl Target for Uploading {
+    async fn identity(&self) -> Result<CloudId, TargetError> {
+        self.target.identity().await
+    }
+
+    fn diff(&self, urn: &Urn, old: &Properties, new: &Properties) -> Vec<PropertyChange> {
+        self.target.diff(urn, old, new)
+    }
+
+    async fn missing(&self, resources: &[(Urn, PhysicalId)]) -> Result<Vec<Urn>, TargetError> {
+        self.target.missing(resources).await
+    }
+
+    async fn contents(&self, resources: &[(Urn, PhysicalId)]) -> Result<Vec<Contents>, TargetError> {
+        self.target.contents(resources).await
+    }
+
+    async fn apply(
+        &self,
+        op: &OpId,
+        change: &Change,
+        progress: &dyn Progress,
+    ) -> Result<Option<Applied>, TargetError> {
+        match change {
+            Change::Create { inputs, .. } | Change::Update { new: inputs, .. } => {
+                self.archives.bring(inputs, &*self.target).await?;
+            }
+            Change::Delete { .. } => {}
+        }
+        self.target.apply(op, change, progress).await
+    }
+
+    async fn acknowledge(&self, ops: &[OpId]) -> Result<(), TargetError> {
+        self.target.acknowledge(ops).await
+    }
+
+    async fn upload(&self, hash: &str, archive: &[u8]) -> Result<(), TargetError> {
+        self.target.upload(hash, archive).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Writes down what it is asked for.
+    #[derive(Debug, Default)]
+    struct Log(Mutex<Vec<String>>);
+
+    impl Log {
+        fn push(&self, line: String) {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+        fn lines(&self) -> Vec<String> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        }
+    }
+
+    #[async_trait]
+    impl Target for Log {
+        async fn identity(&self) -> Result<CloudId, TargetError> {
+            Ok(CloudId("c".to_owned()))
+        }
+        fn diff(&self, _: &Urn, _: &Properties, _: &Properties) -> Vec<PropertyChange> {
+            Vec::new()
+        }
+        async fn missing(&self, _: &[(Urn, PhysicalId)]) -> Result<Vec<Urn>, TargetError> {
+            Ok(Vec::new())
+        }
+        async fn contents(&self, _: &[(Urn, PhysicalId)]) -> Result<Vec<Contents>, TargetError> {
+            Ok(Vec::new())
+        }
+        async fn apply(
+            &self,
+            op: &OpId,
+            _: &Change,
+            _: &dyn Progress,
+        ) -> Result<Option<Applied>, TargetError> {
+            self.push(format!("apply {op}"));
+            Ok(None)
+        }
+        async fn acknowledge(&self, _: &[OpId]) -> Result<(), TargetError> {
+            Ok(())
+        }
+        async fn upload(&self, hash: &str, archive: &[u8]) -> Result<(), TargetError> {
+            assert_eq!(tandem_js::archive::hash(archive), hash);
+            self.push(format!("upload {} bytes", archive.len()));
+            Ok(())
+        }
+    }
+
+    struct Silent;
+
+    impl Progress for Silent {
+        fn line(&self, _: &Urn, _: &str) {}
+    }
+
+    fn create(kind: &str, inputs: Value) -> Change {
+        let urn = format!("urn:tandem:shop:dev:{kind}:x").parse().unwrap();
+        Change::Create { urn, inputs: inputs.as_object().unwrap().clone() }
+    }
+
+    #[tokio::test]
+    async fn an_archive_is_uploaded_once_and_just_before_it_is_needed() {
+        let log = Arc::new(Log::default());
+        let archives = Arc::new(Archives::default());
+        let code = tandem_js::archive::hash(b"code");
+        archives.add_bytes(&code, b"code".to_vec());
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("Dockerfile"), "FROM scratch").unwrap();
+        let context = crate::context::pack(folder.path(), "Dockerfile").unwrap();
+        let (hash, size) = (context.hash.clone(), context.size);
+        archives.add_context(context);
+        let target = Uploading::new(log.clone(), archives);
+        let changes = [
+            create("bucket", json!({})),
+            create("function", json!({ "code": code })),
+            create("function", json!({ "code": code })),
+            create("task", json!({ "build": { "context": hash } })),
+            create("function", json!({ "code": "sha256:elsewhere" })),
+        ];
+        for (index, change) in changes.iter().enumerate() {
+            target.apply(&OpId(index.to_string()), change, &Silent).await.unwrap();
+        }
+        let expected = [
+            "apply 0",
+            "upload 4 bytes",
+            "apply 1",
+            "apply 2",
+            &format!("upload {size} bytes"),
+            "apply 3",
+            "apply 4",
+        ];
+        assert_eq!(log.lines(), expected);
+    }
+}

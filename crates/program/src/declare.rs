@@ -1,0 +1,202 @@
+//! What the SDK sends for a resource, read and checked.
+//!
+//! Inputs are checked against their kind before the engine sees them, in the preview too, so a wrong property is found
+//! before anything is changed.
+
+use serde::Deserialize;
+use serde_json::Value;
+use tandem_model::{
+    Desired, Explain, Kind, ResourceName, StackId, Urn, inputs, resource::Properties, value::has_unknown,
+};
+
+/// The arguments of `resource.register`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Declaration {
+    kind: Kind,
+    name: ResourceName,
+    #[serde(default)]
+    inputs: Properties,
+    #[serde(default)]
+    depends_on: Vec<Urn>,
+    #[serde(default)]
+    declared_at: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InputError {
+    #[error("the declaration of a resource cannot be read: {reason}")]
+    Declaration { reason: String },
+    #[error("{urn}: {reason}")]
+    Property { urn: String, reason: String },
+}
+
+impl Explain for InputError {
+    fn code(&self) -> &'static str {
+        "E0531"
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::Declaration { .. } => "declare resources with the constructors of `@tandem/cloud`".into(),
+            Self::Property { .. } => "correct the property; nothing of this resource was changed".into(),
+        }
+    }
+}
+
+pub(crate) fn read(stack: &StackId, args: Value) -> Result<Desired, InputError> {
+    let declaration: Declaration = serde_json::from_value(args)
+        .map_err(|error| InputError::Declaration { reason: error.to_string() })?;
+    let Declaration { kind, name, inputs, depends_on, declared_at } = declaration;
+    let declared_at = declared_at.filter(|place| !place.is_empty());
+    Ok(Desired { urn: Urn::new(stack.clone(), kind, name), inputs, depends_on, declared_at })
+}
+
+/// The folder and the Dockerfile that a task is built from, if it is built.
+pub(crate) fn build_folder(inputs: &Properties) -> Option<(String, String)> {
+    let build = inputs.get("build")?;
+    let folder = build.get("folder")?.as_str()?;
+    let dockerfile = build.get("dockerfile").and_then(Value::as_str).unwrap_or("Dockerfile");
+    Some((folder.to_owned(), dockerfile.to_owned()))
+}
+
+/// Whether the inputs fit their kind. What is not known yet fits.
+pub(crate) fn check(desired: &Desired) -> Result<(), InputError> {
+    let Desired { urn, inputs, .. } = desired;
+    let wrong = |reason: String| Err(InputError::Property { urn: urn.short(), reason });
+    let unknown = inputs.values().any(has_unknown);
+    let known = if unknown { known(inputs) } else { inputs.clone() };
+    match fit(urn, &known, inputs) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(reason)) => wrong(reason),
+        // It was left out because it is not known; the target checks it when it is.
+        Err(reason) if unknown && reason.starts_with("missing field") => Ok(()),
+        Err(reason) => wrong(match culprit(urn, &known, inputs, &reason) {
+            Some(property) if !reason.contains(&format!("`{property}`")) => format!("`{property}`: {reason}"),
+            _ => reason,
+        }),
+    }
+}
+
+/// Reads the known inputs as their kind; what can be read is then looked at for sense.
+fn fit(urn: &Urn, known: &Properties, all: &Properties) -> Result<Result<(), String>, String> {
+    let verdict = match urn.kind {
+        Kind::Bucket => inputs::read::<inputs::Bucket>(urn, known).map(|_| Ok(())),
+        Kind::Function => {
+            inputs::read::<inputs::Function>(urn, known).map(|function| check_function(&function))
+        }
+        Kind::Task => inputs::read::<inputs::Task>(urn, known).map(|task| check_task(&task, all)),
+        Kind::Subscription => inputs::read::<inputs::Subscription>(urn, known).map(|_| Ok(())),
+    };
+    verdict.map_err(|error| error.reason)
+}
+
+/// The property without which the reason is gone.
+fn culprit<'a>(urn: &Urn, known: &'a Properties, all: &Properties, reason: &str) -> Option<&'a str> {
+    let blamed = |key: &&String| {
+        let mut rest = known.clone();
+        rest.remove(*key);
+        fit(urn, &rest, all).err().as_deref() != Some(reason)
+    };
+    known.keys().find(blamed).map(String::as_str)
+}
+
+fn check_function(function: &inputs::Function) -> Result<(), String> {
+    positive("timeout", Some(function.timeout))?;
+    match function.concurrency {
+        0 => Err("`concurrency` is above zero, not 0".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+fn check_task(task: &inputs::Task, inputs: &Properties) -> Result<(), String> {
+    let given = |key: &str| inputs.get(key).is_some_and(|value| !value.is_null());
+    match (given("build"), given("image")) {
+        (true, true) => return Err("it has both `build` and `image`; give one".to_owned()),
+        (false, false) => return Err("it has neither `build` nor `image`; give one".to_owned()),
+        _ => {}
+    }
+    positive("timeout", task.timeout)?;
+    positive("cpu", task.cpu)
+}
+
+fn positive(property: &str, value: Option<f64>) -> Result<(), String> {
+    match value {
+        Some(value) if !(value > 0.0 && value.is_finite()) => {
+            Err(format!("`{property}` is above zero, not {value}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The inputs without what is unknown.
+fn known(inputs: &Properties) -> Properties {
+    let part = |value: &Value| match value {
+        Value::Object(map) if !is_unknown(value) => Value::Object(known(map)),
+        Value::Array(items) => {
+            Value::Array(items.iter().filter(|item| !has_unknown(item)).cloned().collect())
+        }
+        value => value.clone(),
+    };
+    inputs
+        .iter()
+        .filter(|(_, value)| !is_unknown(value))
+        .map(|(key, value)| (key.clone(), part(value)))
+        .collect()
+}
+
+/// Whether the value itself is unknown: its marker is all there is.
+fn is_unknown(value: &Value) -> bool {
+    has_unknown(value) && *value == tandem_model::value::unknown()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tandem_model::value::{secret, unknown};
+
+    use super::*;
+
+    fn verdict(kind: &str, inputs: Value) -> String {
+        let args = json!({ "kind": kind, "name": "x", "inputs": inputs, "dependsOn": [], "declaredAt": "index.js:1:1" });
+        match read(&"shop/dev".parse().unwrap(), args).and_then(|desired| check(&desired)) {
+            Ok(()) => "fits".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_wrong_property_is_named() {
+        assert_eq!(verdict("bucket", json!({ "forceDestroy": true })), "fits");
+        assert!(verdict("bucket", json!({ "colour": 1 })).contains("unknown field `colour`"));
+        assert_eq!(verdict("task", json!({})), "task/x: it has neither `build` nor `image`; give one");
+        let function = |extra: (&str, Value)| {
+            let mut inputs = json!({ "code": "sha256:00", "handler": "x" });
+            inputs[extra.0] = extra.1;
+            verdict("function", inputs)
+        };
+        assert_eq!(function(("memory", json!("64MiB"))), "fits");
+        assert!(function(("memory", json!("lots"))).starts_with("function/x: `memory`: "));
+        assert_eq!(function(("timeout", json!(0))), "function/x: `timeout` is above zero, not 0");
+        assert!(verdict("teapot", json!({})).contains("unknown variant `teapot`"));
+    }
+
+    #[test]
+    fn what_is_unknown_fits_and_what_is_secret_is_looked_into() {
+        assert_eq!(verdict("task", json!({ "image": unknown(), "environment": { "A": unknown() } })), "fits");
+        assert_eq!(
+            verdict("task", json!({ "image": "x", "environment": { "A": secret(json!("pw")) } })),
+            "fits"
+        );
+        assert!(verdict("task", json!({ "image": unknown(), "cpu": -1 })).contains("`cpu` is above zero"));
+        assert!(verdict("task", json!({ "image": unknown(), "cup": 1 })).contains("unknown field `cup`"));
+    }
+
+    #[test]
+    fn a_build_folder_has_a_usual_dockerfile() {
+        let inputs = |build: Value| json!({ "build": build }).as_object().unwrap().clone();
+        let found = build_folder(&inputs(json!({ "folder": "./d" })));
+        assert_eq!(found, Some(("./d".to_owned(), "Dockerfile".to_owned())));
+        assert_eq!(build_folder(&inputs(Value::Null)), None);
+    }
+}

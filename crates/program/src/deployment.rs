@@ -1,0 +1,108 @@
+//! One program, packed once, and the runs of its deploy phase.
+//!
+//! `up` runs the program twice: for the plan it shows, and for real. Both runs see the same archive and the same build
+//! folders, packed at their first use, so what is made is what was shown even if files change in between.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde_json::Value;
+use tandem_model::{Desired, Explain, Kind, Report, StackId, StackName};
+use tokio::{sync::OnceCell, task::spawn_blocking};
+
+use crate::{
+    archives::Archives,
+    context,
+    declare::{self, InputError},
+    pack::{PackError, Packed, pack},
+    project::{Project, ProjectError},
+};
+
+/// A packed program with what belongs to it.
+#[derive(Debug)]
+pub struct Deployment {
+    project: Project,
+    packed: Packed,
+    archives: Arc<Archives>,
+    contexts: Mutex<HashMap<BuildFolder, Arc<OnceCell<Result<String, Report>>>>>,
+}
+
+/// A folder, and the Dockerfile in it.
+type BuildFolder = (PathBuf, String);
+
+impl Deployment {
+    /// Packs the project's program. Blocks on reading files.
+    ///
+    /// # Errors
+    /// [`PackError`] with the place in the program.
+    pub fn new(project: Project) -> Result<Self, PackError> {
+        let packed = pack(&project)?;
+        let archives = Arc::new(Archives::default());
+        archives.add_bytes(&packed.hash, packed.bytes.clone());
+        Ok(Self { project, packed, archives, contexts: Mutex::default() })
+    }
+
+    pub fn project(&self) -> &Project {
+        &self.project
+    }
+
+    pub fn packed(&self) -> &Packed {
+        &self.packed
+    }
+
+    /// What the engine's changes refer to. Wrap the target in [`Uploading`](crate::archives::Uploading) with it.
+    pub fn archives(&self) -> Arc<Archives> {
+        self.archives.clone()
+    }
+
+    pub(crate) fn stack(&self, stack: &StackName) -> StackId {
+        StackId { project: self.project.name.clone(), stack: stack.clone() }
+    }
+
+    /// Turns what the SDK sent into what the engine takes: fills in what only this side knows, and checks the inputs.
+    pub(crate) async fn desired(&self, stack: &StackId, args: Value) -> Result<Desired, Report> {
+        let mut desired = declare::read(stack, args).map_err(|error| error.report())?;
+        match desired.urn.kind {
+            Kind::Function => {
+                desired.inputs.insert("code".to_owned(), self.packed.hash.clone().into());
+            }
+            Kind::Task => {
+                if let Some((folder, dockerfile)) = declare::build_folder(&desired.inputs) {
+                    let context = self.context(folder, dockerfile).await?;
+                    if let Some(Value::Object(build)) = desired.inputs.get_mut("build") {
+                        build.insert("context".to_owned(), context.into());
+                    }
+                }
+            }
+            Kind::Bucket | Kind::Subscription => {}
+        }
+        declare::check(&desired).map_err(|error: InputError| error.report())?;
+        Ok(desired)
+    }
+
+    /// The hash of a packed build folder. Two tasks that are built from one folder pack it once.
+    async fn context(&self, folder: String, dockerfile: String) -> Result<String, Report> {
+        let folder = self.project.folder.join(folder);
+        let key = (folder.clone(), dockerfile.clone());
+        let cell =
+            self.contexts.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
+        let packing = || async {
+            let packed = spawn_blocking(move || context::pack(&folder, &dockerfile)).await;
+            let packed = packed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+            let packed = packed.map_err(|error| error.report())?;
+            let hash = packed.hash.clone();
+            self.archives.add_context(packed);
+            Ok(hash)
+        };
+        cell.get_or_init(packing).await.clone()
+    }
+
+    /// The stack's configuration as the program reads it.
+    pub(crate) fn config(&self, stack: &StackName) -> Result<BTreeMap<String, Value>, ProjectError> {
+        let config = self.project.config(stack)?;
+        Ok(config.0.into_iter().map(|(key, value)| (key, Value::String(value))).collect())
+    }
+}
