@@ -132,7 +132,9 @@ function defineConsole() {
         const plain = console[method];
         console[method] = (...args) => {
             if (indent === "") return plain(...args);
-            return typeof args[0] === "string" ? plain(indent + args[0], ...args.slice(1)) : plain(indent.slice(1), ...args);
+            return typeof args[0] === "string"
+                ? plain(indent + args[0], ...args.slice(1))
+                : plain(indent.slice(1), ...args);
         };
     }
     console.group = (...labels) => {
