@@ -248,6 +248,13 @@ export class Output {
     [Symbol.toPrimitive]() {
         return this.toString();
     }
+
+    /** What `console.log` shows. */
+    get [Symbol.for("llrt.inspect.custom")]() {
+        const state = states.get(this);
+        if (state instanceof Promise || !state.known) return { output: "(not known yet)" };
+        return { output: state.secret ? "(secret)" : state.value };
+    }
 }
 
 /** The value as an output; outputs and promises in it are taken along. */
