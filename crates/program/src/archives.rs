@@ -114,6 +114,10 @@ impl Target for Uploading {
         self.target.diff(urn, old, new)
     }
 
+    fn foresee(&self, urn: &Urn, changes: &[PropertyChange], outputs: &Properties) -> Properties {
+        self.target.foresee(urn, changes, outputs)
+    }
+
     async fn missing(&self, resources: &[(Urn, PhysicalId)]) -> Result<Vec<Urn>, TargetError> {
         self.target.missing(resources).await
     }

@@ -222,6 +222,10 @@ impl Target for Client {
         tandem_cloud::target::diff(urn, old, new)
     }
 
+    fn foresee(&self, urn: &Urn, changes: &[PropertyChange], outputs: &Properties) -> Properties {
+        tandem_cloud::target::foresee(urn, changes, outputs)
+    }
+
     async fn missing(&self, resources: &[(Urn, PhysicalId)]) -> Result<Vec<Urn>, TargetError> {
         Ok(self.post("/v1/missing", &wire::Named { resources: resources.to_vec() }).await?)
     }

@@ -1,12 +1,10 @@
-//! Which properties of a resource differ, and which of them cannot be changed in place.
+//! Which properties of a resource differ, which of them cannot be changed in place, and what outputs they move.
 
-use serde_json::Value;
-use tandem_model::{Kind, Urn, plan::PropertyChange, resource::Properties};
+use tandem_model::{Kind, Urn, plan::PropertyChange, resource::Properties, value};
 
 /// Compares inputs. Pure: `preview` and `up` decide alike. Paths go into objects, not into arrays.
 pub fn diff(urn: &Urn, old: &Properties, new: &Properties) -> Vec<PropertyChange> {
-    let mut changes = Vec::new();
-    compare(String::new(), old, new, &mut changes);
+    let mut changes = tandem_engine::diff::properties(old, new);
     for change in &mut changes {
         change.replaces = replaces(urn.kind, &change.property);
     }
@@ -17,33 +15,20 @@ fn replaces(kind: Kind, property: &str) -> bool {
     matches!((kind, property), (Kind::Bucket, "bucketName"))
 }
 
-fn compare(path: String, old: &Properties, new: &Properties, changes: &mut Vec<PropertyChange>) {
-    let keys: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
-    for key in keys {
-        let property = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-        match (old.get(key), new.get(key)) {
-            (Some(Value::Object(old)), Some(Value::Object(new))) if !marked(old) && !marked(new) => {
-                compare(property, old, new, changes);
-            }
-            (old, new) if old != new => changes.push(PropertyChange {
-                property,
-                old: old.cloned(),
-                new: new.cloned(),
-                replaces: false,
-            }),
-            _ => {}
-        }
+/// The outputs that are certain before the changes are made. Pure, as [`diff`]: an image is known when it is built.
+pub fn foresee(urn: &Urn, changes: &[PropertyChange], outputs: &Properties) -> Properties {
+    let mut outputs = outputs.clone();
+    let makes_image =
+        |change: &PropertyChange| change.property.starts_with("build") || change.property == "image";
+    if urn.kind == Kind::Task && changes.iter().any(makes_image) {
+        outputs.insert("image".to_owned(), value::unknown());
     }
-}
-
-/// Whether it is a marker of [`tandem_model::value`], to be compared whole.
-fn marked(object: &Properties) -> bool {
-    object.contains_key("$tandem")
+    outputs
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -67,5 +52,17 @@ mod tests {
         let new = properties(json!({"bucketName": "b", "forceDestroy": true}));
         let replaces: Vec<_> = diff(&urn, &old, &new).into_iter().map(|c| (c.property, c.replaces)).collect();
         assert_eq!(replaces, [("bucketName".to_owned(), true), ("forceDestroy".to_owned(), false)]);
+    }
+
+    #[test]
+    fn the_image_of_a_task_is_unknown_only_while_its_build_changes() {
+        let urn: Urn = "urn:tandem:p:dev:task:t".parse().unwrap();
+        let outputs = properties(json!({"name": "t", "image": "sha256:1"}));
+        let change = |old: Value, new: Value| diff(&urn, &properties(old), &properties(new));
+        let memory = change(json!({"memory": 1}), json!({"memory": 2}));
+        assert_eq!(foresee(&urn, &memory, &outputs), outputs);
+        let build = change(json!({"build": {"context": "a"}}), json!({"build": {"context": "b"}}));
+        let foreseen = foresee(&urn, &build, &outputs);
+        assert_eq!((&foreseen["name"], value::has_unknown(&foreseen["image"])), (&json!("t"), true));
     }
 }

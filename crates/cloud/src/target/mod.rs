@@ -34,7 +34,7 @@ use tandem_model::{
 use tandem_store::{Batch, CommitError, Store};
 use uuid::Uuid;
 
-pub use diff::diff;
+pub use diff::{diff, foresee};
 pub use error::TargetFault;
 
 use crate::{
