@@ -157,7 +157,7 @@ impl Explain for ApplyError {
             }
             Self::Failed { failures, .. } => failures
                 .iter()
-                .map(|f| format!("{} {}: {}[{}]", f.op, f.urn.short(), f.report.message, f.report.code))
+                .map(|f| format!("{} {}: {} [{}]", f.op, f.urn.short(), f.report.message, f.report.code))
                 .collect(),
             Self::Dependency { declared_at: Some(at), .. } => vec![format!("declared at {at}")],
             _ => Vec::new(),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use tandem_model::StackName;
 
-use crate::commands::{env, explain, serve};
+use crate::commands::{destroy, env, explain, preview, serve, stack, up};
 
 /// Functions and containers in one program, on one engine, in one binary.
 ///
@@ -39,10 +39,28 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Show what `up` would change
+    Preview(preview::Args),
+    /// Make the stack what the program declares
+    Up(up::Args),
+    /// Delete everything that the stack consists of
+    Destroy(destroy::Args),
+    /// Show stacks and their outputs, and forget them
+    Stack(stack::Args),
     /// Print AWS_ENDPOINT_URL and credentials, for `eval "$(tandem env)"`
     Env(env::Args),
     /// Run the cloud on this machine
     Serve(serve::Args),
     /// Explain an error code: what happened, why, what to do
     Explain(explain::Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn no_two_arguments_of_a_command_collide() {
+        super::Args::command().debug_assert();
+    }
 }

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use tandem_model::{Explain, Report};
 
+use crate::{ui, ui::Terminal};
+
 /// Why a command did not do as asked.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -36,19 +38,9 @@ pub(crate) fn code(result: Result<(), Failure>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Code(code)) => ExitCode::from(code),
         Err(Failure::Reported(report)) => {
-            print(&report);
+            let terminal = Terminal::stderr();
+            terminal.write(&ui::error(&report, terminal.style()));
             ExitCode::FAILURE
         }
-    }
-}
-
-#[expect(clippy::print_stderr, reason = "the one place where a command's error is printed")]
-fn print(report: &Report) {
-    eprintln!("error[{}]: {}", report.code, report.message);
-    for cause in &report.causes {
-        eprintln!("  {cause}");
-    }
-    if !report.help.is_empty() {
-        eprintln!("help: {}", report.help);
     }
 }

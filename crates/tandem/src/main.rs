@@ -4,13 +4,19 @@ mod args;
 mod background;
 mod commands;
 mod exit;
+mod nowhere;
 mod place;
+mod ui;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
+    // The child that runs a program's code: it must not do anything else in this process first.
+    if std::env::args_os().nth(1).is_some_and(|first| first == tandem_program::host::child::SUBCOMMAND) {
+        return tandem_program::host::child::child_main();
+    }
     let args = args::Args::parse();
     exit::code(commands::run(args))
 }

@@ -3,7 +3,8 @@
 use std::{env, io, path::PathBuf};
 
 use tandem_cloud::home::Home;
-use tandem_model::{Explain, StackName};
+use tandem_model::{Explain, StackId, StackName};
+use tandem_program::Project;
 use tandem_server::Client;
 
 use crate::args::Global;
@@ -57,6 +58,11 @@ impl Place {
             None => absolute(PathBuf::from("."))?,
         };
         Ok(Self { home: Home::new(absolute(home)?), stack: global.stack.clone(), folder })
+    }
+
+    /// The stack of that project that the command is about.
+    pub(crate) fn stack_of(&self, project: &Project) -> StackId {
+        StackId { project: project.name.clone(), stack: self.stack.clone() }
     }
 
     /// The way to the cloud, which may or may not run.

@@ -88,7 +88,7 @@ fn a_failure_names_each_resource_with_its_cause() {
     s.world.refuse(&urn("task/b"), true);
     let error = s.up().fails("E0204");
     assert_eq!(error.to_string(), "failed to create task/a, create task/b; 1 step was not tried");
-    let expected = ["create task/a: it is broken[E0301]", "create task/b: it is broken[E0301]"];
+    let expected = ["create task/a: it is broken [E0301]", "create task/b: it is broken [E0301]"];
     assert_eq!(error.report().causes, expected);
 }
 

@@ -1,8 +1,13 @@
 //! A file a verb: its flags, its help, and what it does.
 
+mod deploy;
+pub(crate) mod destroy;
 pub(crate) mod env;
 pub(crate) mod explain;
+pub(crate) mod preview;
 pub(crate) mod serve;
+pub(crate) mod stack;
+pub(crate) mod up;
 
 use std::io;
 
@@ -16,6 +21,10 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
     match args.command {
         Command::Explain(command) => explain::run(&command),
         Command::Serve(command) => serve::run(&Place::find(&args.global)?, &command),
+        Command::Preview(command) => block_on(preview::run(Place::find(&args.global)?, command)),
+        Command::Up(command) => block_on(up::run(Place::find(&args.global)?, command)),
+        Command::Destroy(command) => block_on(destroy::run(Place::find(&args.global)?, command)),
+        Command::Stack(command) => block_on(stack::run(Place::find(&args.global)?, command)),
         Command::Env(command) => block_on(env::run(Place::find(&args.global)?, command)),
     }
 }

@@ -1,0 +1,47 @@
+//! `tandem preview`: what `up` would do.
+
+use std::sync::Arc;
+
+use tandem_engine::{Events, Stacks, Target, Update, state::Folded};
+use tandem_program::{DeployHost, Deployment, Project, Uploading};
+
+use super::deploy;
+use crate::{background, exit::Failure, nowhere::Nowhere, place::Place, ui, ui::Terminal};
+
+/// Shows what `up` would change. Changes nothing and builds nothing.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Print the plan as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(place: Place, args: Args) -> Result<(), Failure> {
+    let terminal = Terminal::stderr();
+    let deployment = Deployment::new(Project::find(&place.folder)?)?;
+    let stack = place.stack_of(deployment.project());
+    let folded = Stacks::new(place.home.stacks()).read(&stack)?;
+    let target = target(&place, &folded).await?;
+    let target = Arc::new(Uploading::new(target, deployment.archives()));
+    let update = Update::preview(folded, target, Events::ignored()).await?;
+    let run = deploy::pass(&place, true);
+    let console = |line: &str| terminal.say(line);
+    let exports = DeployHost::of_this_binary()?.run(&deployment, run, &update, &console).await?;
+    let plan = update.finish(exports).await?;
+    if args.json {
+        terminal.data(&format!("{:#}\n", ui::json(&plan)));
+    } else {
+        terminal.data(&ui::plan(&plan, false, terminal.data_style()));
+    }
+    Ok(())
+}
+
+/// The cloud; or, if none runs and there is nothing to look up in one, a place where nothing is. A preview should not
+/// need the rights to run a cloud just to say that everything would be made.
+async fn target(place: &Place, folded: &Folded) -> Result<Arc<dyn Target>, Failure> {
+    let nothing = folded.pending.is_empty() && folded.state.resources.is_empty();
+    if nothing && place.client().info().await.is_err() {
+        return Ok(Arc::new(Nowhere));
+    }
+    Ok(Arc::new(background::ensure(place).await?))
+}

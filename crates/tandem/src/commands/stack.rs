@@ -1,0 +1,204 @@
+//! `tandem stack`: what stacks there are, and what is in them.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+use tandem_engine::{Stacks, State};
+use tandem_model::{Explain, StackId, value};
+use tandem_program::Project;
+
+use crate::{
+    exit::{DECLINED, Failure},
+    place::Place,
+    ui,
+    ui::Terminal,
+};
+
+/// Shows stacks and their outputs, and forgets them.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List all stacks
+    Ls {
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
+    /// Show the stack's resources
+    Show {
+        #[arg(long, help = JSON)]
+        json: bool,
+    },
+    /// Print an output: text as it is, anything else as JSON. Without a name: all of them
+    Output {
+        /// What the program exports
+        name: Option<String>,
+        #[arg(long, help = JSON)]
+        json: bool,
+        /// Print secrets instead of hiding them, when all outputs are printed
+        #[arg(long)]
+        show_secrets: bool,
+    },
+    /// Remove the record of a stack that is empty
+    Rm,
+    /// Forget the stack's resources without deleting them: for a cloud that is gone
+    Reset {
+        /// Go on without asking
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+const JSON: &str = "Print JSON";
+
+#[derive(Debug, thiserror::Error)]
+enum StackError {
+    #[error("there is no stack `{stack}` yet")]
+    NoStack { stack: StackId },
+    #[error("stack `{stack}` has no output `{name}`{}", list(known))]
+    NoOutput { stack: StackId, name: String, known: Vec<String> },
+    #[error("stack `{stack}` is not empty: it has {resources} resources")]
+    NotEmpty { stack: StackId, resources: usize },
+}
+
+fn list(known: &[String]) -> String {
+    if known.is_empty() { String::new() } else { format!(", but {}", known.join(", ")) }
+}
+
+impl Explain for StackError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NoStack { .. } => "E0131",
+            Self::NoOutput { .. } => "E0132",
+            Self::NotEmpty { .. } => "E0133",
+        }
+    }
+    fn help(&self) -> String {
+        match self {
+            Self::NoStack { .. } => "make it with `tandem up`, or choose another one with --stack".into(),
+            Self::NoOutput { name, .. } => {
+                format!("write `exports.{name} = …` in the program, and run `tandem up`")
+            }
+            Self::NotEmpty { .. } => "delete what is in it with `tandem destroy` first".into(),
+        }
+    }
+}
+
+pub(crate) async fn run(place: Place, Args { command }: Args) -> Result<(), Failure> {
+    let terminal = Terminal::stderr();
+    let stacks = Stacks::new(place.home.stacks());
+    if let Command::Ls { json } = command {
+        return ls(&terminal, &stacks, json);
+    }
+    let stack = place.stack_of(&Project::find(&place.folder)?);
+    if !stacks.exists(&stack) {
+        return Err(StackError::NoStack { stack }.into());
+    }
+    match command {
+        Command::Ls { .. } => Ok(()),
+        Command::Show { json } => show(&terminal, &stacks.read(&stack)?.state, json),
+        Command::Output { name: Some(name), .. } => output(&terminal, &stacks.read(&stack)?.state, name),
+        Command::Output { name: None, json, show_secrets } => {
+            outputs(&terminal, &stacks.read(&stack)?.state, json, show_secrets)
+        }
+        Command::Rm => rm(&terminal, &stacks, stack),
+        Command::Reset { yes } => reset(&terminal, &stacks, stack, yes).await,
+    }
+}
+
+fn ls(terminal: &Terminal, stacks: &Stacks, json: bool) -> Result<(), Failure> {
+    let mut states = Vec::new();
+    for stack in stacks.list()? {
+        states.push(stacks.read(&stack)?.state);
+    }
+    if json {
+        let rows: Vec<Value> = states.iter().map(|state| {
+            json!({ "stack": state.stack.to_string(), "resources": state.resources.len(), "updated": state.updated })
+        }).collect();
+        terminal.data(&format!("{:#}\n", Value::from(rows)));
+        return Ok(());
+    }
+    let rows = states.iter().map(|state| {
+        let updated = state.updated.map(|time| format!("{time:.0}")).unwrap_or_else(|| "never".into());
+        [state.stack.to_string(), state.resources.len().to_string(), updated]
+    });
+    terminal.data(&ui::table(["STACK", "RESOURCES", "UPDATED"], rows));
+    Ok(())
+}
+
+fn show(terminal: &Terminal, state: &State, json: bool) -> Result<(), Failure> {
+    let shown = |value| value::redacted(&Value::Object(value));
+    if json {
+        let rows: Vec<Value> = state
+            .resources
+            .values()
+            .map(|r| {
+                json!({
+                    "urn": r.urn,
+                    "id": r.id,
+                    "inputs": shown(r.inputs.clone()),
+                    "outputs": shown(r.outputs.clone()),
+                    "dependsOn": r.depends_on,
+                })
+            })
+            .collect();
+        terminal.data(&format!("{:#}\n", Value::from(rows)));
+        return Ok(());
+    }
+    let rows = state.resources.values().map(|r| [r.urn.short(), r.id.to_string()]);
+    terminal.data(&ui::table(["RESOURCE", "ID"], rows));
+    Ok(())
+}
+
+/// Asked for by name, a secret is revealed: it is what scripts are given the name for.
+fn output(terminal: &Terminal, state: &State, name: String) -> Result<(), Failure> {
+    let Some(value) = state.exports.get(&name) else {
+        let known = state.exports.keys().cloned().collect();
+        return Err(StackError::NoOutput { stack: state.stack.clone(), name, known }.into());
+    };
+    terminal.data(&format!("{}\n", ui::bare(&value::revealed(value))));
+    Ok(())
+}
+
+fn outputs(terminal: &Terminal, state: &State, json: bool, show_secrets: bool) -> Result<(), Failure> {
+    let all = Value::Object(state.exports.clone());
+    let all = if show_secrets { value::revealed(&all) } else { value::redacted(&all) };
+    if json {
+        terminal.data(&format!("{all:#}\n"));
+        return Ok(());
+    }
+    let lines = all.as_object().into_iter().flatten().fold(String::new(), |mut lines, (name, value)| {
+        let _ = writeln!(lines, "{name}={}", ui::bare(value));
+        lines
+    });
+    terminal.data(&lines);
+    Ok(())
+}
+
+fn rm(terminal: &Terminal, stacks: &Stacks, stack: StackId) -> Result<(), Failure> {
+    let files = stacks.lock(&stack, "tandem stack rm")?;
+    let folded = stacks.read(&stack)?;
+    if !folded.state.is_empty() || !folded.pending.is_empty() {
+        let resources = folded.foreseen().0.resources.len() + folded.state.replaced.len();
+        return Err(StackError::NotEmpty { stack, resources }.into());
+    }
+    files.remove()?;
+    terminal.say(&format!("Removed {stack}."));
+    Ok(())
+}
+
+async fn reset(terminal: &Terminal, stacks: &Stacks, stack: StackId, yes: bool) -> Result<(), Failure> {
+    let files = stacks.lock(&stack, "tandem stack reset")?;
+    terminal.say(&format!(
+        "The record of {stack} is forgotten. What exists in a cloud stays there, and is not deleted."
+    ));
+    if !yes && !ui::confirm(terminal, "forget it")? {
+        return Err(Failure::Code(DECLINED));
+    }
+    files.reset().await?;
+    Ok(())
+}

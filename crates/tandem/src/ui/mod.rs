@@ -1,0 +1,22 @@
+//! What a person sees: plans, progress, outputs, errors, questions.
+//!
+//! Everything here renders to text and prints nothing, except [`Terminal`], which is the one place that writes. Data goes
+//! to standard output; all else to standard error, with colours and redrawing only where that is a terminal.
+
+mod error;
+mod live;
+mod outputs;
+mod plan;
+mod prompt;
+mod style;
+mod table;
+mod terminal;
+mod text;
+
+pub(crate) use error::error;
+pub(crate) use live::{Live, done};
+pub(crate) use outputs::{bare, json, outputs};
+pub(crate) use plan::plan;
+pub(crate) use prompt::confirm;
+pub(crate) use table::table;
+pub(crate) use terminal::Terminal;

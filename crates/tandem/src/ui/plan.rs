@@ -1,0 +1,208 @@
+//! A plan as a tree: what would happen to which resource, and why.
+
+use serde_json::Value;
+use tandem_engine::{Contents, Summary};
+use tandem_model::{
+    ByteSize,
+    plan::{Op, PropertyChange, Step},
+    value,
+};
+
+use super::{
+    style::{self, Paint, Style},
+    text,
+};
+
+/// The most columns that the names of properties take before their values.
+const PROPERTY: usize = 28;
+
+/// The tree of what would change, or that nothing would. With `force`, data that would be lost is only warned about.
+pub(crate) fn plan(plan: &Summary, force: bool, style: Style) -> String {
+    let mut lines = vec![style.paint(Paint::Strong, &plan.stack.to_string())];
+    let changing: Vec<&Step> = plan.steps.iter().filter(|step| step.op != Op::Same).collect();
+    for (n, step) in changing.iter().enumerate() {
+        let last = n + 1 == changing.len();
+        lines.push(resource(step, last, style));
+        lines.extend(step.changes.iter().map(|change| property(change, &step.changes, last, style)));
+    }
+    if changing.is_empty() {
+        lines.push(format!("Nothing to do: {} as the program wants it.", are(plan.steps.len())));
+    } else {
+        lines.push(String::new());
+        lines.push(format!("Plan: {}", summary(&plan.steps)));
+    }
+    lines.extend(plan.contents.iter().flat_map(|contents| loss(contents, force, style)));
+    lines.join("\n") + "\n"
+}
+
+/// How many of which: `2 to create, 1 to update, 3 unchanged`.
+fn summary(steps: &[Step]) -> String {
+    tally(steps, |op| match op {
+        Op::Create => "to create",
+        Op::Update => "to update",
+        Op::Replace => "to replace",
+        Op::Delete => "to delete",
+        Op::Same => "unchanged",
+    })
+}
+
+/// How many of which, in the words given.
+pub(super) fn tally(steps: &[Step], word: impl Fn(Op) -> &'static str) -> String {
+    let counts = [Op::Create, Op::Update, Op::Replace, Op::Delete, Op::Same].map(|op| {
+        let n = steps.iter().filter(|step| step.op == op).count();
+        (n > 0).then(|| format!("{n} {}", word(op)))
+    });
+    counts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn are(n: usize) -> String {
+    match n {
+        0 => "there are no resources,".to_owned(),
+        1 => "the 1 resource is".to_owned(),
+        n => format!("all {n} resources are"),
+    }
+}
+
+fn resource(step: &Step, last: bool, style: Style) -> String {
+    let branch = style.paint(Paint::Faint, if last { "└─" } else { "├─" });
+    let (paint, mark) = style::of(step.op);
+    let op = style.paint(paint, &format!("{mark} {:<7}", step.op.as_str()));
+    format!("{branch} {op} {}", text::cut(&step.urn.short(), style.width.saturating_sub(13)))
+}
+
+fn property(change: &PropertyChange, all: &[PropertyChange], last: bool, style: Style) -> String {
+    let trunk = style.paint(Paint::Faint, if last { "  " } else { "│ " });
+    let longest = all.iter().map(|change| text::width(&change.property)).max().unwrap_or(0);
+    let column = longest.min(PROPERTY);
+    let name = text::padded(&text::cut(&change.property, column), column);
+    let suffix = if change.replaces { "  (forces replacement)" } else { "" };
+    // Both values get half of what is left of the line.
+    let room = style.width.saturating_sub(14 + column + 2 + 3 + text::width(suffix)) / 2;
+    let shown =
+        |value: &Option<Value>| value.as_ref().map_or("(none)".to_owned(), |value| short(value, room.max(8)));
+    let (old, new) = (shown(&change.old), shown(&change.new));
+    let suffix = style.paint(Paint::Change, suffix);
+    format!("{trunk}            {name}  {} → {new}{suffix}", style.paint(Paint::Faint, &old))
+}
+
+/// A value in few columns: a hash by its first digits, an unknown as what it is, a secret not at all.
+fn short(value: &Value, columns: usize) -> String {
+    if value::has_unknown(value) {
+        return "(known after it is applied)".to_owned();
+    }
+    let value = value::redacted(value);
+    let text = match value.as_str() {
+        Some(text) if text.starts_with("sha256:") && text.len() > 15 => text[..15].to_owned(),
+        _ => value.to_string(),
+    };
+    text::cut(&text::harmless(&text), columns)
+}
+
+fn loss(contents: &Contents, force: bool, style: Style) -> [String; 2] {
+    let items = text::count(usize::try_from(contents.items).unwrap_or(usize::MAX), &contents.unit);
+    let line = format!("{} holds {items} ({})", contents.urn.short(), ByteSize(contents.bytes));
+    let warning = style.paint(Paint::Bad, "warning");
+    let fate = if force { "which will be lost" } else { "which would be lost; that needs --force" };
+    [String::new(), format!("{warning}: {line}, {fate}")]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn step(op: Op, name: &str, changes: Vec<PropertyChange>) -> Step {
+        let urn = format!("urn:tandem:shop:dev:{}", name.replace('/', ":")).parse().unwrap();
+        Step { op, urn, changes }
+    }
+
+    fn change(property: &str, old: Value, new: Value, replaces: bool) -> PropertyChange {
+        let given = |value: Value| (!value.is_null()).then_some(value);
+        PropertyChange { property: property.into(), old: given(old), new: given(new), replaces }
+    }
+
+    fn summary_of(steps: Vec<Step>) -> Summary {
+        Summary {
+            stack: "shop/dev".parse().unwrap(),
+            steps,
+            contents: vec![],
+            exports: serde_json::Map::new(),
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_first_plan_is_a_list_of_what_is_made() {
+        let steps = vec![step(Op::Create, "bucket/photos", vec![]), step(Op::Create, "task/resize", vec![])];
+        insta::assert_snapshot!(plan(&summary_of(steps), false, Style::PLAIN), @"
+        shop/dev
+        ├─ + create  bucket/photos
+        └─ + create  task/resize
+
+        Plan: 2 to create
+        ");
+    }
+
+    #[test]
+    fn each_change_shows_what_causes_it() {
+        let hash = |digit: &str| json!(format!("sha256:{}", digit.repeat(64)));
+        let changes = vec![
+            change("code", hash("1"), hash("2"), false),
+            change("environment.LEVEL", json!("info"), Value::Null, false),
+            change("environment.TOKEN", value::secret(json!("a")), value::secret(json!("b")), false),
+            change("memory", json!(128), json!(256), false),
+        ];
+        let steps = vec![
+            step(Op::Same, "bucket/photos", vec![]),
+            step(Op::Update, "function/resize", changes),
+            step(Op::Replace, "bucket/old", vec![change("bucketName", json!("a"), value::unknown(), true)]),
+            step(Op::Delete, "task/gone", vec![]),
+        ];
+        let contents = vec![Contents {
+            urn: "urn:tandem:shop:dev:bucket:old".parse().unwrap(),
+            items: 3,
+            bytes: 2048,
+            unit: "object".into(),
+        }];
+        insta::assert_snapshot!(plan(&Summary { contents, ..summary_of(steps) }, false, Style::PLAIN), @r#"
+        shop/dev
+        ├─ ~ update  function/resize
+        │             code               sha256:11111111 → sha256:22222222
+        │             environment.LEVEL  "info" → (none)
+        │             environment.TOKEN  "[secret]" → "[secret]"
+        │             memory             128 → 256
+        ├─ ± replace bucket/old
+        │             bucketName  "a" → (known after it is applied)  (forces replacement)
+        └─ - delete  task/gone
+
+        Plan: 1 to update, 1 to replace, 1 to delete, 1 unchanged
+
+        warning: bucket/old holds 3 objects (2 KiB), which would be lost; that needs --force
+        "#);
+    }
+
+    #[test]
+    fn a_plan_without_changes_says_so() {
+        let steps = vec![step(Op::Same, "bucket/photos", vec![]), step(Op::Same, "task/resize", vec![])];
+        insta::assert_snapshot!(plan(&summary_of(steps), false, Style::PLAIN), @"
+        shop/dev
+        Nothing to do: all 2 resources are as the program wants it.
+        ");
+    }
+
+    #[test]
+    fn long_values_are_cut_to_the_line() {
+        let long = change(
+            "environment.A_VERY_LONG_VARIABLE_NAME",
+            json!("x".repeat(300)),
+            json!("y".repeat(300)),
+            false,
+        );
+        let text =
+            plan(&summary_of(vec![step(Op::Update, "function/resize", vec![long])]), false, Style::PLAIN);
+        assert!(text.lines().all(|line| text::width(line) <= 80), "{text}");
+    }
+}
