@@ -4,27 +4,38 @@
 //! the store finds its last commit, the resources are read, each service settles on them, the runs of tasks are compared
 //! with the containers that exist, and only then are open deliveries taken up and clients let in.
 
-use std::{collections::BTreeMap, fmt, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt, io,
+    path::PathBuf,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
 
+use axum::middleware;
 use jiff::Timestamp;
-use tandem_model::{Explain, Kind, StackId};
-use tandem_store::{BlobError, OpenError as StoreError, RedbStore, Store};
+use tandem_container::{BuildahStore, Builder, OciRuntime};
+use tandem_model::{Explain, Kind, StackId, Urn};
+use tandem_store::{BlobError, Blobs, FileBlobs, OpenError as StoreError, RedbStore, Store};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    bucket::{self, Buckets},
     credential::{Credentials, RootKeyError},
-    dispatch::{Consumers, Dispatcher, Subscriptions},
-    gateway::{BindError, Bound, Endpoint},
+    dispatch::{Consumer, Consumers, Dispatcher, Subscriptions},
+    function::{self, Functions, spawner::Spawner},
+    gateway::{self, BindError, Bound, Endpoint, Routes},
     home::Home,
-    log::{Log, LogError},
+    log::{Log, LogError, RunLogs},
     resource::Resources,
     service::Service,
     target::{self, CloudTarget, Services, TargetFault, archive::Archives},
-    wiring::Environments,
+    task::{self, Room, RunError, Tasks},
+    wiring::{Deferred, Environments, ProgramCalls, within_reach},
 };
 
-/// How long attempts under way may take to end when the cloud closes.
-const GRACE: Duration = Duration::from_secs(10);
+/// How long attempts and invocations under way may take to end when the cloud closes.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// A running cloud.
 pub struct Cloud {
@@ -36,8 +47,14 @@ pub struct Cloud {
     pub resources: Arc<Resources>,
     pub log: Log,
     pub dispatcher: Dispatcher,
+    pub functions: Functions,
+    pub tasks: Tasks,
+    pub images: Arc<dyn Builder>,
+    /// The log knows them weakly, because they write to it.
+    _run_logs: Arc<dyn RunLogs>,
     environments: Environments,
     store: Arc<dyn Store>,
+    /// Takes no more clients once cancelled.
     stop: CancellationToken,
     serving: TaskTracker,
 }
@@ -68,6 +85,8 @@ pub enum OpenError {
     Bind(#[from] BindError),
     #[error(transparent)]
     Log(#[from] LogError),
+    #[error(transparent)]
+    Runs(#[from] RunError),
 }
 
 impl Explain for OpenError {
@@ -80,6 +99,7 @@ impl Explain for OpenError {
             Self::RootKey(e) => e.code(),
             Self::Bind(e) => e.code(),
             Self::Log(e) => e.code(),
+            Self::Runs(e) => e.code(),
         }
     }
     fn help(&self) -> String {
@@ -91,23 +111,26 @@ impl Explain for OpenError {
             Self::RootKey(e) => e.help(),
             Self::Bind(e) => e.help(),
             Self::Log(e) => e.help(),
+            Self::Runs(e) => e.help(),
         }
     }
 }
 
 impl Cloud {
-    /// Opens the cloud that lives in `home`. The caller holds the folder's lock.
+    /// Opens the cloud that lives in `home`. The caller holds the folder's lock. Without a spawner everything but
+    /// functions works.
     ///
     /// # Errors
     /// [`OpenError`] names what is in the way; nothing runs then.
-    pub async fn open(home: Home) -> Result<Arc<Self>, OpenError> {
-        let folder = |path: PathBuf| {
-            std::fs::create_dir_all(&path).map_err(|source| OpenError::Folder { path, source })
-        };
-        folder(home.data())?;
-        folder(home.run())?;
-        let store: Arc<dyn Store> =
-            Arc::new(RedbStore::open(home.data().join("store.redb"), tandem_store::Options::default())?);
+    pub async fn open(home: Home, spawner: Option<Spawner>) -> Result<Arc<Self>, OpenError> {
+        for path in [home.data(), home.run()] {
+            std::fs::create_dir_all(&path).map_err(|source| OpenError::Folder { path, source })?;
+        }
+        discard_imports(&home);
+        let options = tandem_store::Options::default();
+        let keep_free = options.keep_free;
+        let store: Arc<dyn Store> = Arc::new(RedbStore::open(home.data().join("store.redb"), options)?);
+        let blobs: Arc<dyn Blobs> = Arc::new(FileBlobs::open(home.data().join("blobs"), keep_free)?);
         let resources = Arc::new(Resources::default());
         let id = target::load(&store, &resources).await?;
         let archives = Archives::new(home.archives());
@@ -119,19 +142,69 @@ impl Cloud {
         let endpoint = bound.endpoint();
         let environments = Environments::new(credentials.clone(), endpoint);
         let log = Log::open(&home)?;
-
         let (outbox, hints) = Dispatcher::outbox();
+
+        let buckets =
+            Arc::new(Buckets::new(store.clone(), blobs, outbox.clone(), resources.clone(), endpoint));
+        let images = BuildahStore::open(&home.containers());
+        let tasks = Tasks::open(task::Parts {
+            home: home.clone(),
+            store: store.clone(),
+            resources: resources.clone(),
+            builder: images.clone(),
+            runtime: OciRuntime::open(&home.containers(), None),
+            log: Arc::new(log.clone()),
+            environment: Arc::new(environments.clone()),
+            capacity: Room::of_this_machine(),
+            grace: task::GRACE,
+        })?;
+        let run_logs: Arc<dyn RunLogs> = Arc::new(tasks.clone());
+        log.attach_runs(Arc::downgrade(&run_logs));
+        let calls = Arc::new(ProgramCalls {
+            buckets: buckets.clone(),
+            tasks: tasks.clone(),
+            log: log.clone(),
+            functions: OnceLock::new(),
+        });
+        let for_functions = environments.clone();
+        let surroundings = function::Surroundings {
+            cloud: id.0.chars().take(8).collect(),
+            resources: resources.clone(),
+            archives: archives.clone(),
+            log: Arc::new(log.clone()),
+            calls: calls.clone(),
+            environment: Arc::new(move |urn: &Urn, _: &_| for_functions.of_resource(urn)),
+        };
+        let functions = Functions::open(spawner, surroundings, function::Settings::default()).await;
+        let _ = calls.functions.set(functions.clone());
+
         let subscriptions = Subscriptions::new(store.clone(), outbox.clone(), resources.clone());
-        let services = Services::from([(Kind::Subscription, Arc::new(subscriptions) as Arc<dyn Service>)]);
+        let services = Services::from([
+            (Kind::Bucket, buckets.clone() as Arc<dyn Service>),
+            (Kind::Task, Arc::new(tasks.clone())),
+            (Kind::Function, Arc::new(functions.clone())),
+            (Kind::Subscription, Arc::new(subscriptions)),
+        ]);
         let target = CloudTarget::new(id, store.clone(), resources.clone(), services);
         target.settle_all().await;
-
-        let consumers = Consumers::new();
+        let consumers = Consumers::from([
+            (Kind::Function, Arc::new(functions.clone()) as Arc<dyn Consumer>),
+            (Kind::Task, Arc::new(tasks.clone())),
+        ]);
         let dispatcher = Dispatcher::start(store.clone(), hints, consumers, Arc::new(log.clone()))
             .map_err(TargetFault::from)?;
-        let stop = CancellationToken::new();
-        let serving = TaskTracker::new();
-        drop(bound);
+
+        let deferred = Deferred { store: store.clone(), outbox, resources: resources.clone() };
+        let lambda = function::invoke_api::router(functions.clone(), Arc::new(deferred))
+            .layer(middleware::from_fn_with_state(resources.clone(), within_reach));
+        let routes = Routes {
+            credentials: credentials.clone(),
+            s3: bucket::http::service(buckets.clone(), credentials),
+            others: HashMap::from([("lambda", lambda)]),
+        };
+        let (stop, serving) = (CancellationToken::new(), TaskTracker::new());
+        serving.spawn(gateway::serve(bound, routes, stop.clone()));
+        serving.spawn(sweep(Arc::downgrade(&buckets)));
         Ok(Arc::new(Self {
             home,
             started: Timestamp::now(),
@@ -141,6 +214,10 @@ impl Cloud {
             resources,
             log,
             dispatcher,
+            functions,
+            tasks,
+            images,
+            _run_logs: run_logs,
             environments,
             store,
             stop,
@@ -157,9 +234,32 @@ impl Cloud {
     pub async fn close(&self) {
         self.stop.cancel();
         self.dispatcher.close(GRACE).await;
+        self.functions.close(GRACE).await;
+        self.tasks.close().await;
         self.serving.close();
         self.serving.wait().await;
         self.log.flush().await;
         self.store.close().await;
+    }
+}
+
+/// Removes the files of imports that were under way when an earlier cloud was killed.
+fn discard_imports(home: &Home) {
+    let Ok(entries) = std::fs::read_dir(home.run()) else { return };
+    for entry in entries.flatten().filter(|e| Home::is_import(&e.file_name().to_string_lossy())) {
+        let _ = std::fs::remove_file(entry.path());
+    }
+}
+
+/// Removes what earlier starts left and nothing refers to. Beside everything else: a large folder must not delay the
+/// start.
+async fn sweep(buckets: Weak<Buckets>) {
+    let Some(buckets) = buckets.upgrade() else { return };
+    match buckets.sweep().await {
+        Ok(swept) if swept.blobs > 0 => {
+            tracing::info!(blobs = swept.blobs, bytes = swept.bytes, "removed bodies that nothing refers to");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "cannot sweep the blobs"),
     }
 }

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 pub struct Home(PathBuf);
 
 impl Home {
+    /// How the names of files begin that are on their way into the image store, in [`run`](Self::run).
+    const IMPORT_PREFIX: &str = "import-";
+
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
@@ -56,5 +59,13 @@ impl Home {
     /// The engine's states, a folder a stack.
     pub fn stacks(&self) -> PathBuf {
         self.0.join("stacks")
+    }
+    /// A new name for a file on its way into the image store. A restart removes what is left under such names.
+    pub fn import(&self) -> PathBuf {
+        self.run().join(format!("{}{}", Self::IMPORT_PREFIX, uuid::Uuid::new_v4().simple()))
+    }
+    /// Whether a name in [`run`](Self::run) is one of [`import`](Self::import)'s.
+    pub fn is_import(name: &str) -> bool {
+        name.starts_with(Self::IMPORT_PREFIX)
     }
 }

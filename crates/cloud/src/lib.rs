@@ -15,7 +15,7 @@ pub mod log;
 pub mod resource;
 pub mod service;
 pub mod target;
+pub mod task;
 mod wiring;
 
 pub use cloud::{Cloud, OpenError};
-pub mod task;

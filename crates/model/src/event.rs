@@ -9,6 +9,9 @@ pub const OBJECT_PUT: &str = "dev.tandem.bucket.object.put";
 /// The type of an event of a bucket: an object was removed.
 pub const OBJECT_DELETED: &str = "dev.tandem.bucket.object.deleted";
 
+/// The type of an event in which an asynchronous invocation waits; its `data` is the payload.
+pub const FUNCTION_INVOKED: &str = "dev.tandem.function.invoked";
+
 /// A CloudEvents 1.0 event (<https://github.com/cloudevents/spec>), with the distributed tracing extension.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {

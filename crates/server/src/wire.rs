@@ -1,6 +1,6 @@
 //! The shapes that cross the socket.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -9,7 +9,11 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tandem_cloud::log::Filter;
+use tandem_cloud::{
+    function::FunctionStatus,
+    log::Filter,
+    task::{RunId, RunStatus},
+};
 use tandem_model::{
     OpId, PhysicalId, Report, StackId, Urn,
     plan::{Applied, Change},
@@ -69,25 +73,25 @@ pub struct Logs {
     pub follow: bool,
 }
 
-/// `POST /v1/invoke`
+/// `POST /v1/invoke`, answered by [`Invoked`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Invoke {
     pub function: Urn,
     pub payload: Value,
 }
 
-/// What an invocation answered.
+/// What a handler answered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Invoked {
     pub payload: Value,
     pub request_id: String,
     pub log_tail: Vec<String>,
-    pub duration_ms: f64,
+    pub duration: Duration,
     pub cold: bool,
 }
 
-/// `POST /v1/runs`, answered by [`RunStarted`].
+/// `POST /v1/runs`, answered by [`OfRun`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     pub task: Urn,
@@ -97,12 +101,33 @@ pub struct Run {
     pub command: Option<Vec<String>>,
 }
 
+/// `POST /v1/runs/status`, `/v1/runs/wait`, `/v1/runs/stop`, answered by [`RunStatus`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunStarted {
-    pub id: String,
+pub struct OfRun {
+    pub id: RunId,
 }
 
-/// `POST /v1/images?name=`: the file travels as the body.
+/// `POST /v1/ps`, answered by [`Processes`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfStack {
+    /// None: all stacks.
+    pub stack: Option<StackId>,
+}
+
+/// What is deployed and what it is doing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Processes {
+    pub functions: Vec<FunctionStatus>,
+    /// Those that have not ended, and of each task the last few that have; newest first.
+    pub runs: Vec<RunStatus>,
+    /// Events on their way, by subscription.
+    pub backlog: BTreeMap<String, usize>,
+    /// Events that were given up.
+    pub dead_letters: usize,
+}
+
+/// `POST /v1/images?name=<name>` with a file as its body; `POST /v1/images/remove`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageName {
     pub name: String,

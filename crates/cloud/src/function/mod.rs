@@ -135,7 +135,6 @@ pub struct Functions {
 }
 
 struct Shared {
-    resources: Arc<Resources>,
     programs: Arc<Programs>,
     backend: Backend,
     deployed: RwLock<Deployed>,
@@ -186,7 +185,7 @@ impl Functions {
                     tracing::warn!(reason, "memory limits of functions are not enforced on this machine");
                 }
                 let workers =
-                    Workers::new(line.clone(), log, calls, resources.clone(), environment, programs.clone());
+                    Workers::new(line.clone(), log, calls, resources, environment, programs.clone());
                 let pools = Pools::new(settings.limits(), Arc::new(workers.clone()));
                 let reporting = tokio::spawn(workers.report(pools.clone()));
                 Backend::Ready { pools, line, reporting }
@@ -196,7 +195,7 @@ impl Functions {
                 Backend::Unfit(error.to_string())
             }
         };
-        Self { shared: Arc::new(Shared { resources, programs, backend, deployed: RwLock::default() }) }
+        Self { shared: Arc::new(Shared { programs, backend, deployed: RwLock::default() }) }
     }
 
     /// Runs a handler once and waits for what it answers. Nothing is stored and nothing retried. If the returned future

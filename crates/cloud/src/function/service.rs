@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tandem_model::{
     Explain, PhysicalId, Report, Urn,
+    event::FUNCTION_INVOKED,
     plan::Change,
     resource::{Properties, Recorded},
 };
@@ -102,11 +103,16 @@ impl Functions {
     }
 }
 
-/// The payload is the event as a CloudEvent in JSON; the request id is the delivery's.
+/// The payload is the event as a CloudEvent in JSON, or what an asynchronous invocation gave; the request id is the
+/// delivery's.
 #[async_trait]
 impl Consumer for Functions {
     async fn deliver(&self, delivery: &Delivery) -> Result<(), Undelivered> {
-        let payload = serde_json::to_vec(&delivery.event).unwrap_or_else(|_| json!(null).to_string().into());
+        let payload = match delivery.event.kind.as_str() {
+            FUNCTION_INVOKED => serde_json::to_vec(&delivery.event.data),
+            _ => serde_json::to_vec(&delivery.event),
+        };
+        let payload = payload.unwrap_or_else(|_| json!(null).to_string().into());
         let invocation = Invocation {
             request_id: delivery.id.clone(),
             payload: payload.into(),

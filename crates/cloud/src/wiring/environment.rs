@@ -44,3 +44,9 @@ impl Environments {
         .into()
     }
 }
+
+impl crate::task::Environment for Environments {
+    fn for_task(&self, task: &Urn) -> BTreeMap<String, String> {
+        self.of_resource(task)
+    }
+}

@@ -1,6 +1,10 @@
 //! How the services are put together. Services never import each other; what one needs of another it names as a trait,
 //! and this is where the traits are answered.
 
+mod calls;
 mod environment;
+mod invocations;
 
+pub(crate) use calls::ProgramCalls;
 pub(crate) use environment::Environments;
+pub(crate) use invocations::{Deferred, within_reach};

@@ -3,7 +3,10 @@
 //! Every error is a [`Report`] as JSON: 400 for what the asker can mend, 404 for what is not there.
 
 mod cloud;
+mod images;
 mod logs;
+mod processes;
+mod runs;
 mod target;
 
 use std::sync::Arc;
@@ -38,6 +41,9 @@ pub fn router(open: Arc<Cloud>, stop: watch::Sender<bool>) -> Router {
         .merge(cloud::routes())
         .merge(target::routes())
         .merge(logs::routes())
+        .merge(processes::routes())
+        .merge(runs::routes())
+        .merge(images::routes())
         .with_state(State { cloud: open, stop })
 }
 

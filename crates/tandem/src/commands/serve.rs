@@ -9,7 +9,11 @@ use std::{
 };
 
 use nix::fcntl::{Flock, FlockArg};
-use tandem_cloud::{Cloud, home::Home};
+use tandem_cloud::{
+    Cloud,
+    function::spawner::{self, Spawner},
+    home::Home,
+};
 use tandem_model::Explain;
 use tandem_server::listen;
 use tokio::{
@@ -95,6 +99,7 @@ fn foreground(home: &Home, background: bool) -> Result<(), Failure> {
         background::detach();
     }
     let _lock = lock(home)?;
+    let spawner = spawner::start().map_err(|source| ServeError::Spawner { source })?;
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("TANDEM_LOG")
@@ -106,7 +111,7 @@ fn foreground(home: &Home, background: bool) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|source| ServeError::Spawner { source })?;
-    let result = runtime.block_on(serve(home, background));
+    let result = runtime.block_on(serve(home, spawner, background));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
@@ -128,9 +133,9 @@ fn lock(home: &Home) -> Result<Flock<File>, ServeError> {
     Ok(lock)
 }
 
-async fn serve(home: &Home, background: bool) -> Result<(), Failure> {
+async fn serve(home: &Home, spawner: Spawner, background: bool) -> Result<(), Failure> {
     let control = listen::bind(&home.control_socket()).map_err(|source| ServeError::Control { source })?;
-    let cloud = Cloud::open(home.clone()).await?;
+    let cloud = Cloud::open(home.clone(), Some(spawner)).await?;
     let stop = watch::Sender::new(false);
     let mut terminate = signal(SignalKind::terminate()).map_err(|source| ServeError::Control { source })?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|source| ServeError::Control { source })?;

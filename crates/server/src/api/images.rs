@@ -1,0 +1,56 @@
+//! The image store.
+
+use std::{io, sync::Arc};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{DefaultBodyLimit, Query, State},
+    routing::{get, post},
+};
+use futures::{StreamExt, TryStreamExt};
+use tandem_cloud::Cloud;
+use tandem_container::{ContainerError, Image, ImageRef};
+use tokio_util::io::StreamReader;
+
+use super::Refusal;
+use crate::wire::ImageName;
+
+pub(super) fn routes() -> Router<super::State> {
+    Router::new()
+        .route("/v1/images", get(list).post(import))
+        .route("/v1/images/remove", post(remove))
+        .layer(DefaultBodyLimit::disable())
+}
+
+async fn list(State(cloud): State<Arc<Cloud>>) -> Result<Json<Vec<Image>>, Refusal> {
+    cloud.images.list().await.map(Json).map_err(|e| Refusal::of(&e))
+}
+
+/// Keeps the file beside the images until it is imported; what a crash leaves of it goes at the next start.
+async fn import(
+    State(cloud): State<Arc<Cloud>>,
+    Query(ImageName { name }): Query<ImageName>,
+    body: Body,
+) -> Result<Json<Image>, Refusal> {
+    let path = cloud.home.import();
+    let received = async {
+        let mut file = tokio::fs::File::create_new(&path).await?;
+        let chunks = body.into_data_stream().map(|chunk| chunk.map_err(io::Error::other));
+        tokio::io::copy(&mut StreamReader::new(chunks.boxed().into_stream()), &mut file).await?;
+        tokio::io::AsyncWriteExt::flush(&mut file).await
+    };
+    let imported = match received.await {
+        Ok(()) => cloud.images.import(&path, &name).await,
+        Err(source) => Err(ContainerError::Io { path: path.clone(), source }),
+    };
+    let _ = tokio::fs::remove_file(&path).await;
+    imported.map(Json).map_err(|e| Refusal::of(&e))
+}
+
+async fn remove(
+    State(cloud): State<Arc<Cloud>>,
+    Json(ImageName { name }): Json<ImageName>,
+) -> Result<Json<()>, Refusal> {
+    cloud.images.remove(&ImageRef(name)).await.map(Json).map_err(|e| Refusal::of(&e))
+}

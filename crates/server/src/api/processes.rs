@@ -1,0 +1,51 @@
+//! What runs, and functions called by hand.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{Json, Router, extract::State, routing::post};
+use serde_json::Value;
+use tandem_cloud::{Cloud, function::Invocation};
+use uuid::Uuid;
+
+use super::Refusal;
+use crate::wire::{Invoke, Invoked, OfStack, Processes};
+
+pub(super) fn routes() -> Router<super::State> {
+    Router::new().route("/v1/ps", post(processes)).route("/v1/invoke", post(invoke))
+}
+
+async fn processes(
+    State(cloud): State<Arc<Cloud>>,
+    Json(OfStack { stack }): Json<OfStack>,
+) -> Result<Json<Processes>, Refusal> {
+    let within = |urn: &tandem_model::Urn| stack.as_ref().is_none_or(|stack| urn.stack == *stack);
+    let functions = cloud.functions.status().into_iter().filter(|f| within(&f.urn)).collect();
+    let runs = cloud.tasks.status(stack.as_ref()).map_err(|e| Refusal::of(&e))?;
+    let backlog: BTreeMap<_, _> = cloud
+        .dispatcher
+        .backlog()
+        .into_iter()
+        .filter(|(urn, _)| within(urn))
+        .map(|(urn, waiting)| (urn.short(), waiting))
+        .collect();
+    let dead = cloud.dispatcher.dead_letters().map_err(|e| Refusal::of(&e))?;
+    let dead_letters = dead.iter().filter(|letter| within(&letter.delivery.subscription)).count();
+    Ok(Json(Processes { functions, runs, backlog, dead_letters }))
+}
+
+async fn invoke(
+    State(cloud): State<Arc<Cloud>>,
+    Json(Invoke { function, payload }): Json<Invoke>,
+) -> Result<Json<Invoked>, Refusal> {
+    let request_id = Uuid::new_v4().to_string();
+    let payload = payload.to_string().into();
+    let invocation = Invocation { request_id: request_id.clone(), payload, traceparent: None };
+    let answer = cloud.functions.invoke(&function, invocation).await.map_err(|e| Refusal::of(&e))?;
+    Ok(Json(Invoked {
+        payload: serde_json::from_slice(&answer.payload).unwrap_or(Value::Null),
+        request_id,
+        log_tail: answer.log_tail,
+        duration: answer.duration,
+        cold: answer.cold,
+    }))
+}
