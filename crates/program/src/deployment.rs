@@ -27,11 +27,13 @@ pub struct Deployment {
     project: Project,
     packed: Packed,
     archives: Arc<Archives>,
-    contexts: Mutex<HashMap<BuildFolder, Arc<OnceCell<Result<String, Report>>>>>,
+    contexts: Mutex<HashMap<BuildFolder, Arc<Packing>>>,
 }
 
 /// A folder, and the Dockerfile in it.
 type BuildFolder = (PathBuf, String);
+/// The hash of its archive, once it is packed.
+type Packing = OnceCell<Result<String, Report>>;
 
 impl Deployment {
     /// Packs the project's program. Blocks on reading files.

@@ -32,6 +32,9 @@ pub(crate) mod code {
     pub(crate) const NO_OBJECT: &str = "E0515";
 }
 
+/// What Node calls [`code::NO_MODULE`].
+pub(crate) const NODE_NO_MODULE: &str = "MODULE_NOT_FOUND";
+
 const CODES: [&str; 15] = [
     code::THROWN,
     code::SYNTAX,
@@ -116,7 +119,9 @@ impl ProgramError {
         let name = text(object, "name").filter(|n| !n.is_empty()).unwrap_or_else(|| "Error".to_owned());
         let message = text(object, "message").unwrap_or_default();
         let stack = text(object, "stack").unwrap_or_default();
-        let (code, help) = match text(object, "code").filter(|c| is_code(c)) {
+        let given =
+            text(object, "code").map(|c| if c == NODE_NO_MODULE { code::NO_MODULE.to_owned() } else { c });
+        let (code, help) = match given.filter(|c| is_code(c)) {
             Some(code) => (code, text(object, "help").unwrap_or_default()),
             None => classify(&name, &message),
         };

@@ -9,16 +9,18 @@ use rquickjs::{Ctx, Error, Function, Module, Object, Result, Value, promise::Pro
 
 use super::{compile, loader, resolve};
 use crate::{
-    error::{ProgramError, code},
+    error::{NODE_NO_MODULE, ProgramError, code},
     host::{Shared, lock},
 };
 
-/// Throws an error of ours, with its code and help as properties.
+/// Throws an error of ours, with its code and help as properties. A missing module has Node's code, which packages ask
+/// for when a module is optional.
 pub(crate) fn throw(ctx: &Ctx<'_>, error: &ProgramError) -> Error {
     let build = || -> Result<Value<'_>> {
         let exception = rquickjs::Exception::from_message(ctx.clone(), &error.message)?;
         let object = exception.into_object();
-        object.set("code", &error.code)?;
+        let code = if error.code == code::NO_MODULE { NODE_NO_MODULE } else { &error.code };
+        object.set("code", code)?;
         object.set("help", &error.help)?;
         Ok(object.into_value())
     };

@@ -18,7 +18,9 @@ mod typescript;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    fs, thread,
+    fs, mem,
+    ops::Range,
+    thread,
 };
 
 use tandem_js::{Archive, Module, ModuleKind, archive};
@@ -147,7 +149,8 @@ impl<'a> Packing<'a> {
         } else {
             source
         };
-        let parsed = parse::parse(&source).map_err(wrong)?;
+        let mut parsed = parse::parse(&source).map_err(wrong)?;
+        let source = blanked(source, mem::take(&mut parsed.attributes));
         let esm = match path.rsplit_once('.').map_or("", |(_, extension)| extension) {
             "mjs" | "mts" => true,
             "cjs" | "cts" => false,
@@ -225,6 +228,20 @@ impl<'a> Packing<'a> {
             }
         }
     }
+}
+
+/// The source with spaces in these places, so that all others stay where they are.
+fn blanked(source: String, places: Vec<Range<usize>>) -> String {
+    if places.is_empty() {
+        return source;
+    }
+    let mut bytes = source.into_bytes();
+    for byte in places.into_iter().flatten() {
+        if !matches!(bytes[byte], b'\n' | b'\r') {
+            bytes[byte] = b' ';
+        }
+    }
+    String::from_utf8(bytes).expect("blanks are ASCII and replace whole characters")
 }
 
 fn plain(kind: ModuleKind, text: &str) -> Read {

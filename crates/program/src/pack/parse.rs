@@ -2,6 +2,8 @@
 //!
 //! The parser is swc's. Positions are byte offsets into the source that is given.
 
+use std::ops::Range;
+
 use swc_common::{BytePos, FileName, SourceMap, Span, Spanned, sync::Lrc};
 use swc_ecma_ast::{
     ArrowExpr, AwaitExpr, CallExpr, Callee, Constructor, EsVersion, Expr, ForOfStmt, Function, Import,
@@ -19,6 +21,8 @@ pub(super) struct Parsed {
     pub(super) imports: Vec<Imported>,
     /// It has syntax that only an ES module may have.
     pub(super) is_esm: bool,
+    /// Import attributes (`with { type: "json" }`), as byte ranges. The archive knows the kinds of its modules.
+    pub(super) attributes: Vec<Range<usize>>,
     /// The names that it gives to `exports` or `module.exports`, as far as they can be seen without running it.
     pub(super) commonjs_exports: Vec<String>,
     /// The specifiers that it re-exports whole: `module.exports = require("./x")`.
@@ -142,6 +146,14 @@ impl Reader {
         });
     }
 
+    /// What follows a specifier, up to the end of its attributes.
+    fn attributes(&mut self, specifier: Span, attributes: Option<Span>) {
+        if let Some(attributes) = attributes {
+            let end = |span: Span| span.hi.0.saturating_sub(self.start.0) as usize;
+            self.parsed.attributes.push(end(specifier)..end(attributes));
+        }
+    }
+
     fn function<'p>(&mut self, params: impl IntoIterator<Item = &'p Pat>, visit: impl FnOnce(&mut Self)) {
         let shadows = params.into_iter().any(|p| p.as_ident().is_some_and(|ident| ident.sym == "require"));
         self.functions += 1;
@@ -171,7 +183,10 @@ impl Reader {
 impl Visit for Reader {
     fn visit_module_decl(&mut self, decl: &ModuleDecl) {
         match decl {
-            ModuleDecl::Import(import) => self.imports(import),
+            ModuleDecl::Import(import) => {
+                self.attributes(import.src.span, import.with.as_deref().map(Spanned::span));
+                self.imports(import);
+            }
             ModuleDecl::ExportNamed(export) => {
                 if let Some(source) = &export.src {
                     let mut names = Names::Listed(Vec::new());
@@ -184,10 +199,14 @@ impl Visit for Reader {
                             _ => {}
                         }
                     }
+                    self.attributes(source.span, export.with.as_deref().map(Spanned::span));
                     self.found(source, How::Import, names);
                 }
             }
-            ModuleDecl::ExportAll(export) => self.found(&export.src, How::Import, Names::All),
+            ModuleDecl::ExportAll(export) => {
+                self.attributes(export.src.span, export.with.as_deref().map(Spanned::span));
+                self.found(&export.src, How::Import, Names::All);
+            }
             _ => {}
         }
         decl.visit_children_with(self);
@@ -202,6 +221,9 @@ impl Visit for Reader {
             }
             _ => None,
         });
+        if let (Callee::Import(_), [specifier, .., last]) = (&call.callee, &call.args[..]) {
+            self.attributes(specifier.span(), Some(last.span()));
+        }
         if let Some(text) = literal {
             match &call.callee {
                 Callee::Import(Import { .. }) => self.found(&text, How::Import, Names::All),
@@ -301,6 +323,14 @@ mod tests {
         let parsed = parse("import d, { a, b as c } from 'x'; import * as n from 'y'").unwrap();
         assert_eq!(parsed.imports[0].names, Names::Listed(vec!["default".into(), "a".into(), "b".into()]));
         assert_eq!(parsed.imports[1].names, Names::All);
+    }
+
+    #[test]
+    fn attributes_are_what_follows_the_specifier() {
+        let source = "import a from './a' with { type: 'json' }; import('./b', { with: { type: 'json' } })";
+        let found: Vec<&str> =
+            parse(source).unwrap().attributes.into_iter().map(|range| &source[range]).collect();
+        assert_eq!(found, [" with { type: 'json' }", ", { with: { type: 'json' } }"]);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use tandem_model::{Kind, PhysicalId, plan::Op};
 use super::*;
 use crate::project::Project;
 
+mod programs;
+
 /// The child process of the tests below: this binary, called with the name of this test.
 #[test]
 #[ignore = "it is the child process of other tests"]
