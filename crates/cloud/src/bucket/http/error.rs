@@ -1,5 +1,6 @@
 //! Errors as S3 has them: a code that clients act on, and a message for people.
 
+use http::StatusCode;
 use s3s::{S3Error, S3ErrorCode, StdError, s3_error};
 use tandem_model::Explain;
 use tandem_store::{BlobError, CommitError};
@@ -18,7 +19,11 @@ pub(super) fn wire(error: BucketError) -> S3Error {
     if !help.is_empty() {
         message = format!("{message}; {help}");
     }
-    S3Error::with_message(code, message)
+    let mut answer = S3Error::with_message(code, message);
+    if matches!(answer.code(), S3ErrorCode::Custom(_)) {
+        answer.set_status_code(StatusCode::BAD_REQUEST);
+    }
+    answer
 }
 
 fn code(error: &BucketError) -> S3ErrorCode {

@@ -114,7 +114,9 @@ macro_rules! description {
         $crate::bucket::http::input::check_metadata(input.metadata.as_ref()).map(|()| {
             $crate::bucket::Description {
                 content_type: input.content_type.clone(),
-                content_encoding: input.content_encoding.clone(),
+                content_encoding: $crate::bucket::http::input::content_encoding(
+                    input.content_encoding.as_deref(),
+                ),
                 content_language: input.content_language.clone(),
                 content_disposition: input.content_disposition.clone(),
                 cache_control: input.cache_control.clone(),
@@ -125,6 +127,13 @@ macro_rules! description {
     }};
 }
 pub(super) use description;
+
+/// How the body is encoded. That it came in chunks is said in the same header, and over with the request.
+pub(super) fn content_encoding(given: Option<&str>) -> Option<String> {
+    let kept: Vec<&str> =
+        given?.split(',').map(str::trim).filter(|part| !part.is_empty() && *part != "aws-chunked").collect();
+    (!kept.is_empty()).then(|| kept.join(","))
+}
 
 pub(super) fn check_metadata(metadata: Option<&dto::Metadata>) -> S3Result<()> {
     let size: usize = metadata.into_iter().flatten().map(|(name, value)| name.len() + value.len()).sum();

@@ -30,7 +30,7 @@ assert "tandem env" in fails("InvalidAccessKeyId", client("AKIAAAAAAAAAAAAAAAAA"
 fails("SignatureDoesNotMatch", client(KEY, "wrong").list_objects_v2, Bucket=B)
 fails("SignatureDoesNotMatch", client(KEY, "wrong").put_object, Bucket=B, Key="a", Body=b"x")
 fails("AccessDenied", boto3.client("s3", config=Config(signature_version=UNSIGNED)).list_objects_v2, Bucket=B)
-fails("InvalidRequest", boto3.client("s3", config=Config(signature_version="s3")).list_objects_v2, Bucket=B)
+fails("InvalidRequest", boto3.client("s3", config=Config(signature_version="s3")).put_object, Bucket=B, Key="a", Body=b"x")
 late = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=1)
 with mock.patch("botocore.auth.get_current_datetime", lambda *a, **k: late.replace(tzinfo=None)):
     fails("RequestTimeTooSkewed", s3.list_objects_v2, Bucket=B)
@@ -60,7 +60,8 @@ assert "ACL" in fails("NotImplemented", s3.put_object, Bucket=B, Key="a", Body=b
 assert "storage class" in fails("NotImplemented", s3.put_object, Bucket=B, Key="a", Body=b"x", StorageClass="GLACIER")
 assert "PutBucketVersioning" in fails("NotImplemented", s3.put_bucket_versioning, Bucket=B,
                                       VersioningConfiguration={"Status": "Enabled"})
-assert "PutBucketCors" in fails("NotImplemented", s3.put_bucket_cors, Bucket=B, CORSConfiguration={"CORSRules": []})
+assert "PutBucketCors" in fails("NotImplemented", s3.put_bucket_cors, Bucket=B, CORSConfiguration={"CORSRules": [{"AllowedMethods": ["GET"],
+                                      "AllowedOrigins": ["*"]}]})
 fails("MetadataTooLarge", s3.put_object, Bucket=B, Key="a", Body=b"x", Metadata={"a": "x" * 2100})
 fails("InvalidArgument", s3.list_objects_v2, Bucket=B, ContinuationToken="???")
 fails("404", s3.head_object, Bucket=B, Key="a")

@@ -64,6 +64,12 @@ async fn boto3_uploads_in_parts() {
 }
 
 #[tokio::test]
+async fn bodies_in_chunks_are_verified_chunk_by_chunk_and_at_their_end() {
+    let mut f = with_other_stack().await;
+    run(include_str!("chunks.py"), &mut f).await;
+}
+
+#[tokio::test]
 async fn bad_requests_get_the_errors_that_s3_gives() {
     let mut f = with_other_stack().await;
     run(include_str!("refusals.py"), &mut f).await;
