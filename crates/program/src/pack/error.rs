@@ -13,7 +13,7 @@ pub enum PackError {
     NoEntry { folder: PathBuf, wanted: Vec<String> },
     #[error("{place}: {reason}\n{frame}")]
     Syntax { place: Place, reason: String, frame: String },
-    #[error("{place}: {what} cannot be erased, it needs code of its own\n{frame}")]
+    #[error("{place}: {what} cannot be turned into JavaScript in place\n{frame}")]
     TypeScript { place: Place, what: &'static str, instead: &'static str, frame: String },
     #[error("{place}: no module `{specifier}`\n{frame}")]
     Missing { place: Place, specifier: String, advice: String, frame: String },
@@ -57,7 +57,7 @@ impl Explain for PackError {
                 "move the module into the project's folder, or link its folder into `node_modules`".into()
             }
             Self::NoBuiltin { .. } => {
-                "use one of the modules that `docs/guide/program.md` lists, or the global `fetch` instead of `http`".into()
+                "use one of the modules that `docs/guide/programs.md` lists, or the global `fetch` instead of `http`".into()
             }
             Self::Unreadable { path, .. } => format!("check that you may read `{path}`"),
             Self::Binary { .. } => {

@@ -3,7 +3,8 @@
 //! Invariants:
 //! - The same files give the same bytes, whatever their times and wherever the project lies.
 //! - Everything in the archive is text, at a path inside the project's folder.
-//! - A position in the archive is the position in the file, so an error in production points into the user's code.
+//! - A line in the archive is the line in the file, and but for rewritten enums and the like a column is the column, so
+//!   an error in production points into the user's code.
 //!
 //! Start at [`pack`]; [`resolve`] finds modules, [`parse`] reads them.
 
@@ -11,6 +12,7 @@ mod builtin;
 mod error;
 mod exports;
 mod include;
+mod lower;
 mod manifest;
 mod parse;
 mod resolve;

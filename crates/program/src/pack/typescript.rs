@@ -1,4 +1,5 @@
-//! Turns TypeScript into JavaScript by blanking types out, so that every character stays where it was written.
+//! Turns TypeScript into JavaScript by blanking types out, so that every character stays where it was written. What
+//! stands for code, [`lower`] has written as code before.
 
 use std::{
     collections::BTreeSet,
@@ -15,7 +16,10 @@ use swc_ecma_ast::{Ident, ImportDecl, ImportSpecifier, ModuleDecl, ModuleItem, P
 use swc_ecma_visit::{Visit, VisitWith};
 use swc_ts_fast_strip::{ErrorCode, Mode, Options, operate};
 
-use super::parse::{self, Mistake};
+use super::{
+    lower,
+    parse::{self, Mistake},
+};
 
 /// Why the types could not be blanked out.
 #[derive(Debug)]
@@ -24,24 +28,21 @@ pub(super) enum StripError {
     Unsupported { offset: usize, what: &'static str, instead: &'static str },
 }
 
-/// The JavaScript in a TypeScript source, character for character at its place.
+/// The JavaScript in a TypeScript source, each line and nearly each character at its place.
 ///
 /// An import that is only used as a type is blanked out with the types, as `tsc` does.
 pub(super) fn strip(source: &str) -> Result<String, StripError> {
+    let lowered = lower::lower(source).map_err(StripError::Syntax)?;
     let map = Lrc::<swc_common::SourceMap>::default();
     let found = Found::default();
     let handler = Handler::with_emitter(true, false, Box::new(found.clone()));
-    let options = Options {
-        mode: Mode::StripOnly,
-        parser: swc_ecma_parser::TsSyntax { decorators: true, ..Default::default() },
-        ..Options::default()
-    };
-    match operate(&map, &handler, source.to_owned(), options) {
+    let options = Options { mode: Mode::StripOnly, parser: lower::SYNTAX, ..Options::default() };
+    match operate(&map, &handler, lowered.text.clone(), options) {
         Ok(output) => Ok(drop_unused_imports(output.code)),
         Err(error) => {
             let (message, span) = found.first().unwrap_or((error.message, Span::default()));
             // The source is the first file of its map.
-            let offset = parse::offset(span, BytePos(1));
+            let offset = lowered.original(parse::offset(span, BytePos(1)));
             Err(match error.code {
                 ErrorCode::UnsupportedSyntax => {
                     let (what, instead) = advice(&message);
@@ -55,11 +56,15 @@ pub(super) fn strip(source: &str) -> Result<String, StripError> {
 
 fn advice(message: &str) -> (&'static str, &'static str) {
     const KNOWN: [(&str, &str, &str); 7] = [
-        ("enum", "a TypeScript `enum`", "write `const Color = { Red: 0, Green: 1 } as const` instead"),
+        ("enum", "this TypeScript `enum`", "write `const Color = { Red: 0, Green: 1 } as const` instead"),
         ("namespace", "a TypeScript `namespace`", "move what is in it into a module of its own"),
-        ("import equals", "`import x = …`", "write `import * as x from \"…\"` or `const x = require(\"…\")`"),
-        ("export assignment", "`export = …`", "write `export default …` or `module.exports = …`"),
-        ("parameter property", "a parameter property", "declare the field and assign it in the constructor"),
+        ("import equals", "this `import x = …`", "write `import * as x from \"…\"` or `const x = …`"),
+        ("export assignment", "this `export = …`", "write `export default …` or `module.exports = …`"),
+        (
+            "parameter property",
+            "this parameter property",
+            "declare the field and assign it in the constructor",
+        ),
         ("angle-bracket", "a type assertion `<T>x`", "write `x as T`"),
         ("unary", "a unary operand of `**`", "put the operand in parentheses"),
     ];
@@ -198,16 +203,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_erased_is_named_with_its_place() {
-        let source = "const a = 1;\nenum Color { Red }\n";
+        let source = "enum Color { Red }\nnamespace A { export const b = 1 }\n";
         let Err(StripError::Unsupported { offset, what, .. }) = strip(source) else {
-            panic!("enums are not erased")
+            panic!("they are not erased")
         };
-        assert_eq!((offset, what), (source.find("enum").unwrap(), "a TypeScript `enum`"));
-        let source = "class A { constructor(private x: number) {} }";
-        let Err(StripError::Unsupported { what, .. }) = strip(source) else {
-            panic!("nor are parameter properties")
-        };
-        assert_eq!(what, "a parameter property");
+        assert_eq!((offset, what), (source.find("namespace").unwrap(), "a TypeScript `namespace`"));
+        let source = "class A extends B { constructor(private x: number) { if (x) super() } }";
+        let Err(StripError::Unsupported { what, .. }) = strip(source) else { panic!("nor is this one") };
+        assert_eq!(what, "this parameter property");
     }
 
     #[test]
@@ -215,5 +218,56 @@ mod tests {
         let source = "let a: number = 1;\nlet b: = 2;";
         let Err(StripError::Syntax(mistake)) = strip(source) else { panic!("that is not TypeScript") };
         assert_eq!(&source[mistake.offset..], "= 2;");
+    }
+
+    /// Pieces that make and break TypeScript when put together.
+    const PIECES: [&str; 34] = [
+        "import { A, b } from 'x'",
+        "import type { T } from 'y'",
+        "import d, * as n from 'z'",
+        "import q = require('q')",
+        "export = q",
+        "export { b }",
+        "enum E { A, B = 'é', C }",
+        "class K<T> { constructor(private a?: T) {} }",
+        "interface I { a: b }",
+        "let v: A = b as I",
+        "type T = A | b",
+        "declare const g: n.X",
+        "f<A>(b!)",
+        "namespace N {}",
+        "async",
+        "=>",
+        "(a: A): b is I",
+        "{",
+        "}",
+        "(",
+        ")",
+        "<",
+        ">",
+        ",",
+        ";",
+        "\n",
+        "\r\n",
+        "// é\n",
+        "/* \n */",
+        "`${",
+        "}`",
+        "'",
+        "@dec ",
+        "ü",
+    ];
+
+    proptest::proptest! {
+        #[test]
+        fn lines_stay_whatever_the_source(picks in proptest::collection::vec(0..PIECES.len(), 0..24)) {
+            let source: String = picks.into_iter().flat_map(|pick| [PIECES[pick], " "]).collect();
+            match strip(&source) {
+                Ok(code) => proptest::prop_assert_eq!(code.matches('\n').count(), source.matches('\n').count()),
+                Err(StripError::Syntax(Mistake { offset, .. }) | StripError::Unsupported { offset, .. }) => {
+                    proptest::prop_assert!(source.is_char_boundary(offset), "{} in {:?}", offset, source);
+                }
+            }
+        }
     }
 }

@@ -54,6 +54,29 @@ async fn typescript_with_types_everywhere() {
 }
 
 #[tokio::test]
+async fn typescript_that_stands_for_code() {
+    let index = r#"
+        import fs = require("fs");
+        import { Level, Flag } from "./level";
+        enum Local { A = "a".length, delete, C = A | 4, "two words" = 9, Text = `t` }
+        const enum Inlined { X = Local.C }
+        class Point { constructor(public readonly x: number, protected y = x + 1) {} sum() { return this.x + this.y } }
+        class Named extends Point { constructor(private name: string) { super(1); this.name += "!"; } get n() { return this.name } }
+        export const level = [Level.Low, Level[1], Level.High, Object.keys(Level).length];
+        export const local = [Local.A, Local.delete, Local[2], Local.C, Local["two words"], Local.Text, Inlined.X];
+        export const flags = Flag.Read | Flag.Write;
+        export const named = [new Named("n").n, new Named("n").sum()];
+        export const read = typeof fs.readFileSync;
+    "#;
+    let level = "export enum Level {\n  Low = 1,\n  High = Low << 3,\n}\nexport enum Flag { Read = 1 << 0, Write = 1 << 1 }";
+    let found = exports(&[("index.ts", index), ("level.ts", level)]).await;
+    assert_eq!(found["level"], json!([1, "Low", 8, 4]));
+    assert_eq!(found["local"], json!([1, 2, "delete", 5, 9, "t", 5]));
+    assert_eq!((&found["flags"], &found["named"]), (&json!(3), &json!(["n!", 3])));
+    assert_eq!(found["read"], "function");
+}
+
+#[tokio::test]
 async fn es_modules_import_commonjs_json_and_each_other() {
     let found = exports(&[
         (
