@@ -1,0 +1,147 @@
+//! Tasks as resources and as consumers.
+
+use super::*;
+use crate::{
+    dispatch::{Consumer, Delivery, Undelivered},
+    service::{Lines, Service},
+};
+use sha2::{Digest, Sha256};
+use tandem_model::{Report, event::Event, plan::Change, resource::Properties};
+
+#[derive(Default)]
+struct Shown(Mutex<Vec<String>>);
+
+impl Lines for Shown {
+    fn line(&self, line: &str) {
+        self.0.lock().unwrap().push(line.to_owned());
+    }
+}
+
+impl Scene {
+    /// Stores a build context, as `up` does, and answers the inputs of a task that is built from it.
+    fn context(&self, dockerfile: &str) -> Properties {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(dockerfile.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, "Dockerfile", dockerfile.as_bytes()).unwrap();
+        let bytes = archive.into_inner().unwrap();
+        let hex: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        std::fs::create_dir_all(self.home.archives()).unwrap();
+        std::fs::write(self.home.archives().join(&hex), bytes).unwrap();
+        let build = json!({ "folder": "./image", "context": format!("sha256:{hex}") });
+        json!({ "build": build }).as_object().unwrap().clone()
+    }
+}
+
+async fn create(tasks: &Tasks, name: &str, inputs: Properties) -> Result<(Properties, Vec<String>), Report> {
+    let lines = Shown::default();
+    let change = Change::Create { urn: urn(name), inputs };
+    let outputs = tasks.prepare(&change, &PhysicalId(format!("shop-dev-{name}")), &lines).await?;
+    Ok((outputs, lines.0.into_inner().unwrap()))
+}
+
+#[tokio::test]
+async fn the_same_content_is_built_once_and_again_when_its_base_or_its_image_changed() {
+    let scene = Scene::new();
+    scene.shelf.put("base", "sha256:base1");
+    let tasks = scene.open();
+    let inputs = scene.context("FROM base\nRUN true\n");
+    let (outputs, lines) = create(&tasks, "one", inputs.clone()).await.unwrap();
+    let expected = json!({ "id": "shop-dev-one", "image": "sha256:built1", "name": "one" });
+    assert_eq!(serde_json::Value::Object(outputs), expected);
+    assert_eq!(lines, ["STEP 1/1"]);
+
+    let both = tokio::join!(create(&tasks, "one", inputs.clone()), create(&tasks, "two", inputs.clone()));
+    for result in [both.0, both.1] {
+        assert_eq!(result.unwrap().0["image"], "sha256:built1");
+    }
+    scene.shelf.put("base", "sha256:base2");
+    assert_eq!(create(&tasks, "one", inputs.clone()).await.unwrap().0["image"], "sha256:built2");
+    scene.shelf.remove(&ImageRef("sha256:built2".into())).await.unwrap();
+    assert_eq!(create(&tasks, "one", inputs).await.unwrap().0["image"], "sha256:built3");
+    let left = std::fs::read_dir(context::scratch(&scene.home)).unwrap().count();
+    assert_eq!(left, 0, "unpacked contexts are removed");
+}
+
+#[tokio::test]
+async fn what_cannot_be_deployed_says_what_is_wrong() {
+    let scene = Scene::new();
+    scene.shelf.put("base", "sha256:base1");
+    let tasks = scene.open();
+    let code = async |inputs: Properties| create(&tasks, "job", inputs).await.unwrap_err();
+    let properties = |json: serde_json::Value| json.as_object().unwrap().clone();
+    assert_eq!(code(properties(json!({}))).await.code, "E0707");
+    assert_eq!(code(properties(json!({ "image": "base", "cpu": -1.0 }))).await.code, "E0707");
+    assert_eq!(code(properties(json!({ "image": "base", "timeout": 0.0 }))).await.code, "E0707");
+    assert_eq!(code(properties(json!({ "image": "base", "memory": "1KiB" }))).await.code, "E0707");
+    assert_eq!(code(properties(json!({ "image": "base", "memroy": 1 }))).await.code, "E0707");
+    assert_eq!(code(properties(json!({ "image": "nowhere" }))).await.code, "E0403");
+    assert_eq!(code(scene.context("FROM nowhere\n")).await.code, "E0403");
+    let failed = code(scene.context("FROM base\nRUN false\n")).await;
+    assert_eq!((failed.code.as_str(), &failed.causes[..]), ("E0402", &["nope".to_owned()][..]));
+    let gone = json!({ "build": { "folder": "./x", "context": format!("sha256:{}", "0".repeat(64)) } });
+    assert_eq!(code(properties(gone)).await.code, "E0709");
+    let (_, lines) = create(&tasks, "job", properties(json!({ "image": "base", "memoryReservation": 9999 })))
+        .await
+        .unwrap();
+    assert!(lines[0].starts_with("warning: a run sets aside 9.8 GiB"), "{lines:?}");
+}
+
+fn delivery(task: &Urn, attempt: u32) -> Delivery {
+    let event = Event {
+        specversion: Default::default(),
+        id: "e1".into(),
+        source: "urn:tandem:shop:dev:bucket:b".into(),
+        kind: tandem_model::event::OBJECT_PUT.into(),
+        subject: Some("cat.mp4".into()),
+        time: Timestamp::UNIX_EPOCH,
+        traceparent: Some("00-trace-01".into()),
+        datacontenttype: "application/json".into(),
+        data: json!({ "key": "cat.mp4" }),
+    };
+    Delivery {
+        id: "d1".into(),
+        subscription: "urn:tandem:shop:dev:subscription:s".parse().unwrap(),
+        consumer: task.clone(),
+        attempt,
+        max_attempts: 3,
+        event,
+    }
+}
+
+#[tokio::test]
+async fn an_event_runs_the_task_and_its_failure_carries_the_end_of_the_log() {
+    let scene = Scene::new();
+    let starts = scene.path("starts");
+    let script = format!(
+        "echo $TANDEM_EVENT $TRACEPARENT >>{}; seq 30; test -e {}",
+        starts.display(),
+        scene.path("ok").display()
+    );
+    let task = scene.deploy("job", &script, json!({}));
+    let tasks = scene.open();
+    let Err(Undelivered::Failed { error, log_tail }) = tasks.deliver(&delivery(&task, 1)).await else {
+        panic!()
+    };
+    assert_eq!(error.code, "E0705");
+    assert!(error.message.contains("task/job exited with code 1"), "{error}");
+    assert_eq!(log_tail, (11..=30).map(|n| n.to_string()).collect::<Vec<_>>());
+    // The same attempt, told again, is the same run; the next one is another.
+    assert!(tasks.deliver(&delivery(&task, 1)).await.is_err());
+    std::fs::write(scene.path("ok"), "").unwrap();
+    assert_eq!(tasks.deliver(&delivery(&task, 2)).await, Ok(()));
+    // Killed before the outcome was recorded: the next attempt finds that it is done.
+    assert_eq!(tasks.deliver(&delivery(&task, 3)).await, Ok(()));
+    let seen = std::fs::read_to_string(starts).unwrap();
+    assert_eq!(seen.lines().count(), 2);
+    let event = serde_json::to_string(&delivery(&task, 1).event).unwrap().replace('"', "");
+    assert_eq!(seen.lines().next().unwrap().replace('"', ""), format!("{event} 00-trace-01"));
+}
+
+#[tokio::test]
+async fn an_event_for_a_task_that_is_not_deployed_waits() {
+    let scene = Scene::new();
+    let tasks = scene.open();
+    assert_eq!(tasks.deliver(&delivery(&urn("later"), 1)).await, Err(Undelivered::Throttled));
+}

@@ -1,0 +1,135 @@
+//! Clouds that close and open again, without a crash in between; those are in `crash`.
+
+use super::*;
+
+#[tokio::test]
+async fn a_container_that_runs_across_a_restart_ends_with_its_true_exit_code() {
+    let scene = Scene::new();
+    let gate = scene.gate("gate");
+    let task = scene.deploy("job", "echo before; read go <$GATE; echo after; exit 7", json!({}));
+    let tasks = scene.open();
+    let id = tasks.run(at_gate(&task, &gate)).await.unwrap();
+    running(&tasks, &id).await;
+    tasks.close().await;
+
+    let tasks = scene.open();
+    gate.open().await;
+    let status = tasks.wait(&id).await.unwrap();
+    assert_eq!(status.outcome, Some(Outcome::Exited { code: 7 }));
+    assert_eq!(scene.lines(&tasks, &id).await, ["before", "after", "exited with code 7"]);
+}
+
+#[tokio::test]
+async fn a_container_that_ended_while_there_was_no_cloud_keeps_its_exit_code_past_its_timeout() {
+    let scene = Scene::new();
+    let gate = scene.gate("gate");
+    let task = scene.deploy("job", "read go <$GATE; exit 7", json!({ "timeout": 1000 }));
+    let tasks = scene.open();
+    let id = tasks.run(at_gate(&task, &gate)).await.unwrap();
+    running(&tasks, &id).await;
+    tasks.close().await;
+    gate.open().await;
+    scene.runtime.wait(&container(&id)).await.unwrap();
+    // As if it had been started long ago.
+    let mut record = store::get(&*scene.store.snapshot().unwrap(), &id).unwrap().unwrap();
+    record.run.phase = core::Phase::Running { started: Timestamp::UNIX_EPOCH, pid: None };
+    scene.store.commit(store::advance(&record)).await.unwrap();
+
+    let tasks = scene.open();
+    assert_eq!(tasks.wait(&id).await.unwrap().outcome, Some(Outcome::Exited { code: 7 }));
+    tasks.close().await;
+    assert_eq!(scene.runtime.list().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_run_is_lost_only_if_its_monitor_died() {
+    let scene = Scene::new();
+    let gate = scene.gate("gate");
+    let task = scene.deploy("job", "read go <$GATE", json!({}));
+    let tasks = scene.open();
+    let id = tasks.run(at_gate(&task, &gate)).await.unwrap();
+    running(&tasks, &id).await;
+    scene.runtime.kill_monitor(&container(&id));
+    assert_eq!(tasks.wait(&id).await.unwrap().outcome, Some(Outcome::Lost));
+}
+
+#[tokio::test]
+async fn what_runs_already_counts_before_anything_new_starts() {
+    let scene = Scene::new();
+    let (first_gate, second_gate) = (scene.gate("first"), scene.gate("second"));
+    let task = scene.deploy("job", "read go <$GATE", json!({ "memoryReservation": 600 }));
+    let tasks = scene.open();
+    let first = tasks.run(at_gate(&task, &first_gate)).await.unwrap();
+    running(&tasks, &first).await;
+    let second = tasks.run(at_gate(&task, &second_gate)).await.unwrap();
+    tasks.close().await;
+
+    let tasks = scene.open();
+    first_gate.open().await;
+    second_gate.open().await;
+    let (first, second) = (tasks.wait(&first).await.unwrap(), tasks.wait(&second).await.unwrap());
+    assert!(second.started >= first.ended, "{first:?} {second:?}");
+}
+
+#[tokio::test]
+async fn a_container_that_no_record_knows_is_ended_and_removed() {
+    let scene = Scene::new();
+    let gate = scene.gate("gate");
+    let task = scene.deploy("job", "read go <$GATE", json!({}));
+    let stranger = ContainerId("stranger".into());
+    let spec = tandem_container::Spec {
+        image: "sha256:busybox".into(),
+        args: ["sh", "-c", "sleep 1000"].map(str::to_owned).into(),
+        environment: [("PATH".to_owned(), std::env::var("PATH").unwrap())].into(),
+        working_dir: "/".into(),
+        user: String::new(),
+        memory: None,
+        cpu: None,
+    };
+    scene.runtime.start(&stranger, &spec).await.unwrap();
+    let before = scene.open();
+    let known = before.run(at_gate(&task, &gate)).await.unwrap();
+    running(&before, &known).await;
+    before.close().await;
+    assert_eq!(scene.runtime.list().await.unwrap(), [container(&known)]);
+    let after = scene.open();
+    gate.open().await;
+    assert!(after.wait(&known).await.unwrap().outcome.unwrap().is_success());
+}
+
+#[tokio::test]
+async fn runs_of_a_task_that_was_deleted_right_before_a_crash_are_ended_and_forgotten() {
+    let scene = Scene::new();
+    let gate = scene.gate("gate");
+    let task = scene.deploy("job", "read go <$GATE", json!({}));
+    let tasks = scene.open();
+    let id = tasks.run(at_gate(&task, &gate)).await.unwrap();
+    running(&tasks, &id).await;
+    tasks.close().await;
+    scene.undeploy("job");
+    let tasks = scene.open();
+    // Its end is seen, and then nothing is.
+    let _ = tasks.wait(&id).await;
+    while tasks.get(&id).is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(scene.runtime.list().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_stop_that_was_asked_before_the_restart_is_seen_through_after_it() {
+    let scene = Scene { grace: Duration::from_millis(50), ..Scene::new() };
+    let gate = scene.gate("gate");
+    let task = scene.deploy("job", "trap '' TERM; read go <$GATE; sleep 1000", json!({}));
+    let tasks = scene.open();
+    let id = tasks.run(at_gate(&task, &gate)).await.unwrap();
+    gate.open().await;
+    running(&tasks, &id).await;
+    tasks.close().await;
+    let mut record = store::get(&*scene.store.snapshot().unwrap(), &id).unwrap().unwrap();
+    record.run.ending = Some(core::Ending::Stop);
+    scene.store.commit(store::advance(&record)).await.unwrap();
+
+    let tasks = scene.open();
+    assert_eq!(tasks.wait(&id).await.unwrap().outcome, Some(Outcome::Stopped));
+}
