@@ -14,7 +14,7 @@ pub(crate) const HELP: &str = "\
 usage: cargo xtask setup
 
 Installs what the other chores need and is not there: Debian packages, cargo-nextest, and a Python
-environment in target/py with pinned stock clients (boto3, the AWS CLI). Changes nothing when nothing is missing.
+environment in target/py with pinned stock clients (boto3, the AWS CLI, the Lambda runtime client). Changes nothing when nothing is missing.
 ";
 
 /// A Debian package and a program by which its presence is known on systems without dpkg.
@@ -40,7 +40,7 @@ const PACKAGES: &[Package] = &[
 ];
 
 /// The stock clients. Their checksum and signing behaviour changes between releases, so they are pinned.
-const CLIENTS: &[&str] = &["boto3==1.43.11", "awscli==1.46.3"];
+const CLIENTS: &[&str] = &["boto3==1.43.11", "awscli==1.46.3", "awslambdaric==4.2.2"];
 
 const NEXTEST: &str = "0.9.143";
 

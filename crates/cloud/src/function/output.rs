@@ -186,14 +186,23 @@ impl State {
             }
         }
         self.pipes[index].partial.extend_from_slice(bytes);
-        while self.pipes[index].partial.len() > LONGEST_LINE {
+        while self.pipes[index].partial.len() >= LONGEST_LINE {
             let rest = self.pipes[index].partial.split_off(LONGEST_LINE);
             let line = mem::replace(&mut self.pipes[index].partial, rest);
-            self.line(stream, &line, sink);
+            self.piece(stream, &line, sink);
         }
     }
 
     fn line(&mut self, stream: Stream, bytes: &[u8], sink: &dyn Sink) {
+        if bytes.is_empty() {
+            return self.piece(stream, bytes, sink);
+        }
+        for piece in bytes.chunks(LONGEST_LINE) {
+            self.piece(stream, piece, sink);
+        }
+    }
+
+    fn piece(&mut self, stream: Stream, bytes: &[u8], sink: &dyn Sink) {
         let text = String::from_utf8_lossy(bytes).trim_end_matches('\r').to_owned();
         self.tail_bytes += text.len() + 1;
         self.tail.push_back(text.clone());

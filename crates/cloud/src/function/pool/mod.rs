@@ -8,6 +8,8 @@
 
 pub(crate) mod core;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, VecDeque},
