@@ -12,7 +12,8 @@ pub(crate) struct Layout {
 
 impl Layout {
     pub(crate) fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        // Other programs get these paths, and they work in other folders.
+        Self { root: std::path::absolute(root).unwrap_or_else(|_| root.to_owned()) }
     }
 
     pub(crate) fn root(&self) -> &Path {

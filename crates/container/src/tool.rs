@@ -6,6 +6,7 @@ use std::{
     process::Stdio,
 };
 
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use tokio::process::Command;
 
 use crate::ContainerError;
@@ -29,6 +30,25 @@ pub(crate) fn find(program: &str) -> Option<PathBuf> {
 /// As [`find`], and says which package has it.
 pub(crate) fn require(program: &str, package: &'static str) -> Result<PathBuf, ContainerError> {
     find(program).ok_or_else(|| ContainerError::NotInstalled { program: program.to_owned(), package })
+}
+
+/// Finds an OCI runtime: the one asked for, or the first of `crun` and `runc` that works here.
+pub(crate) fn oci_runtime(wanted: Option<&str>) -> Result<PathBuf, ContainerError> {
+    match wanted {
+        Some("crun") => require("crun", "crun"),
+        Some(name) => require(name, "runc"),
+        None => match find("crun") {
+            Some(crun) if crun_works() => Ok(crun),
+            _ => require("runc", "runc"),
+        },
+    }
+}
+
+/// `crun` refuses machines that have both versions of control groups mounted side by side ("hybrid").
+fn crun_works() -> bool {
+    let root = Path::new("/sys/fs/cgroup");
+    let unified = statfs(root).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC);
+    unified || !root.join("unified").exists()
 }
 
 /// Runs a program to its end and returns what it printed.

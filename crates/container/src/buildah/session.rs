@@ -86,7 +86,7 @@ async fn take(store: &BuildahStore, lock: OwnedFd, how: FlockOperation) -> Resul
 async fn clear(store: &BuildahStore) -> Result<(), ContainerError> {
     let state = settings::build_state(&store.layout);
     for entry in fs::read_dir(&state).into_iter().flatten().flatten() {
-        let mut delete = Command::new(tool::require("runc", "runc")?);
+        let mut delete = Command::new(tool::oci_runtime(None)?);
         delete.arg("--root").arg(&state).args(["delete", "--force"]).arg(entry.file_name());
         tool::output("the OCI runtime", &mut delete).await?;
     }

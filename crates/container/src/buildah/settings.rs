@@ -54,7 +54,7 @@ pub(super) fn write(layout: &Layout) -> Result<(), ContainerError> {
 pub(super) fn write_step_runtime(layout: &Layout, change: &str) -> Result<PathBuf, ContainerError> {
     let folder = layout.settings();
     replace(&folder.join("step.sed"), change)?;
-    let runtime = tool::require("runc", "runc")?;
+    let runtime = tool::oci_runtime(None)?;
     let script = STEP_RUNTIME
         .replace("@RUNTIME@", &runtime.to_string_lossy())
         .replace("@STATE@", &build_state(layout).to_string_lossy());

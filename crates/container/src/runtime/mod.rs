@@ -202,7 +202,7 @@ impl OciRuntime {
                     reason: format!("its state is unreadable: {error}"),
                 }
             }),
-            Err(ContainerError::Tool { reason, .. }) if reason.contains("does not exist") => {
+            Err(ContainerError::Tool { reason, .. }) if program::says_it_is_unknown(&reason) => {
                 Ok(String::new())
             }
             Err(error) => Err(error),
@@ -263,9 +263,12 @@ impl Runtime for OciRuntime {
 
     async fn remove(&self, id: &ContainerId) -> Result<(), ContainerError> {
         let bundle = self.bundle(id)?;
-        // What never ran must not look as if it had, should we be killed in the middle.
-        if let Verdict::Unstarted = self.judge(&bundle).await? {
-            bundle.unmark_begun()?;
+        match self.judge(&bundle).await? {
+            // Nothing, or a folder that never got its name.
+            Verdict::Absent => return blocking(move || bundle.clear()).await,
+            // What never ran must not look as if it had, should we be killed in the middle.
+            Verdict::Unstarted => bundle.unmark_begun()?,
+            Verdict::Begun(_) | Verdict::Exited(_) => {}
         }
         let found = self.programs()?.clone();
         self.clear(&found, &bundle).await

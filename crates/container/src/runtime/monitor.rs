@@ -64,6 +64,8 @@ pub(super) async fn launch(
     command
         .env_clear()
         .env("PATH", PATH)
+        // Its option parser refuses bytes that its locale does not know, and paths may have any.
+        .env("LC_ALL", "C.UTF-8")
         .env("_OCI_SYNCPIPE", writer.as_raw_fd().to_string())
         .args(["--api-version", "1", "--full-attach", "--log-level", "error"])
         .arg("--cid")
@@ -91,7 +93,7 @@ pub(super) async fn launch(
         .args(["--log-global-size-max", &LOG_LIMIT.to_string()])
         .current_dir(&bundle.folder)
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     crate::descriptor::inherit(&mut command, vec![lock.clone(), writer.clone()]);
     let child = command.spawn().map_err(|error| failed(format!("conmon: {error}")))?;
@@ -106,7 +108,9 @@ pub(super) async fn launch(
         }
         return Err(failed(tool::words(&report.message)));
     }
-    let said = parent.map(|done| tool::words(&String::from_utf8_lossy(&done.stderr))).unwrap_or_default();
+    // Options it does not like it reports on stdout, everything else on stderr.
+    let said = parent.map(|done| [done.stdout, done.stderr].concat()).unwrap_or_default();
+    let said = tool::words(&String::from_utf8_lossy(&said));
     Err(failed(if said.is_empty() {
         "conmon ended without a word".into()
     } else {

@@ -1,8 +1,7 @@
 //! Which OCI runtime and monitor there are. Looked for once, at first use.
 
-use std::{path::Path, path::PathBuf, sync::OnceLock};
+use std::{path::PathBuf, sync::OnceLock};
 
-use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use tokio::process::Command;
 
 use crate::{ContainerError, layout::Layout, tool};
@@ -23,27 +22,10 @@ impl Programs {
         if let Some(found) = self.0.get() {
             return Ok(found);
         }
-        let found = Found { runtime: runtime(wanted)?, monitor: tool::require("conmon", "conmon")? };
+        let found =
+            Found { runtime: tool::oci_runtime(wanted)?, monitor: tool::require("conmon", "conmon")? };
         Ok(self.0.get_or_init(|| found))
     }
-}
-
-fn runtime(wanted: Option<&str>) -> Result<PathBuf, ContainerError> {
-    match wanted {
-        Some("crun") => tool::require("crun", "crun"),
-        Some(name) => tool::require(name, "runc"),
-        None => match tool::find("crun") {
-            Some(crun) if crun_works() => Ok(crun),
-            _ => tool::require("runc", "runc"),
-        },
-    }
-}
-
-/// `crun` refuses machines that have both versions of control groups mounted side by side ("hybrid").
-fn crun_works() -> bool {
-    let root = Path::new("/sys/fs/cgroup");
-    let unified = statfs(root).is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC);
-    unified || !root.join("unified").exists()
 }
 
 impl Found {
@@ -58,9 +40,16 @@ impl Found {
 /// What runtimes and monitors may look for: `newuidmap`, `criu`. Our own environment is nobody's business.
 pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Whether a runtime's refusal means that it knows no such container. `runc` and `crun` have no exit code for it.
+pub(super) fn says_it_is_unknown(reason: &str) -> bool {
+    let reason = reason.to_lowercase();
+    ["does not exist", "no such file or directory"].iter().any(|phrase| reason.contains(phrase))
+}
+
 /// Whether a runtime's refusal to signal means that there is no process any more.
 pub(super) fn says_it_is_gone(reason: &str) -> bool {
-    ["does not exist", "not running", "no such process", "already finished"]
-        .iter()
-        .any(|phrase| reason.contains(phrase))
+    let lower = reason.to_lowercase();
+    let ended =
+        ["not running", "no such process", "already finished"].iter().any(|phrase| lower.contains(phrase));
+    ended || says_it_is_unknown(reason)
 }

@@ -87,3 +87,46 @@ pub(super) fn unmount(target: &Path) -> Result<(), ContainerError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn bundle(parent: &Path) -> PathBuf {
+        let bundle = parent.join("bundle");
+        for folder in ["rootfs", "upper", "work"] {
+            fs::create_dir_all(bundle.join(folder)).unwrap();
+        }
+        bundle
+    }
+
+    fn layers(parent: &Path, count: usize) -> Vec<PathBuf> {
+        (0..count)
+            .map(|n| {
+                let layer = parent.join(format!("layer-with-a-name-that-is-rather-long-{n}"));
+                fs::create_dir_all(&layer).unwrap();
+                fs::write(layer.join(format!("file-{n}")), "").unwrap();
+                fs::write(layer.join("who"), n.to_string()).unwrap();
+                layer
+            })
+            .collect()
+    }
+
+    #[test]
+    fn more_layers_than_a_page_of_options_and_awkward_names_are_mounted() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let parent = folder.path().join("a:b,c\\d e");
+        let (bundle, layers) = (bundle(&parent), layers(&parent, 120));
+        mount(&bundle, &layers).unwrap();
+        let root = bundle.join("rootfs");
+        let seen = fs::read_dir(&root).unwrap().count();
+        let uppermost = fs::read_to_string(root.join("who")).unwrap();
+        fs::write(root.join("who"), "changed").unwrap();
+        unmount(&root).unwrap();
+        assert_eq!((seen, uppermost.as_str()), (121, "0"));
+        assert_eq!(fs::read_to_string(layers[0].join("who")).unwrap(), "0", "layers are never written to");
+        unmount(&root).unwrap();
+    }
+}

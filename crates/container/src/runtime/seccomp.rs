@@ -6,6 +6,9 @@
 //!
 //! That profile also lets containers make namespaces and mounts of their own, for containers in containers. Ours are
 //! tasks; [`WITHHELD`] takes that away, and with it the part of the kernel where most escapes were found.
+//!
+//! Only the machine's own architecture is let in: translating the profile for 32-bit programs as well takes as long as
+//! all the rest of a start (`docs/decisions/0061-system-call-filter.md`).
 
 use std::{fs, path::Path, sync::OnceLock};
 
@@ -54,17 +57,7 @@ const NAMESPACE_FLAGS: i32 = libc::CLONE_NEWNS
 struct Profile {
     default_action: String,
     default_errno_ret: Option<u32>,
-    #[serde(default)]
-    arch_map: Vec<Architecture>,
     syscalls: Vec<Rule>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Architecture {
-    architecture: String,
-    #[serde(default)]
-    sub_architectures: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -124,10 +117,6 @@ fn architecture() -> (&'static str, &'static str) {
 }
 
 fn convert(profile: &Profile, (go, native): (&str, &str)) -> Value {
-    let mut architectures = vec![native.to_owned()];
-    if let Some(known) = profile.arch_map.iter().find(|known| known.architecture == native) {
-        architectures.extend(known.sub_architectures.iter().flatten().cloned());
-    }
     let holds = |caps: &String| CAPABILITIES.contains(&caps.as_str());
     let applies = |rule: &&Rule| {
         let (with, without) = (&rule.includes, &rule.excludes);
@@ -165,7 +154,7 @@ fn convert(profile: &Profile, (go, native): (&str, &str)) -> Value {
         json!({ "index": 0, "value": NAMESPACE_FLAGS, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ" });
     rules.push(json!({ "names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": [no_namespaces] }));
     let mut out =
-        json!({ "defaultAction": profile.default_action, "architectures": architectures, "syscalls": rules });
+        json!({ "defaultAction": profile.default_action, "architectures": [native], "syscalls": rules });
     if let Some(errno) = profile.default_errno_ret {
         out["defaultErrnoRet"] = json!(errno);
     }
