@@ -147,3 +147,38 @@ fn groups_of(pid: &str) -> BTreeSet<PathBuf> {
     };
     text.lines().filter_map(folder).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_behind_is_found_and_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().join("home");
+        fs::create_dir(&home).unwrap();
+        let trace = Trace::of(&home);
+        assert_eq!((trace.processes(), trace.mounts()), (Vec::new(), Vec::new()));
+
+        // A shell that names the folder, its child that does not, and a mount.
+        let script = "env -u TANDEM_HOME sleep 1000 & wait";
+        let mut shell = Command::new("sh").args(["-c", script]).env("TANDEM_HOME", &home).spawn().unwrap();
+        let none: Option<&str> = None;
+        nix::mount::mount(Some("tmpfs"), &home, Some("tmpfs"), nix::mount::MsFlags::empty(), none).unwrap();
+        while trace.processes().len() < 2 {
+            std::thread::yield_now();
+        }
+        assert!(
+            trace.processes().iter().any(|process| process.ends_with("sleep 1000")),
+            "{:?}",
+            trace.processes()
+        );
+        assert_eq!(trace.mounts().len(), 1);
+
+        trace.clean();
+        shell.wait().unwrap();
+        trace.nothing_left();
+    }
+}
