@@ -189,7 +189,7 @@ exports.bucket = bucket.id;
             assert!(!killed.success(), "{armed} was not met");
         }
         project.up();
-        assert!(project.tandem(&["preview"]).ok().all().contains("nothing to do"), "{failpoint}");
+        assert!(project.tandem(&["preview"]).ok().all().contains("Nothing to do"), "{failpoint}");
         let buckets = cloud.client(&project).boto3("print(len(s3.list_buckets()['Buckets']))", &[]).ok();
         assert_eq!(buckets.value(), "1", "{failpoint}: a resource that the state does not know");
         project.destroy();

@@ -80,7 +80,7 @@ fn a_video_put_into_the_bucket_gets_the_thumbnail_it_asks_for() {
 
     project.up();
     cloud.observe();
-    assert!(project.tandem(&["preview"]).ok().all().contains("nothing to do"));
+    assert!(project.tandem(&["preview"]).ok().all().contains("Nothing to do"));
 
     // One video through every layer, by a stock client.
     let bucket = project.output("bucket");
@@ -103,7 +103,7 @@ fn a_video_put_into_the_bucket_gets_the_thumbnail_it_asks_for() {
     log.wait_for("*** New thumbnail: file again.jpg.");
     let preview = project.tandem(&["preview"]).ok();
     assert!(
-        preview.all().contains("onNewThumbnail") && !preview.all().contains("nothing to do"),
+        preview.all().contains("onNewThumbnail") && !preview.all().contains("Nothing to do"),
         "{}",
         preview.all()
     );
