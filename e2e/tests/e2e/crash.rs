@@ -168,6 +168,16 @@ fn a_container_that_outlives_the_cloud_is_found_again() {
     project.destroy();
 }
 
+/// Where an `up` can die between its first journal record and its last.
+const UPDATE_POINTS: &[&str] = &[
+    "engine.journal.begun",
+    "engine.target.applied",
+    "engine.journal.done",
+    "engine.state.written",
+    "engine.state.saved",
+    "engine.state.acknowledged",
+];
+
 #[test]
 fn an_up_killed_at_any_point_is_taken_up_by_the_next() {
     let program = r#"
@@ -176,9 +186,7 @@ const bucket = new cloud.Bucket("bucket");
 bucket.onPut("onPut", async (args) => console.log(`saw ${args.key}`));
 exports.bucket = bucket.id;
 "#;
-    for failpoint in
-        ["engine.step.begun", "engine.step.answered", "engine.step.recorded", "engine.state.written"]
-    {
+    for failpoint in UPDATE_POINTS {
         let cloud = Cloud::new();
         let _serving = cloud.serve();
         let project = cloud.project("resumed", &[("index.js", program)]);
@@ -186,7 +194,8 @@ exports.bucket = bucket.id;
             let armed = format!("{failpoint}@{round}");
             let killed =
                 project.command().args(["up", "--yes"]).env("TANDEM_FAILPOINT", &armed).status().unwrap();
-            assert!(!killed.success(), "{armed} was not met");
+            // The first one dies; the second one may have nothing left to die at.
+            assert!(!killed.success() || round > 1, "{armed} was not met");
         }
         project.up();
         assert!(project.tandem(&["preview"]).ok().all().contains("Nothing to do"), "{failpoint}");

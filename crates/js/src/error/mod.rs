@@ -261,13 +261,20 @@ impl Explain for ProgramError {
         self.help.clone()
     }
 
-    /// The code may be one that the cloud answered, so it is not always [`Explain::code`].
+    /// The code may be one that the cloud answered, so it is not always [`Explain::code`]. Below the message stand the
+    /// line at fault and who called it, in the user's own files; then the chain of causes.
     fn report(&self) -> Report {
+        let line = self.source_line.as_ref().map(|line| line.trim().to_owned());
+        let callers =
+            self.stack.iter().skip(1).filter(|frame| frame.is_user()).map(|frame| match &*frame.function {
+                "" => format!("at {frame}"),
+                function => format!("at {function} ({frame})"),
+            });
         Report {
             code: self.code.clone(),
             message: self.to_string(),
             help: self.help.clone(),
-            causes: self.causes.clone(),
+            causes: line.into_iter().chain(callers).chain(self.causes.iter().cloned()).collect(),
         }
     }
 }

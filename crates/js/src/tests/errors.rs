@@ -95,4 +95,5 @@ async fn an_error_reads_as_a_report() {
     let report = refused("null.x").await.report();
     assert_eq!(report.code, "E0501");
     assert_eq!(report.message, "TypeError: cannot read property 'x' of null (index.js:1:6)");
+    assert_eq!(report.causes, ["null.x"]);
 }

@@ -20,6 +20,7 @@ use super::{Client, Log, PATIENCE, Project, Ran, binary, leaks::Trace, prepared}
 
 /// A folder for one cloud. When it is dropped the cloud is stopped, and nothing of it may be left.
 pub(crate) struct Cloud {
+    binary: PathBuf,
     folder: TempDir,
     trace: Trace,
 }
@@ -28,7 +29,7 @@ impl Cloud {
     pub(crate) fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("tandem-e2e-").tempdir().unwrap();
         let trace = Trace::of(&folder.path().join("home"));
-        Self { folder, trace }
+        Self { binary: binary(), folder, trace }
     }
 
     pub(crate) fn home(&self) -> PathBuf {
@@ -42,7 +43,7 @@ impl Cloud {
 
     /// `tandem` with this cloud's folder, and nothing else of our environment that it could listen to.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(&self.binary);
         command.env("TANDEM_HOME", self.home()).current_dir(self.folder.path()).stdin(Stdio::null());
         let ours = std::env::vars_os().map(|(name, _)| name);
         for name in ours.filter(|n| n.to_string_lossy().starts_with("AWS_") || *n == "TANDEM_FAILPOINT") {
