@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use tandem_model::StackName;
 
-use crate::commands::{destroy, env, explain, preview, serve, stack, up};
+use crate::commands::{destroy, env, explain, image, invoke, logs, new, preview, ps, run, serve, stack, up};
 
 /// Functions and containers in one program, on one engine, in one binary.
 ///
@@ -39,6 +39,8 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Make a new project
+    New(new::Args),
     /// Show what `up` would change
     Preview(preview::Args),
     /// Make the stack what the program declares
@@ -47,6 +49,16 @@ pub(crate) enum Command {
     Destroy(destroy::Args),
     /// Show stacks and their outputs, and forget them
     Stack(stack::Args),
+    /// Print or follow what functions and containers printed
+    Logs(logs::Args),
+    /// Show functions, workers and runs
+    Ps(ps::Args),
+    /// Call one function
+    Invoke(invoke::Args),
+    /// Run one task; exits with the container's exit code
+    Run(run::Args),
+    /// Import, list and remove images
+    Image(image::Args),
     /// Print AWS_ENDPOINT_URL and credentials, for `eval "$(tandem env)"`
     Env(env::Args),
     /// Run the cloud on this machine

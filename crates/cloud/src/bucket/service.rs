@@ -64,7 +64,7 @@ impl Service for Buckets {
 
     async fn holding(&self, id: &PhysicalId) -> Result<Option<Holding>, Report> {
         let (items, bytes) = self.count(&id.0).map_err(|e| e.report())?;
-        Ok(Some(Holding { items, bytes, unit: "objects" }))
+        Ok(Some(Holding { items, bytes, unit: "object" }))
     }
 }
 

@@ -4,7 +4,13 @@ mod deploy;
 pub(crate) mod destroy;
 pub(crate) mod env;
 pub(crate) mod explain;
+pub(crate) mod image;
+pub(crate) mod invoke;
+pub(crate) mod logs;
+pub(crate) mod new;
 pub(crate) mod preview;
+pub(crate) mod ps;
+pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod stack;
 pub(crate) mod up;
@@ -25,6 +31,12 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Up(command) => block_on(up::run(Place::find(&args.global)?, command)),
         Command::Destroy(command) => block_on(destroy::run(Place::find(&args.global)?, command)),
         Command::Stack(command) => block_on(stack::run(Place::find(&args.global)?, command)),
+        Command::New(command) => new::run(&Place::find(&args.global)?, &command),
+        Command::Logs(command) => block_on(logs::run(Place::find(&args.global)?, command)),
+        Command::Ps(command) => block_on(ps::run(Place::find(&args.global)?, command)),
+        Command::Invoke(command) => block_on(invoke::run(Place::find(&args.global)?, command)),
+        Command::Run(command) => block_on(run::run(Place::find(&args.global)?, command)),
+        Command::Image(command) => block_on(image::run(Place::find(&args.global)?, command)),
         Command::Env(command) => block_on(env::run(Place::find(&args.global)?, command)),
     }
 }

@@ -18,5 +18,7 @@ pub(crate) use live::{Live, done};
 pub(crate) use outputs::{bare, json, outputs};
 pub(crate) use plan::plan;
 pub(crate) use prompt::confirm;
+pub(crate) use style::{Paint, Style};
 pub(crate) use table::table;
 pub(crate) use terminal::Terminal;
+pub(crate) use text::{count, harmless};

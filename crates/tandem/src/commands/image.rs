@@ -1,0 +1,128 @@
+//! `tandem image`: the images that tasks run from.
+
+use std::path::PathBuf;
+
+use tandem_container::Image;
+use tandem_model::Explain;
+use tandem_server::wire::ImageName;
+
+use crate::{
+    background,
+    exit::Failure,
+    place::Place,
+    ui::{self, Terminal},
+};
+
+/// Imports, lists and removes images.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Import a root file system (a tar) or an image archive (OCI or Docker), so that `FROM NAME` finds it
+    Import {
+        /// The name that the image gets: `docker.io/library/debian:bookworm`
+        name: String,
+        /// The file
+        file: PathBuf,
+    },
+    /// List the images
+    Ls {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove an image, by name or digest
+    Rm {
+        /// The name or digest
+        name: String,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read `{}`", file.display())]
+struct FileError {
+    file: PathBuf,
+    source: std::io::Error,
+}
+
+impl Explain for FileError {
+    fn code(&self) -> &'static str {
+        "E0141"
+    }
+    fn help(&self) -> String {
+        "see that the file exists and may be read".into()
+    }
+}
+
+pub(crate) async fn run(place: Place, Args { command }: Args) -> Result<(), Failure> {
+    let terminal = Terminal::stderr();
+    match command {
+        Command::Import { name, file } => {
+            let open = tokio::fs::File::open(&file).await;
+            let open = open.map_err(|source| FileError { file: file.clone(), source })?;
+            let client = background::ensure(&place).await?;
+            terminal.say(&format!("importing {} as {name}", file.display()));
+            let path = format!("/v1/images?name={}", query(&name));
+            let image: Image = client.send_file(&path, open).await?;
+            terminal.say(&format!("imported {} ({})", image.names.join(", "), image.size));
+            terminal.data(&format!("{}\n", image.digest));
+        }
+        Command::Ls { json } => {
+            let images: Vec<Image> = place.client().get("/v1/images").await?;
+            if json {
+                terminal.data(&format!(
+                    "{}\n",
+                    serde_json::to_string_pretty(&images).expect("texts and numbers")
+                ));
+                return Ok(());
+            }
+            let rows = images.iter().flat_map(rows);
+            terminal.data(&ui::table(["NAME", "DIGEST", "SIZE", "CREATED"], rows));
+        }
+        Command::Rm { name } => {
+            place.client().post::<()>("/v1/images/remove", &ImageName { name: name.clone() }).await?;
+            terminal.say(&format!("removed {name}"));
+        }
+    }
+    Ok(())
+}
+
+/// A row for each name that the image goes by.
+fn rows(image: &Image) -> Vec<[String; 4]> {
+    let digest: String = image.digest.chars().take("sha256:".len() + 12).collect();
+    let row = |name: &str| {
+        [name.to_owned(), digest.clone(), image.size.to_string(), format!("{:.0}", image.created)]
+    };
+    if image.names.is_empty() {
+        return vec![row("(none)")];
+    }
+    image.names.iter().map(|name| row(name)).collect()
+}
+
+/// A text inside a query: everything but letters, digits and a few signs is escaped.
+fn query(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' | b':' => {
+                escaped.push(char::from(byte));
+            }
+            other => escaped.push_str(&format!("%{other:02X}")),
+        }
+        escaped
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_survives_the_query() {
+        assert_eq!(query("docker.io/a/b:c"), "docker.io/a/b:c");
+        assert_eq!(query("a&b=c d"), "a%26b%3Dc%20d");
+    }
+}

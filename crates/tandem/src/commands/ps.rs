@@ -1,0 +1,181 @@
+//! `tandem ps`: what is deployed, and what it is doing.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::Timestamp;
+use tandem_cloud::{
+    function::{FunctionStatus, WorkerState},
+    task::{RunState, RunStatus},
+};
+use tandem_model::ByteSize;
+use tandem_program::Project;
+use tandem_server::wire::{OfStack, Processes};
+
+use crate::{
+    exit::Failure,
+    place::Place,
+    ui::{self, Terminal},
+};
+
+/// Shows the stack's functions with their workers, and the runs of its tasks.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Of all stacks
+    #[arg(short, long)]
+    all: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(place: Place, Args { all, json }: Args) -> Result<(), Failure> {
+    let stack = if all { None } else { Some(place.stack_of(&Project::find(&place.folder)?)) };
+    let processes: Processes = place.client().post("/v1/ps", &OfStack { stack }).await?;
+    let terminal = Terminal::stderr();
+    if json {
+        terminal.data(&format!("{}\n", serde_json::to_string_pretty(&processes).expect("texts and numbers")));
+        return Ok(());
+    }
+    terminal.data(&shown(&processes, Timestamp::now()));
+    Ok(())
+}
+
+fn shown(processes: &Processes, now: Timestamp) -> String {
+    let mut parts = Vec::new();
+    if !processes.functions.is_empty() {
+        let heads = ["FUNCTION", "WORKERS", "QUEUED", "CALLS", "ERRORS"];
+        parts.push(ui::table(heads, processes.functions.iter().map(function)));
+    }
+    if !processes.runs.is_empty() {
+        let heads = ["RUN", "TASK", "STATE", "AGE", "MEMORY", "DETAIL"];
+        parts.push(ui::table(heads, processes.runs.iter().map(|run| row(run, now))));
+    }
+    let waiting: usize = processes.backlog.values().sum();
+    if waiting > 0 {
+        parts.push(format!("{} on the way\n", ui::count(waiting, "event")));
+    }
+    if processes.dead_letters > 0 {
+        parts.push(format!("{} in the dead letters\n", ui::count(processes.dead_letters, "event")));
+    }
+    if parts.is_empty() {
+        return "Nothing is deployed.\n".to_owned();
+    }
+    parts.join("\n")
+}
+
+fn function(function: &FunctionStatus) -> [String; 5] {
+    [
+        function.urn.name.to_string(),
+        workers(function),
+        function.queued.to_string(),
+        function.invocations.to_string(),
+        function.errors.to_string(),
+    ]
+}
+
+/// `2 busy, 1 idle`, or `none`.
+fn workers(function: &FunctionStatus) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for worker in &function.workers {
+        let state = match worker.state {
+            WorkerState::Spare => "spare",
+            WorkerState::Starting => "starting",
+            WorkerState::Idle => "idle",
+            WorkerState::Busy => "busy",
+            WorkerState::Ending => "ending",
+        };
+        *counts.entry(state).or_default() += 1;
+    }
+    if counts.is_empty() {
+        return "none".to_owned();
+    }
+    let parts: Vec<_> = counts.into_iter().map(|(state, n)| format!("{n} {state}")).collect();
+    parts.join(", ")
+}
+
+fn row(run: &RunStatus, now: Timestamp) -> [String; 6] {
+    let state = match run.state {
+        RunState::Queued => "queued",
+        RunState::Starting => "starting",
+        RunState::Running => "running",
+        RunState::Ended => "ended",
+    };
+    let detail = match (&run.outcome, &run.waits, run.pid) {
+        (Some(outcome), _, _) => outcome.to_string(),
+        (None, Some(why), _) => why.clone(),
+        (None, None, Some(pid)) => format!("process {pid}"),
+        (None, None, None) => String::new(),
+    };
+    let memory = run.memory_bytes.map(|bytes| ByteSize(bytes).to_string()).unwrap_or_default();
+    [run.id.to_string(), run.task.name.to_string(), state.into(), age(run.accepted, now), memory, detail]
+}
+
+/// How long ago, in the largest unit that says something.
+fn age(then: Timestamp, now: Timestamp) -> String {
+    let age = Duration::try_from(now.duration_since(then)).unwrap_or_default().as_secs();
+    match age {
+        0..120 => format!("{age}s"),
+        120..7200 => format!("{}m", age / 60),
+        7200..172_800 => format!("{}h", age / 3600),
+        _ => format!("{}d", age / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tandem_cloud::{
+        function::WorkerStatus,
+        task::{Outcome, RunId},
+    };
+    use tandem_model::PhysicalId;
+
+    use super::*;
+
+    fn worker(state: WorkerState) -> WorkerStatus {
+        WorkerStatus { pid: Some(7), state, uptime: 1.0, requests: 1 }
+    }
+
+    #[test]
+    fn workers_and_runs_are_told_in_columns() {
+        let function = FunctionStatus {
+            urn: "urn:tandem:p:dev:function:resize".parse().unwrap(),
+            id: PhysicalId("p-dev-resize".into()),
+            version: "1".into(),
+            workers: vec![worker(WorkerState::Busy), worker(WorkerState::Idle), worker(WorkerState::Busy)],
+            queued: 4,
+            invocations: 12,
+            errors: 0,
+        };
+        let run = RunStatus {
+            id: RunId("a1b2".into()),
+            task: "urn:tandem:p:dev:task:render".parse().unwrap(),
+            state: RunState::Ended,
+            accepted: Timestamp::UNIX_EPOCH,
+            started: None,
+            ended: None,
+            outcome: Some(Outcome::Exited { code: 3 }),
+            exit_code: Some(3),
+            waits: None,
+            pid: None,
+            memory_bytes: None,
+        };
+        let processes = Processes {
+            functions: vec![function],
+            runs: vec![run],
+            backlog: BTreeMap::from([("subscription/s".into(), 2)]),
+            dead_letters: 1,
+        };
+        let now = Timestamp::from_second(300).unwrap();
+        insta::assert_snapshot!(shown(&processes, now), @r"
+        FUNCTION  WORKERS         QUEUED  CALLS  ERRORS
+        resize    2 busy, 1 idle  4       12     0
+
+        RUN   TASK    STATE  AGE  MEMORY  DETAIL
+        a1b2  render  ended  5m           exited with code 3
+
+        2 events on the way
+
+        1 event in the dead letters
+        ");
+    }
+}
