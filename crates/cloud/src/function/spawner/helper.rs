@@ -21,6 +21,8 @@ use nix::{
     unistd::{ForkResult, Pid, dup2_stdin, setsid},
 };
 
+use tandem_js::Vm;
+
 use super::packet::{Ask, Tell, receive, send};
 use crate::function::{
     sandbox::{
@@ -45,6 +47,8 @@ struct Spawner<'a> {
     /// Where this process sits, for the next worker to be born in.
     next: Option<Seat>,
     children: HashMap<i32, Child>,
+    /// What every worker goes on with a copy of.
+    template: Option<Vm>,
 }
 
 /// Serves until the cloud is gone. Called in a fresh fork of the only thread.
@@ -59,6 +63,10 @@ pub(super) fn run(cloud: OwnedFd) -> io::Result<()> {
         Ok(filters) => filters,
         Err(error) => return send(cloud.as_fd(), &Tell::Unfit { reason: error.to_string() }, &[]),
     };
+    let template = match Vm::template() {
+        Ok(template) => Some(template),
+        Err(error) => return send(cloud.as_fd(), &Tell::Unfit { reason: error.to_string() }, &[]),
+    };
     let (row, unlimited) = match prepared {
         None => (None, Some("no cgroup hierarchy with a memory controller is mounted".to_owned())),
         Some((hierarchy, roots)) => match roots.and_then(|roots| Row::open(hierarchy, roots, &cgroup)) {
@@ -66,8 +74,15 @@ pub(super) fn run(cloud: OwnedFd) -> io::Result<()> {
             Err(error) => (None, Some(error.to_string())),
         },
     };
-    let mut spawner =
-        Spawner { cloud: cloud.as_fd(), own_processes, filters, row, next: None, children: HashMap::new() };
+    let mut spawner = Spawner {
+        cloud: cloud.as_fd(),
+        own_processes,
+        filters,
+        row,
+        next: None,
+        children: HashMap::new(),
+        template,
+    };
     let unlimited = unlimited.or_else(|| spawner.sit_down().err().map(|error| error.to_string()));
     send(cloud.as_fd(), &Tell::Ready { unlimited }, &[])?;
     let served = spawner.serve(&ended);
@@ -194,8 +209,7 @@ impl Spawner<'_> {
     /// Runs in the child.
     fn become_worker(&mut self, ends: Ends) -> ! {
         let seat = self.next.take();
-        let filters = &self.filters;
-        worker::become_one(ends, seat, filters)
+        worker::become_one(ends, seat, &self.filters, self.template.take())
     }
 
     /// The cloud is gone, so the workers are about to go too. Their seats are removed after them.

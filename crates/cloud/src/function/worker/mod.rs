@@ -1,7 +1,7 @@
 //! The other side: what runs in a worker's process.
 //!
-//! A worker is a fork of the spawner. It encloses itself, starts an empty JavaScript runtime (this is where a spare
-//! waits), learns what it is to be, gives up its privileges, loads the program and serves requests until its sockets
+//! A worker is a fork of the spawner. It encloses itself, has a copy of the spawner's empty JavaScript machine (this is where a
+//! spare waits), learns what it is to be, gives up its privileges, loads the program and serves requests until its sockets
 //! close. It holds nothing that outlives it, so it may be killed at any moment.
 
 mod bridge;
@@ -23,6 +23,8 @@ use nix::{
     sys::signal::{SigSet, SigmaskHow, sigprocmask},
     unistd::{dup2_stderr, dup2_stdout},
 };
+
+use tandem_js::Vm;
 
 use super::{
     sandbox::{self, seat::Seat, syscalls::Filters},
@@ -53,8 +55,8 @@ impl TryFrom<Vec<OwnedFd>> for Ends {
 const BROKEN: i32 = 70;
 
 /// Goes on as a worker in a fresh fork of the spawner, and ends the process.
-pub(super) fn become_one(ends: Ends, seat: Option<Seat>, filters: &Filters) -> ! {
-    let code = catch_unwind(AssertUnwindSafe(|| match live(ends, seat, filters) {
+pub(super) fn become_one(ends: Ends, seat: Option<Seat>, filters: &Filters, vm: Option<Vm>) -> ! {
+    let code = catch_unwind(AssertUnwindSafe(|| match live(ends, seat, filters, vm) {
         Ok(()) => 0,
         Err(error) => {
             tell(&format!("the worker cannot go on: {error}"));
@@ -64,7 +66,7 @@ pub(super) fn become_one(ends: Ends, seat: Option<Seat>, filters: &Filters) -> !
     spawner::exit(code.unwrap_or(BROKEN))
 }
 
-fn live(ends: Ends, seat: Option<Seat>, filters: &Filters) -> io::Result<()> {
+fn live(ends: Ends, seat: Option<Seat>, filters: &Filters, vm: Option<Vm>) -> io::Result<()> {
     let Ends { runtime, channel, stdout, stderr } = ends;
     dup2_stdout(&stdout)?;
     dup2_stderr(&stderr)?;
@@ -78,7 +80,7 @@ fn live(ends: Ends, seat: Option<Seat>, filters: &Filters) -> io::Result<()> {
     sandbox::enclose()?;
 
     let (runtime, channel) = (UnixStream::from(runtime), UnixStream::from(channel));
-    program::serve(runtime, channel, move |allowance, runtime| {
+    program::serve(vm, runtime, channel, move |allowance, runtime| {
         sandbox::confine(allowance, seat.as_ref(), filters)?;
         drop(seat);
         exit_with_connection(runtime)

@@ -27,6 +27,7 @@ const INTERRUPT_EARLY: Duration = Duration::from_millis(50);
 
 /// Serves until the cloud closes the connection. `confine` is called once, before any user code.
 pub(super) fn serve(
+    template: Option<Vm>,
     runtime: UnixStream,
     channel: UnixStream,
     confine: impl FnOnce(Allowance, OwnedFd) -> io::Result<()>,
@@ -35,7 +36,10 @@ pub(super) fn serve(
     runtime.set_nonblocking(true)?;
     channel.set_nonblocking(true)?;
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let vm = Vm::new().await.map_err(io::Error::other)?;
+        let vm = match template {
+            Some(vm) => vm,
+            None => Vm::new().await.map_err(io::Error::other)?,
+        };
         let stream = tokio::net::UnixStream::from_std(channel)?;
         let (mut reader, writer) = stream.into_split();
         let Some(assignment) = channel::read_value::<Assignment>(&mut reader).await? else { return Ok(()) };
