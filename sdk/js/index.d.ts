@@ -13,18 +13,24 @@ export type Input<T> = T | Promise<T> | Output<T>;
 
 /** What is left of a value when the outputs and promises in it are replaced by what they hold. */
 export type Unwrap<T> =
-    T extends Output<infer U> ? Unwrap<U>
-    : T extends Promise<infer U> ? Unwrap<U>
-    : T extends (...args: never[]) => unknown ? T
-    : T extends Uint8Array | Date ? T
-    : T extends object ? { [K in keyof T]: Unwrap<T[K]> }
-    : T;
+    T extends Output<infer U>
+        ? Unwrap<U>
+        : T extends Promise<infer U>
+          ? Unwrap<U>
+          : T extends (...args: never[]) => unknown
+            ? T
+            : T extends Uint8Array | Date
+              ? T
+              : T extends object
+                ? { [K in keyof T]: Unwrap<T[K]> }
+                : T;
 
 /** Properties of the value, as outputs: `bucket.url.length`. */
-export type Lifted<T> =
-    T extends string | readonly unknown[] ? { readonly [K in Exclude<keyof T, keyof OutputMethods<T> | symbol>]: Output<T[K]> }
-    : T extends object ? { readonly [K in Exclude<keyof T, keyof OutputMethods<T> | symbol>]-?: Output<NonNullable<T[K]>> }
-    : {};
+export type Lifted<T> = T extends string | readonly unknown[]
+    ? { readonly [K in Exclude<keyof T, keyof OutputMethods<T> | symbol>]: Output<T[K]> }
+    : T extends object
+      ? { readonly [K in Exclude<keyof T, keyof OutputMethods<T> | symbol>]-?: Output<NonNullable<T[K]>> }
+      : {};
 
 export interface OutputMethods<T> {
     /**
@@ -59,7 +65,9 @@ export const Output: {
 export function output<T>(value: Input<T>): Output<Unwrap<T>>;
 
 /** One output of many: of a list, or of an object. */
-export function all<T extends readonly unknown[] | []>(values: T): Output<{ -readonly [K in keyof T]: Unwrap<T[K]> }>;
+export function all<T extends readonly unknown[] | []>(
+    values: T,
+): Output<{ -readonly [K in keyof T]: Unwrap<T[K]> }>;
 export function all<T extends Record<string, unknown>>(values: T): Output<{ [K in keyof T]: Unwrap<T[K]> }>;
 
 /** Joins texts and outputs: `concat("s3://", bucket.id, "/in")`. */
@@ -170,7 +178,11 @@ export class Bucket extends Resource {
      */
     get(key: string): Promise<Buffer>;
     /** Stores an object; when the promise resolves, it is on disk. A text is stored as UTF-8. In handlers only. */
-    put(key: string, contents: Uint8Array | ArrayBuffer | string, options?: { contentType?: string }): Promise<void>;
+    put(
+        key: string,
+        contents: Uint8Array | ArrayBuffer | string,
+        options?: { contentType?: string },
+    ): Promise<void>;
     /** Deletes an object; deleting what is not there succeeds. In handlers only. */
     delete(key: string): Promise<void>;
     /** The objects whose keys start with `prefix`, ordered by key. In handlers only. */

@@ -8,6 +8,17 @@ declare module "@pulumi/cloud" {
 
 declare module "@pulumi/pulumi" {
     export { Config, getProject, getStack, log, runtime } from "@tandem/cloud";
-    export { Input, Output, Unwrap, all, concat, interpolate, isSecret, output, secret, unsecret } from "@tandem/cloud";
+    export {
+        Input,
+        Output,
+        Unwrap,
+        all,
+        concat,
+        interpolate,
+        isSecret,
+        output,
+        secret,
+        unsecret,
+    } from "@tandem/cloud";
     export { Resource, ResourceOptions } from "@tandem/cloud";
 }

@@ -27,6 +27,7 @@ pub(crate) fn natives<'js>(ctx: &Ctx<'js>, shared: &Arc<Shared>) -> Result<Objec
     timers(ctx, shared, &host)?;
     modules(ctx, shared, &host)?;
     globals(ctx, &host)?;
+    process(ctx, &host)?;
     Ok(host)
 }
 
@@ -75,16 +76,26 @@ fn failures<'js>(ctx: &Ctx<'js>, shared: &Arc<Shared>, host: &Object<'js>) -> Re
 
     let shared = shared.clone();
     let uncaught = move |error: Value<'js>| shared.uncaught(ProgramError::from_value(&error));
-    host.set("uncaught", Function::new(ctx.clone(), uncaught)?)?;
-
-    host.set("write", Function::new(ctx.clone(), |stream: i32, text: String| write(stream, &text))?)?;
-    host.set("exit", Function::new(ctx.clone(), exit)?)
+    host.set("uncaught", Function::new(ctx.clone(), uncaught)?)
 }
 
 #[expect(clippy::exit, reason = "`process.exit` of a worker ends the worker, as a program expects")]
 fn exit(code: i32) {
     let _ = std::io::stdout().flush();
     std::process::exit(code)
+}
+
+fn process<'js>(ctx: &Ctx<'js>, host: &Object<'js>) -> Result<()> {
+    host.set("pid", Function::new(ctx.clone(), std::process::id)?)?;
+    host.set("exit", Function::new(ctx.clone(), exit)?)?;
+    host.set("write", Function::new(ctx.clone(), |stream: i32, text: String| write(stream, &text))?)?;
+    // Four words from the system. QuickJS seeds `Math.random` when a context is made, so the copies of a template
+    // would all draw the same numbers.
+    let seed = || {
+        let bytes = uuid::Uuid::new_v4().into_bytes();
+        bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect::<Vec<_>>()
+    };
+    host.set("seed", Function::new(ctx.clone(), seed)?)
 }
 
 fn timers<'js>(ctx: &Ctx<'js>, shared: &Arc<Shared>, host: &Object<'js>) -> Result<()> {

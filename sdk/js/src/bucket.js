@@ -21,7 +21,8 @@ class Subscription extends Resource {
 export class Bucket extends Resource {
     constructor(name, args, options) {
         // `@pulumi/cloud` has the resource's options in the second place.
-        const [own, shared] = options === undefined && args?.dependsOn !== undefined ? [undefined, args] : [args, options];
+        const [own, shared] =
+            options === undefined && args?.dependsOn !== undefined ? [undefined, args] : [args, options];
         const inputs = (key) => {
             const { bucketName, forceDestroy } = checkOptions(key, own, ["bucketName", "forceDestroy"]);
             checkType(key, "bucketName", bucketName, ["string"]);
@@ -41,7 +42,10 @@ export class Bucket extends Resource {
 
     #subscribe(method, event, name, handler, filter) {
         const what = `${this.declaration.key}.${method}`;
-        const { keyPrefix, keySuffix } = checkOptions(`the filter of ${what}`, filter, ["keyPrefix", "keySuffix"]);
+        const { keyPrefix, keySuffix } = checkOptions(`the filter of ${what}`, filter, [
+            "keyPrefix",
+            "keySuffix",
+        ]);
         checkType(`the filter of ${what}`, "keyPrefix", keyPrefix, ["string"]);
         checkType(`the filter of ${what}`, "keySuffix", keySuffix, ["string"]);
         const consumer = consumerOf(what, name, handler);
@@ -54,7 +58,11 @@ export class Bucket extends Resource {
         const bucket = this.id.get();
         const found = await call("bucket.get", { bucket, key });
         if (found === null || found === undefined) {
-            throw new CloudError("E0515", `there is no object "${key}" in bucket ${bucket}`, "see what is there with `bucket.list()`");
+            throw new CloudError(
+                "E0515",
+                `there is no object "${key}" in bucket ${bucket}`,
+                "see what is there with `bucket.list()`",
+            );
         }
         return Buffer.from(found.body, "base64");
     }
@@ -86,15 +94,21 @@ function consumerOf(what, name, handler) {
             `write \`bucket.${what.split(".").pop()}("name", async (args) => { … })\``,
         );
     }
-    const unpacked = ({ data }, context) => handler({ key: data.key, size: data.size, eventTime: data.eventTime }, context);
+    const unpacked = ({ data }, context) =>
+        handler({ key: data.key, size: data.size, eventTime: data.eventTime }, context);
     return new Function(name, unpacked);
 }
 
 function checkKey(method, key) {
-    if (typeof key !== "string" || key === "") throw invalid(`the key of bucket.${method} is a text that is not empty, not ${shown(key)}`, "");
+    if (typeof key !== "string" || key === "")
+        throw invalid(`the key of bucket.${method} is a text that is not empty, not ${shown(key)}`, "");
 }
 
 function bytesOf(contents) {
-    if (typeof contents === "string" || contents instanceof Uint8Array || contents instanceof ArrayBuffer) return Buffer.from(contents);
-    throw invalid(`bucket.put takes a Buffer or a text, not ${shown(contents)}`, "for an object, write `JSON.stringify(object)`");
+    if (typeof contents === "string" || contents instanceof Uint8Array || contents instanceof ArrayBuffer)
+        return Buffer.from(contents);
+    throw invalid(
+        `bucket.put takes a Buffer or a text, not ${shown(contents)}`,
+        "for an object, write `JSON.stringify(object)`",
+    );
 }

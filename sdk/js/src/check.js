@@ -31,9 +31,16 @@ export function invalid(message, help) {
 export function checkName(kind, name) {
     const article = `the name of a ${kind}`;
     if (typeof name !== "string" || name === "") {
-        throw invalid(`${article} is a text that is not empty, not ${shown(name)}`, `write for example \`new cloud.${constructorOf(kind)}("${kind}-1", …)\``);
+        throw invalid(
+            `${article} is a text that is not empty, not ${shown(name)}`,
+            `write for example \`new cloud.${constructorOf(kind)}("${kind}-1", …)\``,
+        );
     }
-    if (name.length > 128) throw invalid(`${article} has at most 128 characters; "${name.slice(0, 32)}…" has ${name.length}`, "shorten it");
+    if (name.length > 128)
+        throw invalid(
+            `${article} has at most 128 characters; "${name.slice(0, 32)}…" has ${name.length}`,
+            "shorten it",
+        );
     const bad = /^[^A-Za-z0-9]/.exec(name) ?? /[^A-Za-z0-9_.-]/.exec(name);
     if (bad !== null) {
         throw invalid(
@@ -49,7 +56,10 @@ const constructorOf = (kind) => kind[0].toUpperCase() + kind.slice(1);
 export function checkOptions(what, options, known) {
     if (options === undefined || options === null) return {};
     if (typeof options !== "object" || Array.isArray(options)) {
-        throw invalid(`the options of ${what} are an object, not ${shown(options)}`, `it may have ${known.join(", ")}`);
+        throw invalid(
+            `the options of ${what} are an object, not ${shown(options)}`,
+            `it may have ${known.join(", ")}`,
+        );
     }
     const unknown = Object.keys(options).find((key) => !known.includes(key));
     if (unknown !== undefined) {
@@ -72,11 +82,19 @@ export function checkType(what, property, value, types) {
 /** What `memory` may be: MiB as a number, or a text with a unit. */
 export function checkSize(what, property, value) {
     checkType(what, property, value, ["number", "string"]);
-    const good = typeof value === "number" ? Number.isInteger(value) && value > 0 : typeof value !== "string" || /^\s*\d+\s*([KMG]i?B?|B)?\s*$/.test(value);
-    if (!good) throw invalid(`\`${property}\` of ${what} is a number of MiB or a text like "512MiB", not ${shown(value)}`, "");
+    const good =
+        typeof value === "number"
+            ? Number.isInteger(value) && value > 0
+            : typeof value !== "string" || /^\s*\d+\s*([KMG]i?B?|B)?\s*$/.test(value);
+    if (!good)
+        throw invalid(
+            `\`${property}\` of ${what} is a number of MiB or a text like "512MiB", not ${shown(value)}`,
+            "",
+        );
 }
 
 export function checkPositive(what, property, value) {
     checkType(what, property, value, ["number"]);
-    if (typeof value === "number" && !(value > 0)) throw invalid(`\`${property}\` of ${what} is above zero, not ${value}`, "");
+    if (typeof value === "number" && !(value > 0))
+        throw invalid(`\`${property}\` of ${what} is above zero, not ${value}`, "");
 }

@@ -3,3 +3,7 @@
 export { Bucket } from "./bucket.js";
 export { Function } from "./function.js";
 export { Run, Task } from "./task.js";
+
+// For `import cloud from …`, which works with a CommonJS package of that name.
+import * as everything from "./cloud.js";
+export default everything;

@@ -20,7 +20,8 @@ export class Config {
     }
 
     #find(key) {
-        if (typeof key !== "string" || key === "") throw invalid(`a configuration key is a text, not ${shown(key)}`, "");
+        if (typeof key !== "string" || key === "")
+            throw invalid(`a configuration key is a text, not ${shown(key)}`, "");
         const { config, project } = surroundings();
         const found = config[`${this.name}:${key}`] ?? (this.name === project ? config[key] : undefined);
         return reveal(found);
@@ -29,7 +30,11 @@ export class Config {
     #required(key, value) {
         if (value !== undefined) return value;
         const full = this.name === getProject() ? key : `${this.name}:${key}`;
-        throw new CloudError("E0506", `the setting "${full}" is missing`, `run \`tandem config set ${full} VALUE\``);
+        throw new CloudError(
+            "E0506",
+            `the setting "${full}" is missing`,
+            `run \`tandem config set ${full} VALUE\``,
+        );
     }
 
     get(key) {
@@ -38,14 +43,16 @@ export class Config {
     }
     getBoolean(key) {
         const text = this.get(key);
-        if (text === undefined || text === "true" || text === "false") return text === undefined ? undefined : text === "true";
+        if (text === undefined || text === "true" || text === "false")
+            return text === undefined ? undefined : text === "true";
         throw invalid(`the setting "${key}" is true or false, not ${shown(text)}`, "");
     }
     getNumber(key) {
         const text = this.get(key);
         if (text === undefined) return undefined;
         const number = Number(text);
-        if (text.trim() === "" || Number.isNaN(number)) throw invalid(`the setting "${key}" is a number, not ${shown(text)}`, "");
+        if (text.trim() === "" || Number.isNaN(number))
+            throw invalid(`the setting "${key}" is a number, not ${shown(text)}`, "");
         return number;
     }
     getObject(key) {

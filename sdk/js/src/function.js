@@ -1,8 +1,8 @@
 // Functions: handlers that run in workers. A handler is noted by the function's name; the worker finds it again there.
 
-import { checkOptions, checkPositive, checkSize, checkType, invalid, shown } from "./check.js";
+import { checkOptions, checkPositive, checkSize, invalid, shown } from "./check.js";
 import { call } from "./host.js";
-import { Resource, inHandlerOnly } from "./resource.js";
+import { Resource, inHandlerOnly, textsOf } from "./resource.js";
 
 const OPTIONS = ["memory", "timeout", "concurrency", "environment"];
 
@@ -13,14 +13,17 @@ class CloudFunction extends Resource {
     constructor(name, handler, args, options) {
         const inputs = (key) => {
             if (typeof handler !== "function") {
-                throw invalid(`the handler of ${key} is a function, not ${shown(handler)}`, `write \`new cloud.Function("${name}", async (event, context) => { … })\``);
+                throw invalid(
+                    `the handler of ${key} is a function, not ${shown(handler)}`,
+                    `write \`new cloud.Function("${name}", async (event, context) => { … })\``,
+                );
             }
             const { memory, timeout, concurrency, environment } = checkOptions(key, args, OPTIONS);
             checkSize(key, "memory", memory);
             checkPositive(key, "timeout", timeout);
             checkPositive(key, "concurrency", concurrency);
-            checkType(key, "environment", environment, ["object"]);
-            return { handler: name, memory, timeout, concurrency, environment };
+            const texts = textsOf(key, "environment", environment);
+            return { handler: name, memory, timeout, concurrency, environment: texts };
         };
         super("function", name, inputs, ["arn"], options);
         handlers.set(name, handler);

@@ -127,11 +127,18 @@ function failed(error, from) {
 function derive(output, next) {
     const state = states.get(output);
     const from = [output];
-    if (deploying()) return withState(Promise.resolve(state).then((settled) => next(settled, from)), from);
+    if (deploying())
+        return withState(
+            Promise.resolve(state).then((settled) => next(settled, from)),
+            from,
+        );
     const error = failures.get(output);
     if (error !== undefined) return failed(error, from);
     try {
-        return withState(chain(state, (settled) => next(settled, from)), from);
+        return withState(
+            chain(state, (settled) => next(settled, from)),
+            from,
+        );
     } catch (thrown) {
         return failed(thrown, from);
     }
@@ -141,7 +148,10 @@ const hasUnknown = (value) =>
     value === UNKNOWN ||
     (Array.isArray(value)
         ? value.some(hasUnknown)
-        : typeof value === "object" && value !== null && isPlain(value) && Object.values(value).some(hasUnknown));
+        : typeof value === "object" &&
+          value !== null &&
+          isPlain(value) &&
+          Object.values(value).some(hasUnknown));
 
 function member(output, property) {
     return derive(output, (state) => {
@@ -180,7 +190,10 @@ export class Output {
 
     apply(callback) {
         if (typeof callback !== "function") {
-            throw invalid(`\`apply\` needs a function that takes the value, not ${shown(callback)}`, "write `output.apply(value => …)`");
+            throw invalid(
+                `\`apply\` needs a function that takes the value, not ${shown(callback)}`,
+                "write `output.apply(value => …)`",
+            );
         }
         return derive(this, (state, from) => {
             if (!state.known) return { ...state, value: UNKNOWN };
@@ -215,7 +228,11 @@ export class Output {
         }
         if (!state.known) {
             const names = [...originsIn(this)].map((resource) => resource.key).join(", ");
-            throw new CloudError(NOT_DEPLOYED, `${names || "this resource"} is not deployed yet`, "run `tandem up`");
+            throw new CloudError(
+                NOT_DEPLOYED,
+                `${names || "this resource"} is not deployed yet`,
+                "run `tandem up`",
+            );
         }
         return state.value;
     }
@@ -231,6 +248,13 @@ export class Output {
     [Symbol.toPrimitive]() {
         return this.toString();
     }
+
+    /** What `console.log` shows. */
+    get [Symbol.for("llrt.inspect.custom")]() {
+        const state = states.get(this);
+        if (state instanceof Promise || !state.known) return { output: "(not known yet)" };
+        return { output: state.secret ? "(secret)" : state.value };
+    }
 }
 
 /** The value as an output; outputs and promises in it are taken along. */
@@ -241,7 +265,10 @@ export function output(value) {
 /** One output of many: an array or an object of values, outputs and promises. */
 export function all(values) {
     if (typeof values !== "object" || values === null) {
-        throw invalid(`\`all\` needs an array or an object of outputs, not ${shown(values)}`, "write `all([a, b])` or `all({ a, b })`");
+        throw invalid(
+            `\`all\` needs an array or an object of outputs, not ${shown(values)}`,
+            "write `all([a, b])` or `all({ a, b })`",
+        );
     }
     return output(Array.isArray(values) || isPlain(values) ? values : [...values]);
 }
@@ -253,7 +280,9 @@ export function concat(...parts) {
 
 /** A template with outputs in it: interpolate`http://${host}/`. */
 export function interpolate(texts, ...values) {
-    return all(values).apply((known) => texts.map((text, index) => text + (index < known.length ? known[index] : "")).join(""));
+    return all(values).apply((known) =>
+        texts.map((text, index) => text + (index < known.length ? known[index] : "")).join(""),
+    );
 }
 
 /** An output whose value displays hide. */

@@ -40,7 +40,11 @@ export async function invoke(name, event, context) {
     const handler = noted.get(name);
     if (handler === undefined) {
         const found = handlers().join(", ") || "none";
-        throw new CloudError("E0511", `the program has no handler "${name}"; it has ${found}`, "run `tandem up`, so that the cloud knows the program as it is");
+        throw new CloudError(
+            "E0511",
+            `the program has no handler "${name}"; it has ${found}`,
+            "run `tandem up`, so that the cloud knows the program as it is",
+        );
     }
     const answer = await handler(JSON.parse(event), contextOf(JSON.parse(context)));
     return JSON.stringify(answer) ?? "null";
@@ -48,7 +52,11 @@ export async function invoke(name, event, context) {
 
 /** The error of a program that ends itself while it is deployed. */
 export const exited = (code) =>
-    new CloudError("E0509", `the program called process.exit(${code}) while it was deployed`, "throw an error instead, so that it is clear what is wrong");
+    new CloudError(
+        "E0509",
+        `the program called process.exit(${code}) while it was deployed`,
+        "throw an error instead, so that it is clear what is wrong",
+    );
 
 function contextOf({ requestId, functionName, deadline, memory, traceparent }) {
     return {

@@ -56,13 +56,18 @@ export function settle(resource, inputs, dependsOn) {
     if (!deploying()) {
         const outputs = surroundings().resources[resource.key];
         return (name) => {
-            const state = outputs === undefined ? { value: UNKNOWN, known: false, secret: false } : decode(outputs[name]);
+            const state =
+                outputs === undefined ? { value: UNKNOWN, known: false, secret: false } : decode(outputs[name]);
             return withState({ ...state, resources: own }, [resource]);
         };
     }
     resource.inputs = { inputs, dependsOn };
     resource.registered = register(resource, inputs, dependsOn);
-    return (name) => withState(resource.registered.then((answer) => decode(pick(answer, name), own)), [resource]);
+    return (name) =>
+        withState(
+            resource.registered.then((answer) => decode(pick(answer, name), own)),
+            [resource],
+        );
 }
 
 function pick(answer, name) {
@@ -105,7 +110,9 @@ async function register(resource, inputs, dependsOn) {
  */
 async function wave(resource) {
     const stage = STAGES[resource.kind];
-    const earlier = [...declared.values()].filter((other) => STAGES[other.kind] === stage - 1 && other.urn !== undefined);
+    const earlier = [...declared.values()].filter(
+        (other) => STAGES[other.kind] === stage - 1 && other.urn !== undefined,
+    );
     if (earlier.length <= FEW) return earlier;
     if (leaders[stage] === undefined) {
         leaders[stage] = resource;
@@ -158,14 +165,22 @@ function stuckError(stuck) {
     const needs = (resource) => {
         const { inputs, dependsOn } = resource.inputs;
         const found = originsIn([inputs]);
-        for (const other of [dependsOn].flat()) if (other?.declaration !== undefined) found.add(other.declaration);
+        for (const other of [dependsOn].flat())
+            if (other?.declaration !== undefined) found.add(other.declaration);
         return [...found].filter((other) => other.urn === undefined);
     };
     const circle = findCircle(stuck, needs);
     if (circle !== undefined) {
         const path = circle.map((resource) => resource.key).join(" → ");
-        const places = circle.slice(0, -1).map((resource) => `${resource.key} at ${resource.place}`).join(", ");
-        return new CloudError("E0508", `resources wait for each other: ${path}`, `break the circle (${places})`);
+        const places = circle
+            .slice(0, -1)
+            .map((resource) => `${resource.key} at ${resource.place}`)
+            .join(", ");
+        return new CloudError(
+            "E0508",
+            `resources wait for each other: ${path}`,
+            `break the circle (${places})`,
+        );
     }
     const first = stuck.find((resource) => needs(resource).length === 0) ?? stuck[0];
     return new CloudError(

@@ -3,7 +3,7 @@
 import { checkOptions, checkPositive, checkSize, checkType, invalid, shown } from "./check.js";
 import { call } from "./host.js";
 import { isOutput } from "./output.js";
-import { Resource, inHandlerOnly } from "./resource.js";
+import { Resource, inHandlerOnly, textsOf } from "./resource.js";
 
 const OPTIONS = ["build", "image", "memory", "memoryReservation", "cpu", "environment", "command", "timeout"];
 const BUILD = ["context", "dockerfile", "args", "target"];
@@ -18,16 +18,21 @@ export class Task extends Resource {
         inHandlerOnly("task.run");
         const what = `${this.declaration.key}.run`;
         const { environment, command } = checkOptions(what, options, ["environment", "command"]);
-        checkType(what, "environment", environment, ["object"]);
         checkCommand(what, command);
         const { id } = await call("task.run", {
             task: this.declaration.name,
-            environment: texts(what, environment ?? {}),
+            environment: plain(textsOf(what, "environment", environment ?? {})),
             command: command ?? null,
         });
         return new Run(id);
     }
 }
+
+/** What a handler passes on is known by now. */
+const plain = (values) =>
+    Object.fromEntries(
+        Object.entries(values).map(([name, value]) => [name, isOutput(value) ? value.get() : value]),
+    );
 
 /** One execution of a task. */
 export class Run {
@@ -56,50 +61,70 @@ export class Run {
 
 /** The cloud's outcome has properties of its own; here it is a word, and beside it what matters. */
 function told({ id, state, accepted, started, ended, exitCode, waits, outcome }) {
-    return { id, state, accepted, started, ended, exitCode, waits, outcome: outcome?.outcome, error: outcome?.error?.message };
+    return {
+        id,
+        state,
+        accepted,
+        started,
+        ended,
+        exitCode,
+        waits,
+        outcome: outcome?.outcome,
+        error: outcome?.error?.message,
+    };
 }
 
 function inputs(key, container) {
-    const { build, image, memory, memoryReservation, cpu, environment, command, timeout } = checkOptions(key, container, OPTIONS);
+    const { build, image, memory, memoryReservation, cpu, environment, command, timeout } = checkOptions(
+        key,
+        container,
+        OPTIONS,
+    );
     if ((build === undefined) === (image === undefined)) {
         const came = build === undefined ? "neither" : "both";
-        throw invalid(`${key} has ${came} \`build\` and \`image\``.replace("neither `build` and", "neither `build` nor"), "give exactly one: `build: \"./folder\"` with a Dockerfile in it, or `image: \"name\"`");
+        throw invalid(
+            `${key} has ${came} \`build\` and \`image\``.replace("neither `build` and", "neither `build` nor"),
+            'give exactly one: `build: "./folder"` with a Dockerfile in it, or `image: "name"`',
+        );
     }
     checkType(key, "image", image, ["string"]);
     checkSize(key, "memory", memory);
     checkSize(key, "memoryReservation", memoryReservation);
     checkPositive(key, "cpu", cpu);
     checkPositive(key, "timeout", timeout);
-    checkType(key, "environment", environment, ["object"]);
     checkCommand(key, command);
-    return { build: buildOf(key, build), image, memory, memoryReservation, cpu, environment, command, timeout };
+    const texts = textsOf(key, "environment", environment);
+    return {
+        build: buildOf(key, build),
+        image,
+        memory,
+        memoryReservation,
+        cpu,
+        environment: texts,
+        command,
+        timeout,
+    };
 }
 
 function buildOf(key, build) {
     if (build === undefined) return undefined;
     if (typeof build === "string") return { folder: build };
-    if (typeof build !== "object" || build === null) throw invalid(`\`build\` of ${key} is a folder or an object, not ${shown(build)}`, 'write `build: "./folder"`');
+    if (typeof build !== "object" || build === null)
+        throw invalid(
+            `\`build\` of ${key} is a folder or an object, not ${shown(build)}`,
+            'write `build: "./folder"`',
+        );
     const { context, dockerfile, args, target } = checkOptions(`\`build\` of ${key}`, build, BUILD);
     checkType(key, "build.context", context, ["string"]);
     checkType(key, "build.dockerfile", dockerfile, ["string"]);
-    checkType(key, "build.args", args, ["object"]);
     checkType(key, "build.target", target, ["string"]);
-    return { folder: context ?? ".", dockerfile, args, target };
+    return { folder: context ?? ".", dockerfile, args: textsOf(key, "build.args", args), target };
 }
 
 function checkCommand(what, command) {
     checkType(what, "command", command, ["array"]);
     if (!Array.isArray(command)) return;
     const bad = command.find((word) => typeof word !== "string" && !isOutput(word));
-    if (bad !== undefined) throw invalid(`\`command\` of ${what} is a list of texts; it has ${shown(bad)} in it`, "");
-}
-
-/** Environment variables are texts; numbers, booleans and outputs become some. */
-function texts(what, environment) {
-    const text = ([name, value]) => {
-        const plain = isOutput(value) ? value.get() : value;
-        if (["string", "number", "boolean"].includes(typeof plain)) return [name, String(plain)];
-        throw invalid(`the environment variable "${name}" of ${what} is a text, not ${shown(plain)}`, "");
-    };
-    return Object.fromEntries(Object.entries(environment).map(text));
+    if (bad !== undefined)
+        throw invalid(`\`command\` of ${what} is a list of texts; it has ${shown(bad)} in it`, "");
 }

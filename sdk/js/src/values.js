@@ -23,7 +23,10 @@ export async function encode(value, resources, path = "") {
         case "function":
         case "symbol":
         case "bigint":
-            throw invalid(`\`${path}\` is a ${typeof value}, which cannot be stored`, "pass a text, a number, a list or an object");
+            throw invalid(
+                `\`${path}\` is a ${typeof value}, which cannot be stored`,
+                "pass a text, a number, a list or an object",
+            );
         case "object":
             return value === null ? null : encodeObject(value, resources, path);
         default:
@@ -36,11 +39,16 @@ async function encodeObject(value, resources, path) {
     if (value instanceof Resource) return encode(value.describe(), resources, path);
     if (typeof value.toJSON === "function") return value.toJSON();
     if (Array.isArray(value)) {
-        const members = await Promise.all(value.map((member, index) => encode(member, resources, `${path}[${index}]`)));
+        const members = await Promise.all(
+            value.map((member, index) => encode(member, resources, `${path}[${index}]`)),
+        );
         return members.map((member) => member ?? null);
     }
     const entries = await Promise.all(
-        Object.entries(value).map(async ([key, inner]) => [key, await encode(inner, resources, path === "" ? key : `${path}.${key}`)]),
+        Object.entries(value).map(async ([key, inner]) => [
+            key,
+            await encode(inner, resources, path === "" ? key : `${path}.${key}`),
+        ]),
     );
     return Object.fromEntries(entries.filter(([, inner]) => inner !== undefined));
 }

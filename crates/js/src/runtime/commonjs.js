@@ -75,7 +75,14 @@ function run(path) {
     cache.set(path, module);
     const slash = path.lastIndexOf("/");
     try {
-        body.call(module.exports, module.exports, requireFor(path), module, path, slash < 0 ? "." : path.slice(0, slash));
+        body.call(
+            module.exports,
+            module.exports,
+            requireFor(path),
+            module,
+            path,
+            slash < 0 ? "." : path.slice(0, slash),
+        );
         module.loaded = true;
     } catch (error) {
         // A later require tries again, as in Node.

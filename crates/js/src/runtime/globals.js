@@ -92,10 +92,7 @@ function defineTimers() {
 }
 
 function defineProcess() {
-    const started = Date.now();
-    process.pid = process.id;
     process.title = "tandem";
-    process.uptime = () => (Date.now() - started) / 1000;
     process.nextTick = (callback, ...args) => queueMicrotask(() => callback(...args));
     const stream = (number) => ({
         isTTY: false,
@@ -106,6 +103,33 @@ function defineProcess() {
     });
     process.stdout = stream(1);
     process.stderr = stream(2);
+}
+
+/** What must not be the same in two copies of a machine. */
+export function becomeAnIndividual() {
+    process.pid = process.id = host.pid();
+    const started = Date.now();
+    process.uptime = () => (Date.now() - started) / 1000;
+    Math.random = randomFrom(host.seed());
+}
+
+/** xoshiro128** of Blackman and Vigna, <https://prng.di.unimi.it/>; two draws make the 53 bits of a number. */
+function randomFrom([a, b, c, d]) {
+    const rotated = (x, by) => (x << by) | (x >>> (32 - by));
+    const draw = () => {
+        const result = Math.imul(rotated(Math.imul(b, 5), 7), 9) >>> 0;
+        const shifted = b << 9;
+        c ^= a;
+        d ^= b;
+        b ^= c;
+        a ^= d;
+        c ^= shifted;
+        d = rotated(d, 11);
+        return result;
+    };
+    return function random() {
+        return ((draw() >>> 5) * 0x4000000 + (draw() >>> 6)) / 0x20000000000000;
+    };
 }
 
 function defineConsole() {
@@ -132,7 +156,9 @@ function defineConsole() {
         const plain = console[method];
         console[method] = (...args) => {
             if (indent === "") return plain(...args);
-            return typeof args[0] === "string" ? plain(indent + args[0], ...args.slice(1)) : plain(indent.slice(1), ...args);
+            return typeof args[0] === "string"
+                ? plain(indent + args[0], ...args.slice(1))
+                : plain(indent.slice(1), ...args);
         };
     }
     console.group = (...labels) => {
@@ -142,6 +168,22 @@ function defineConsole() {
     console.groupEnd = () => {
         indent = indent.slice(2);
     };
+}
+
+/** What `console` shows of objects whose content is not in properties. The symbol is LLRT's. */
+function defineInspection() {
+    const custom = Symbol.for("llrt.inspect.custom");
+    const show = (type, view) => {
+        Object.defineProperty(type.prototype, custom, {
+            configurable: true,
+            get() {
+                return view(this);
+            },
+        });
+    };
+    show(Map, (map) => ({ size: map.size, entries: [...map].slice(0, 100) }));
+    show(Set, (set) => ({ size: set.size, values: [...set].slice(0, 100) }));
+    show(ArrayBuffer, (buffer) => ({ byteLength: buffer.byteLength }));
 }
 
 function defineLazily() {
@@ -174,4 +216,5 @@ export function defineGlobals() {
     defineTimers();
     defineProcess();
     defineConsole();
+    defineInspection();
 }

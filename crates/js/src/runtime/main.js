@@ -1,9 +1,11 @@
 // What the host calls: start, load, the steps of a deployment, invoke.
 
 import { host } from "./host.js";
-import { defineGlobals, fire } from "./globals.js";
+import { becomeAnIndividual, defineGlobals, fire } from "./globals.js";
 import { exportsOf, forgetMain } from "./commonjs.js";
 import * as sdk from "tandem:sdk/program.js";
+// Every program imports it sooner or later: a spare has it already.
+import "tandem:sdk/tandem.js";
 
 export { fire };
 
@@ -16,6 +18,7 @@ export function prepare(natives) {
 /** Once, with the program. `setup` is JSON. */
 export async function load(setup, entry) {
     const { phase, environment, ...rest } = JSON.parse(setup);
+    becomeAnIndividual();
     process.env = environment;
     process.argv = ["tandem", entry];
     const failing = (error, place) => host.fail(error, place);

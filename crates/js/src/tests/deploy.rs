@@ -117,6 +117,22 @@ async fn inputs_are_those_that_the_model_reads() {
 }
 
 #[tokio::test]
+async fn environment_variables_are_texts() {
+    let cloud = Arc::new(Recording::default());
+    let source = "const cloud = require('@tandem/cloud'); const b = new cloud.Bucket('b');
+        const environment = { N: 1, T: true, B: b.id, L: b.id.length, P: Promise.resolve('p') };
+        new cloud.Function('f', () => {}, { environment }); new cloud.Task('t', { image: 'x', environment: cloud.output(environment) });";
+    deploy_with(files(&[("index.js", source)]), &cloud).await.unwrap();
+    let expected = json!({ "N": "1", "T": "true", "B": "b-id", "L": "4", "P": "p" });
+    assert_eq!(cloud.args("f")["inputs"]["environment"], expected);
+    assert_eq!(cloud.args("t")["inputs"]["environment"], expected);
+    let error =
+        refused("new (require('@tandem/cloud').Function)('f', () => {}, { environment: { A: undefined } });")
+            .await;
+    assert_eq!(error.message, "`environment.A` of function/f is a text, not nothing");
+}
+
+#[tokio::test]
 async fn a_bucket_may_depend_on_a_function() {
     let cloud = Arc::new(Recording::default());
     let source = "const cloud = require('@tandem/cloud');

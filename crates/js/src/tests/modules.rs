@@ -210,3 +210,12 @@ async fn modules_of_ours_cannot_be_imported_by_programs() {
         assert_eq!(deploy_with(program, &Arc::default()).await.unwrap_err().code, "E0503", "{name}");
     }
 }
+
+#[tokio::test]
+async fn the_sdk_can_be_imported_in_every_way() {
+    let source = "import cloud, { Bucket } from '@pulumi/cloud'; import * as pulumi from '@pulumi/pulumi';
+        import { createRequire } from 'module'; const require = createRequire('/index.mjs');
+        export const same = [cloud.Bucket, require('@pulumi/cloud').Bucket, require('@tandem/cloud').Bucket].every((b) => b === Bucket);
+        export const output = pulumi.output === require('@tandem/cloud').output;";
+    assert_eq!(exports(files(&[("index.mjs", source)])).await, json!({ "same": true, "output": true }));
+}

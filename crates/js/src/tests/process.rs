@@ -63,3 +63,11 @@ fn an_error_in_a_timer_is_a_line_on_stderr_and_later_timers_fire() {
 fn process_exit_ends_the_worker_with_its_code() {
     assert_eq!(run("console.log('last words'); process.exit(7);").status.code(), Some(7));
 }
+
+#[test]
+fn objects_outputs_and_collections_can_be_read_in_the_log() {
+    let body = "console.log(cloud.output({ a: 1 }), cloud.secret('pw')); console.log(new Map([[1, 2]]), new Set(['x']))";
+    let text = out(&run(body));
+    assert!(text.contains("output: {") && text.contains("a: 1") && text.contains("(secret)"), "{text}");
+    assert!(!text.contains("pw") && text.contains("entries: [") && text.contains("values: ["), "{text}");
+}

@@ -211,3 +211,25 @@ fn a_machine_can_be_moved_between_threads() {
     let vm = runtime.block_on(Vm::new()).unwrap();
     is_send(&vm.invoke("f", Value::Null, context()));
 }
+
+#[test]
+fn a_template_serves_without_a_second_start_and_draws_its_own_numbers() {
+    let templates = [Vm::template().unwrap(), Vm::template().unwrap()];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let body = "new cloud.Function('f', () => { const all = Array.from({ length: 1000 }, Math.random);
+        return { all, mean: all.reduce((a, b) => a + b) / 1000, inside: all.every((n) => n >= 0 && n < 1) } });";
+    let [a, b] = templates.map(|vm| {
+        runtime.block_on(async {
+            vm.load(Arc::new(program(body).0), setup(Phase::Run), Arc::<Recording>::default()).await.unwrap();
+            vm.invoke("f", Value::Null, context()).await.unwrap()
+        })
+    });
+    assert_ne!(a["all"], b["all"]);
+    for found in [a, b] {
+        assert!(
+            (found["mean"].as_f64().unwrap() - 0.5).abs() < 0.1 && found["inside"] == true,
+            "{}",
+            found["mean"]
+        );
+    }
+}

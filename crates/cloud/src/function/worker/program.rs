@@ -3,6 +3,7 @@
 use std::{
     io,
     os::{fd::OwnedFd, unix::net::UnixStream},
+    pin::pin,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tandem_js::{Archive, InvokeContext, Phase, ProgramError, Setup, Vm};
 use tandem_model::ByteSize;
+use tokio::net::unix::OwnedReadHalf;
 
 use super::{
     bridge::CloudBridge,
@@ -24,6 +26,9 @@ use crate::function::{
 
 /// A loop without an end is interrupted this long before the cloud gives up, so that the error can say where it is.
 const INTERRUPT_EARLY: Duration = Duration::from_millis(50);
+
+/// Who is told within this time what to be was started for it, and is no spare.
+const AT_ONCE: Duration = Duration::from_millis(5);
 
 /// Serves until the cloud closes the connection. `confine` is called once, before any user code.
 pub(super) fn serve(
@@ -42,7 +47,7 @@ pub(super) fn serve(
         };
         let stream = tokio::net::UnixStream::from_std(channel)?;
         let (mut reader, writer) = stream.into_split();
-        let Some(assignment) = channel::read_value::<Assignment>(&mut reader).await? else { return Ok(()) };
+        let Some(assignment) = assigned(&vm, &mut reader).await? else { return Ok(()) };
         let Some(archive) = channel::read(&mut reader).await? else { return Ok(()) };
         let memory = assignment.allowance.memory;
         confine(assignment.allowance, watched)?;
@@ -63,6 +68,18 @@ pub(super) fn serve(
             bridge.enter("");
         }
     })
+}
+
+/// Waits to be told what to be. A spare has the time to settle in meanwhile; who is wanted at once has not.
+async fn assigned(vm: &Vm, reader: &mut OwnedReadHalf) -> io::Result<Option<Assignment>> {
+    let mut assignment = pin!(channel::read_value(reader));
+    match tokio::time::timeout(AT_ONCE, &mut assignment).await {
+        Ok(assignment) => assignment,
+        Err(_) => {
+            vm.settle_in().await;
+            assignment.await
+        }
+    }
 }
 
 async fn load(

@@ -5,16 +5,16 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use rquickjs::{
-    AsyncContext, AsyncRuntime, Ctx, Function, JsLifetime, Module, Object, Promise,
-    function::{IntoArgs, This},
-};
+mod drive;
+
+use drive::{Main, Outcome, Rest, function};
+use futures::FutureExt;
+use rquickjs::{AsyncContext, AsyncRuntime, Ctx, Function, Module};
 use serde_json::{Value, json};
 use tandem_model::ByteSize;
-use tokio::sync::Notify;
 
 use crate::{
     archive::Archive,
@@ -36,9 +36,6 @@ const HEAP: usize = 1024 * 1024 * 1024;
 /// Garbage is looked for whenever this much was allocated.
 const GC_THRESHOLD: usize = 20 * 1024 * 1024;
 
-/// A loop is interrupted this long before the deadline, so that its frame can still be told.
-const MARGIN: Duration = Duration::from_millis(50);
-
 /// The heap of a worker that may use `memory` in all: an eighth is for the process, its stacks and its buffers.
 fn heap_of(memory: ByteSize) -> usize {
     usize::try_from(memory.bytes() / 8 * 7).unwrap_or(HEAP)
@@ -54,36 +51,6 @@ pub struct Vm {
     shared: Arc<Shared>,
     /// When the invocation under way is given up; the interrupt handler reads it.
     deadline: Arc<Mutex<Option<Instant>>>,
-}
-
-/// The runtime's own module.
-#[derive(JsLifetime)]
-struct Main<'js>(Object<'js>);
-
-/// What a promise was settled with, once it is.
-#[derive(Default)]
-struct Outcome {
-    slot: Mutex<Option<Result<String, ProgramError>>>,
-    settled: Notify,
-}
-
-impl Outcome {
-    fn settle(&self, result: Result<String, ProgramError>) {
-        lock(&self.slot).get_or_insert(result);
-        self.settled.notify_one();
-    }
-
-    fn take(&self) -> Option<Result<String, ProgramError>> {
-        lock(&self.slot).take()
-    }
-}
-
-/// Why the machine stopped to look.
-enum Rest {
-    Settled,
-    /// Nothing that is awaited can happen any more.
-    Quiet,
-    Failed,
 }
 
 impl Vm {
@@ -113,6 +80,26 @@ impl Vm {
             })
             .await?;
         Ok(Self { context, runtime, shared, deadline })
+    }
+
+    /// The same as [`Vm::new`], outside of any async runtime.
+    ///
+    /// For a process with one thread that makes a machine once and then forks: each child goes on with its copy, and
+    /// is spared the start. A copy draws random numbers of its own from [`Vm::load`] on.
+    ///
+    /// # Errors
+    /// [`VmError`] if memory is too short for it.
+    pub fn template() -> Result<Self, VmError> {
+        let waited = || VmError { reason: "its start waits for something".to_owned() };
+        Self::new().now_or_never().unwrap_or_else(|| Err(waited()))
+    }
+
+    /// Makes the memory of a copy of a [`Vm::template`] its own, ahead of time: what a spare does while it waits.
+    ///
+    /// Copies share their pages until one of them writes. Loading a program writes to most of them; looking for garbage
+    /// does so too.
+    pub async fn settle_in(&self) {
+        self.runtime.run_gc().await;
     }
 
     /// Loads a program: evaluates its entry module, with what that awaits at its top level.
@@ -203,7 +190,7 @@ impl Vm {
             "traceparent": context.traceparent,
         });
         let left = context.deadline.duration_since(SystemTime::now()).unwrap_or_default();
-        *lock(&self.deadline) = Instant::now().checked_add(left - MARGIN.min(left / 20));
+        *lock(&self.deadline) = Instant::now().checked_add(left);
         let result = self.call_handler(handler, event, told).await;
         *lock(&self.deadline) = None;
         // Heard or not, what was rejected in this invocation is not told in the next.
@@ -222,73 +209,6 @@ impl Vm {
             Rest::Quiet => {
                 Err(never(&format!("the handler `{handler}` awaits a promise that never settles")))
             }
-        }
-    }
-
-    /// Calls an async function of the runtime.
-    async fn start<A>(&self, name: &'static str, args: A) -> Result<Arc<Outcome>, ProgramError>
-    where
-        A: for<'js> IntoArgs<'js> + Send,
-    {
-        let outcome = Arc::new(Outcome::default());
-        let told = outcome.clone();
-        self.context
-            .with(move |ctx| {
-                let started = function(&ctx, name)
-                    .and_then(|function| function.call(args))
-                    .and_then(|promise| watch(&ctx, &promise, told));
-                started.map_err(|error| ProgramError::caught(&ctx, error))
-            })
-            .await
-            .map_err(|error| self.explained(error))?;
-        Ok(outcome)
-    }
-
-    /// Lets JavaScript run until the outcome is there, a failure ends the deployment, or nothing can move any more.
-    async fn rest(&self, outcome: Option<&Outcome>, intervals_count: bool) -> Rest {
-        loop {
-            let next = lock(&self.shared.timers).next();
-            tokio::select! {
-                biased;
-                () = settled(outcome) => return Rest::Settled,
-                () = self.shared.failed.notified() => {
-                    if self.shared.failure().is_some() {
-                        return Rest::Failed;
-                    }
-                }
-                () = self.runtime.idle() => {
-                    if outcome.is_some_and(|o| lock(&o.slot).is_some()) {
-                        return Rest::Settled;
-                    }
-                    if self.shared.failure().is_some() {
-                        return Rest::Failed;
-                    }
-                    let timers = { let timers = lock(&self.shared.timers); timers.next().filter(|_| timers.hold_up(intervals_count)) };
-                    let Some(due) = timers else { return Rest::Quiet };
-                    tokio::time::sleep_until(due.into()).await;
-                    self.fire().await;
-                }
-                () = self.shared.rearmed.notified() => {}
-                () = due(next) => self.fire().await,
-            }
-        }
-    }
-
-    /// Calls the timers that are due, each followed by the promise jobs it caused, as Node has it.
-    async fn fire(&self) {
-        let now = Instant::now();
-        loop {
-            let Some(id) = lock(&self.shared.timers).take_due(now) else { return };
-            let shared = self.shared.clone();
-            self.context
-                .with(move |ctx| {
-                    let fired = function(&ctx, "fire").and_then(|fire| fire.call::<_, ()>((id,)));
-                    if let Err(error) = fired {
-                        shared.uncaught(ProgramError::caught(&ctx, error));
-                    }
-                    while ctx.execute_pending_job() {}
-                })
-                .await;
         }
     }
 
@@ -353,20 +273,6 @@ fn never(message: &str) -> ProgramError {
     )
 }
 
-async fn settled(outcome: Option<&Outcome>) {
-    match outcome {
-        Some(outcome) => outcome.settled.notified().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn due(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
 fn note_rejection<'js>(
     ctx: Ctx<'js>,
     promise: rquickjs::Value<'js>,
@@ -390,25 +296,4 @@ fn prepare(ctx: &Ctx<'_>, shared: &Arc<Shared>) -> rquickjs::Result<()> {
     main.get::<_, Function<'_>>("prepare")?.call::<_, ()>((natives::natives(ctx, shared)?,))?;
     let _ = ctx.store_userdata(Main(main));
     Ok(())
-}
-
-/// A function of `runtime/main.js`.
-fn function<'js>(ctx: &Ctx<'js>, name: &str) -> rquickjs::Result<Function<'js>> {
-    match ctx.userdata::<Main<'js>>() {
-        Some(main) => main.0.get(name),
-        None => Err(rquickjs::Error::Unknown),
-    }
-}
-
-/// Tells an outcome when a promise is settled.
-fn watch<'js>(ctx: &Ctx<'js>, promise: &Promise<'js>, outcome: Arc<Outcome>) -> rquickjs::Result<()> {
-    let refused = outcome.clone();
-    let resolved = move |value: rquickjs::Value<'js>| {
-        let text = value.as_string().and_then(|text| text.to_string().ok()).unwrap_or_default();
-        outcome.settle(Ok(text));
-    };
-    let rejected = move |reason: rquickjs::Value<'js>| refused.settle(Err(ProgramError::from_value(&reason)));
-    let resolved = Function::new(ctx.clone(), resolved)?;
-    let rejected = Function::new(ctx.clone(), rejected)?;
-    promise.then()?.call((This(promise.clone()), resolved, rejected))
 }
