@@ -53,15 +53,15 @@ pub enum InvokeError {
     #[error("there is no function `{name}`")]
     NoSuchFunction { name: String },
     #[error("the handler of {} failed: {error}{}", function.short(), place(error))]
-    HandlerFailed { function: Urn, error: FunctionError, log_tail: Vec<String> },
+    HandlerFailed { function: Urn, error: Box<FunctionError>, log_tail: Vec<String> },
     #[error("{} timed out after {}", function.short(), seconds(*after))]
     TimedOut { function: Urn, after: Duration, log_tail: Vec<String> },
     #[error("{} ran out of memory: limit {limit}", function.short())]
     OutOfMemory { function: Urn, limit: ByteSize, log_tail: Vec<String> },
     #[error("the worker of {} was lost: {how}", function.short())]
-    WorkerLost { function: Urn, how: String, log_tail: Vec<String> },
+    WorkerLost { function: Urn, how: Box<str>, log_tail: Vec<String> },
     #[error("{} cannot start: {error}{}", function.short(), place(error))]
-    InitFailed { function: Urn, error: FunctionError, log_tail: Vec<String> },
+    InitFailed { function: Urn, error: Box<FunctionError>, log_tail: Vec<String> },
     #[error("too many requests wait for {}", function.short())]
     TooManyRequests { function: Urn },
     #[error("the payload of {bytes} bytes is larger than the 6 MiB that a function takes")]
@@ -92,7 +92,7 @@ impl InvokeError {
     /// As the Lambda Invoke API shows a function's failure: the handler's own error, or one about the worker.
     pub fn as_function_error(&self) -> FunctionError {
         match self {
-            Self::HandlerFailed { error, .. } | Self::InitFailed { error, .. } => error.clone(),
+            Self::HandlerFailed { error, .. } | Self::InitFailed { error, .. } => (**error).clone(),
             Self::TimedOut { .. } => FunctionError::new(TIMED_OUT, self.to_string()),
             Self::OutOfMemory { .. } => FunctionError::new(OUT_OF_MEMORY, self.to_string()),
             _ => FunctionError::new("Runtime.ExitError", self.to_string()),

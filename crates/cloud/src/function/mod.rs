@@ -298,12 +298,12 @@ fn conclude(asked: &Version, ended: Ended) -> Result<Invoked, InvokeError> {
         How::Answered(Ok(payload)) => {
             return Ok(Invoked { payload, version: version.hash.clone(), log_tail, duration, cold });
         }
-        How::Answered(Err(error)) => InvokeError::HandlerFailed { function, error, log_tail },
+        How::Answered(Err(error)) => InvokeError::HandlerFailed { function, error: error.into(), log_tail },
         How::TimedOut(_) => InvokeError::TimedOut { function, after: version.timeout(), log_tail },
         How::OutOfMemory(_) => InvokeError::OutOfMemory { function, limit: version.inputs.memory, log_tail },
-        How::Lost(loss) => InvokeError::WorkerLost { function, how: pool::describe(loss), log_tail },
+        How::Lost(loss) => InvokeError::WorkerLost { function, how: pool::describe(loss).into(), log_tail },
         How::NotStarted(reason) => InvokeError::NoWorkers { reason },
-        How::InitFailed(error) => InvokeError::InitFailed { function, error, log_tail },
+        How::InitFailed(error) => InvokeError::InitFailed { function, error: error.into(), log_tail },
         How::Dropped => InvokeError::Closing,
     })
 }

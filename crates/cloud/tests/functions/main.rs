@@ -3,6 +3,8 @@
 //! Workers are forks of a helper that must be started while there is one thread, so this binary has its own `main`:
 //! it starts a helper for each test, and then hands over to the test harness.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
 mod cloud;
 mod life;
 mod limits;
@@ -17,7 +19,6 @@ use tandem_cloud::function::spawner;
 type Run = fn(Test) -> Result<(), Failed>;
 
 fn main() -> ExitCode {
-    // SAFETY of the tests' meaning: workers need root for their namespaces.
     let tests: Vec<(&str, Run)> = [life::TESTS, limits::TESTS, sandbox::TESTS].concat();
     let arguments = Arguments::from_args();
     let trials = tests

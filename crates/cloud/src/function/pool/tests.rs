@@ -44,7 +44,7 @@ struct OnTcp {
     log: Arc<Kept>,
     pools: OnceLock<Weak<Pools>>,
     started: Mutex<HashMap<WorkerId, (SocketAddr, Arc<Session>)>>,
-    kill: Mutex<HashMap<WorkerId, tokio::sync::oneshot::Sender<()>>>,
+    kill: Mutex<HashMap<WorkerId, oneshot::Sender<()>>>,
     /// Every address, as workers are assigned.
     assigned: mpsc::SyncSender<SocketAddr>,
 }
@@ -78,7 +78,7 @@ impl Launch for Arc<OnTcp> {
 
     fn assign(&self, worker: WorkerId, version: &Arc<Version>) {
         let (address, session) = self.started.lock().unwrap()[&worker].clone();
-        let (kill, killed) = tokio::sync::oneshot::channel();
+        let (kill, killed) = oneshot::channel();
         self.kill.lock().unwrap().insert(worker, kill);
         let this = self.clone();
         let _ = self.assigned.try_send(address);

@@ -4,8 +4,9 @@
 //! 1. Once for all workers, [`root::enter`] gives the spawner a mount namespace whose only file system is a small
 //!    read-only one. Nothing of the host's is in it, so there is nothing to hide from its children.
 //! 2. A worker is born in a [`seat::Seat`], a cgroup of its own, and in a new process namespace.
-//! 3. [`enclose`] gives it its own mounts, IPC and host name, and a private `/tmp`.
-//! 4. [`confine`], once it knows its function and before any user code: limits, user id, capabilities, system calls.
+//! 3. [`enclose`] gives it its own mounts, IPC, host name and `/tmp`, and takes from it for good what no function needs:
+//!    capabilities of whatever it executes, and most system calls. That takes the longest, so a spare has it behind it.
+//! 4. [`confine`], once it knows its function and before any user code: limits, and the function's user.
 //!
 //! The network is the host's: a worker can connect to addresses, but not to Unix sockets, so neither to the control
 //! API nor to anything that listens on an abstract name.
@@ -41,11 +42,12 @@ const OPEN_FILES: u64 = 1024;
 const LARGEST_FILE: u64 = 512 << 20;
 const PROCESSES: u64 = 256;
 
-/// Gives a new worker its own mounts, IPC objects and host name. The process namespace is its parent's business.
+/// Gives a new worker its own mounts, IPC objects and host name, and bounds what it can ever do. The process namespace
+/// is its parent's business.
 ///
 /// # Errors
 /// Of the system calls; the worker must not go on.
-pub(super) fn enclose() -> io::Result<()> {
+pub(super) fn enclose(filters: &Filters) -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS)?;
     nix::unistd::sethostname("worker")?;
     // Its pages count against the worker's memory.
@@ -56,14 +58,15 @@ pub(super) fn enclose() -> io::Result<()> {
         MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
         Some("size=512m,nr_inodes=64k,mode=1777"),
     )?;
-    Ok(())
+    privileges::bound()?;
+    filters.install()
 }
 
 /// Takes from the worker what its function must not have. After this, user code may run.
 ///
 /// # Errors
 /// Of the system calls; the worker must not go on.
-pub(super) fn confine(allowance: Allowance, seat: Option<&Seat>, filters: &Filters) -> io::Result<()> {
+pub(super) fn confine(allowance: Allowance, seat: Option<&Seat>) -> io::Result<()> {
     if let Some(seat) = seat {
         seat.limit(allowance.memory)?;
     }
@@ -77,6 +80,5 @@ pub(super) fn confine(allowance: Allowance, seat: Option<&Seat>, filters: &Filte
         let (soft, hard) = getrlimit(resource)?;
         setrlimit(resource, soft.min(limit), hard.min(limit))?;
     }
-    privileges::drop_all(allowance.user)?;
-    filters.install()
+    privileges::drop_all(allowance.user)
 }

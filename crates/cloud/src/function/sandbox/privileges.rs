@@ -7,19 +7,25 @@ use nix::{
     unistd::{Gid, Uid, setgroups, setresgid, setresuid},
 };
 
-/// Empties the capability bounding set, becomes `user`, and gives up gaining privileges by executing a file.
+/// Sees to it that no privilege is gained any more: by executing a file, or by becoming root again.
 ///
-/// The kernel clears the effective, permitted and ambient sets when the last user id leaves 0.
+/// # Errors
+/// Of the system calls; the process must end.
+pub(super) fn bound() -> io::Result<()> {
+    empty_bounding_set()?;
+    prctl::set_no_new_privs()?;
+    Ok(())
+}
+
+/// Becomes `user`. The kernel clears the effective, permitted and ambient capabilities when the last user id leaves 0.
 ///
 /// # Errors
 /// Of the system calls; the process may have lost some privileges and must end.
 pub(super) fn drop_all(user: u32) -> io::Result<()> {
-    empty_bounding_set()?;
     let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
     setgroups(&[])?;
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)?;
-    prctl::set_no_new_privs()?;
     prctl::set_dumpable(false)?;
     Ok(())
 }

@@ -165,6 +165,10 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_getsid,
     libc::SYS_getpriority,
     libc::SYS_capget,
+    // By which it becomes its function's user; afterwards the kernel refuses them.
+    libc::SYS_setgroups,
+    libc::SYS_setresgid,
+    libc::SYS_setresuid,
 ];
 
 /// The older forms that only this architecture has.
@@ -244,8 +248,8 @@ impl Filters {
             rules.insert(libc::SYS_socket, sockets);
             let ioctls = [libc::FIONBIO, libc::FIONREAD, libc::FIOCLEX, libc::TCGETS, libc::TIOCGWINSZ];
             rules.insert(libc::SYS_ioctl, is_one_of(1, &ioctls)?);
-            let options =
-                [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA].map(|option| option as u64);
+            let options = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA, libc::PR_SET_DUMPABLE]
+                .map(|option| option as u64);
             rules.insert(libc::SYS_prctl, is_one_of(0, &options)?);
 
             let refused = SeccompAction::Errno(libc::EPERM as u32);

@@ -77,11 +77,11 @@ fn live(ends: Ends, seat: Option<Seat>, filters: &Filters, vm: Option<Vm>) -> io
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
     nix::sys::prctl::set_name(c"tandem-worker")?;
     clear_environment();
-    sandbox::enclose()?;
+    sandbox::enclose(filters)?;
 
     let (runtime, channel) = (UnixStream::from(runtime), UnixStream::from(channel));
     program::serve(vm, runtime, channel, move |allowance, runtime| {
-        sandbox::confine(allowance, seat.as_ref(), filters)?;
+        sandbox::confine(allowance, seat.as_ref())?;
         drop(seat);
         exit_with_connection(runtime)
     })
