@@ -20,16 +20,18 @@ use tandem_store::{BlobError, Blobs, FileBlobs, OpenError as StoreError, RedbSto
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    archive::Archives,
     bucket::{self, Buckets},
     credential::{Credentials, RootKeyError},
     dispatch::{Consumer, Consumers, Dispatcher, Subscriptions},
+    endpoint::Endpoint,
     function::{self, Functions, spawner::Spawner},
-    gateway::{self, BindError, Bound, Endpoint, Routes},
+    gateway::{self, BindError, Bound, Routes},
     home::Home,
     log::{Log, LogError, RunLogs},
     resource::Resources,
     service::Service,
-    target::{self, CloudTarget, Services, TargetFault, archive::Archives},
+    target::{self, CloudTarget, Services, TargetFault},
     task::{self, Room, RunError, Tasks},
     wiring::{Deferred, Environments, ProgramCalls, within_reach},
 };

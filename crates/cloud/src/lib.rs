@@ -3,11 +3,13 @@
 //! Services never import each other: they meet at [`dispatch`] and at events. What a program deployed is known to all
 //! of them through [`resource::Resources`].
 
+pub mod archive;
 pub mod bucket;
 pub mod call;
 mod cloud;
 pub mod credential;
 pub mod dispatch;
+pub mod endpoint;
 pub mod function;
 pub mod gateway;
 pub mod home;

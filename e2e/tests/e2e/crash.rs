@@ -43,6 +43,7 @@ const COMMIT_POINTS: &[&str] = &[
     "store.commit.judged",
     "store.commit.synced",
     // The delivery.
+    "function.delivery.received",
     "dispatch.attempt.counted",
     // The run that the handler starts.
     "task.run.committed",
@@ -53,6 +54,7 @@ const COMMIT_POINTS: &[&str] = &[
     "container.start.started",
     "task.container.created",
     // The handler's answer.
+    "function.delivery.answered",
     "dispatch.consumer.answered",
     "dispatch.outcome.committed",
     // The container's end.

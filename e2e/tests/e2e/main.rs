@@ -12,4 +12,6 @@ mod bad_input;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod crash_start;
+#[cfg(test)]
 mod example;

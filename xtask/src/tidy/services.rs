@@ -18,7 +18,9 @@ pub(super) fn check(sources: &[Source]) -> Vec<Finding> {
     };
     let folders: BTreeSet<String> = sources.iter().filter_map(service).collect();
     let mut findings = Vec::new();
-    for source in sources.iter().filter(|s| s.path.ends_with(".rs")) {
+    // A test may put services together, as the wiring does.
+    let is_test = |path: &str| path.contains("/tests/") || path.ends_with("/tests.rs");
+    for source in sources.iter().filter(|s| s.path.ends_with(".rs") && !is_test(&s.path)) {
         let Some(own) = service(source).filter(|own| own != WIRING) else { continue };
         for (offset, used) in crate_paths(&source.text) {
             if used != own && folders.contains(used) && !SHARED.contains(&used) {

@@ -37,7 +37,7 @@ use std::sync::Arc;
 use tandem_model::{Kind, PhysicalId, Urn, resource::Recorded};
 use tandem_store::{Blobs, Store};
 
-use crate::{dispatch::Outbox, gateway::Endpoint, resource::Resources};
+use crate::{dispatch::Outbox, endpoint::Endpoint, resource::Resources};
 use lease::Leases;
 
 pub use checksum::{Algorithm, Checksum};

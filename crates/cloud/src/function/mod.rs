@@ -56,7 +56,7 @@ use self::{
     version::Version,
     workers::Workers,
 };
-use crate::{call::Calls, log::Sink, resource::Resources, target::archive::Archives};
+use crate::{archive::Archives, call::Calls, log::Sink, resource::Resources};
 
 /// The variables that a function's program gets from the cloud: its credentials, where the cloud is.
 pub type Environment = dyn Fn(&Urn, &PhysicalId) -> BTreeMap<String, String> + Send + Sync;

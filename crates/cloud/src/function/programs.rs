@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::target::archive::Archives;
+use crate::archive::Archives;
 
 /// Archives of that many bytes together stay in memory.
 const KEPT: usize = 32 << 20;

@@ -9,8 +9,8 @@ use std::{
 
 use tokio::net::TcpListener;
 
-use super::{BindError, Endpoint};
-use crate::home::Home;
+use super::BindError;
+use crate::{endpoint::Endpoint, home::Home};
 
 /// The ports that a first start chooses from. They lie below those that the kernel gives to outgoing connections
 /// (32768 and up), so that the port is most likely still free after a reboot.

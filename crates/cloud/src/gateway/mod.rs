@@ -8,46 +8,18 @@
 //! The address is chosen at the first start and recorded in [`Home::address`]; outputs of resources contain it, so it
 //! never moves. If something else listens there later, the cloud says so and does not start.
 //!
-//! Start at [`Bound::bind`]. [`Endpoint::url`] is the one place where a URL is made.
+//! Start at [`Bound::bind`]. The addresses that clients are told are made by [`Endpoint`](crate::endpoint::Endpoint).
 
 mod address;
 mod serve;
 pub mod sigv4;
 
-use std::{fmt, io, net::SocketAddr, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use tandem_model::Explain;
 
 pub use address::Bound;
 pub use serve::{Routes, serve};
-
-/// Where clients reach the services.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Endpoint(SocketAddr);
-
-impl Endpoint {
-    pub fn new(address: SocketAddr) -> Self {
-        Self(address)
-    }
-
-    /// `http://127.0.0.1:<port>`, without a slash at the end: the value of `AWS_ENDPOINT_URL`.
-    pub fn url(&self) -> String {
-        format!("http://{}", self.0)
-    }
-
-    pub fn address(&self) -> SocketAddr {
-        self.0
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.url())
-    }
-}
-
-/// The region that clients are told. Everything is here; clients insist on one.
-pub const REGION: &str = "us-east-1";
 
 /// An address at which the gateway cannot listen.
 #[derive(Debug, thiserror::Error)]

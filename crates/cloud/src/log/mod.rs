@@ -83,7 +83,7 @@ pub struct Filter {
     pub stack: Option<StackId>,
     /// A resource's name in the stack; none: all.
     pub resource: Option<String>,
-    /// A request id or run id; none: all.
+    /// The end of a request id or run id, so that the few digits that people are shown are enough; none: all.
     pub id: Option<String>,
     pub since: Option<Timestamp>,
     /// Only the last so many.
@@ -99,7 +99,7 @@ impl Filter {
 
     /// Whether lines of this request or run are asked for.
     pub fn wants_id(&self, id: &str) -> bool {
-        self.id.as_deref().is_none_or(|wanted| wanted == id)
+        self.id.as_deref().is_none_or(|wanted| id.ends_with(wanted))
     }
 }
 

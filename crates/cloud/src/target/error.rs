@@ -6,11 +6,11 @@ use tandem_store::{CommitError, ReadError};
 #[derive(Debug, thiserror::Error)]
 pub enum TargetFault {
     #[error("{} would be named `{id}`, which {owner} already is", urn.short())]
-    Exists { urn: Urn, id: PhysicalId, owner: Urn },
+    Exists { urn: Box<Urn>, id: PhysicalId, owner: Box<Urn> },
     #[error("{} no longer exists in this cloud", urn.short())]
-    Gone { urn: Urn },
+    Gone { urn: Box<Urn> },
     #[error("{} changes all the time: the change could not be committed", urn.short())]
-    Contended { urn: Urn },
+    Contended { urn: Box<Urn> },
     #[error("this cloud has no {kind}s")]
     Unsupported { kind: Kind },
     #[error("a record in the store cannot be read")]
@@ -19,12 +19,6 @@ pub enum TargetFault {
     Read(#[from] ReadError),
     #[error(transparent)]
     Commit(#[from] CommitError),
-    #[error("the archive is not what its name says: {actual} instead of {expected}")]
-    WrongArchive { expected: String, actual: String },
-    #[error("`{name}` is not the name of an archive")]
-    ArchiveName { name: String },
-    #[error("cannot write the archive")]
-    WriteArchive { source: std::io::Error },
 }
 
 impl Explain for TargetFault {
@@ -37,8 +31,6 @@ impl Explain for TargetFault {
             Self::Damaged { .. } => "E0902",
             Self::Read(error) => error.code(),
             Self::Commit(error) => error.code(),
-            Self::WrongArchive { .. } | Self::ArchiveName { .. } => "E0307",
-            Self::WriteArchive { .. } => "E0308",
         }
     }
 
@@ -55,8 +47,6 @@ impl Explain for TargetFault {
             Self::Damaged { .. } => "restore the cloud's folder from a backup".into(),
             Self::Read(error) => error.help(),
             Self::Commit(error) => error.help(),
-            Self::WriteArchive { .. } => "check the space and the health of the disk".into(),
-            Self::WrongArchive { .. } | Self::ArchiveName { .. } => "run `tandem up` again".into(),
         }
     }
 }

@@ -12,7 +12,6 @@
 //!
 //! An operation's result is kept until the engine acknowledges that it is in the state.
 
-pub mod archive;
 mod diff;
 mod error;
 
@@ -38,6 +37,7 @@ pub use diff::{diff, foresee};
 pub use error::TargetFault;
 
 use crate::{
+    archive,
     resource::Resources,
     service::{Lines, Service},
 };
@@ -167,15 +167,18 @@ impl CloudTarget {
             Change::Create { urn, inputs } => {
                 let id = physical_id(urn, inputs, op);
                 if let Some(other) = self.resources.by_id(urn.kind, &id) {
-                    return Err(
-                        TargetFault::Exists { urn: urn.clone(), id, owner: other.urn.clone() }.report()
-                    );
+                    return Err(TargetFault::Exists {
+                        urn: urn.clone().into(),
+                        id,
+                        owner: other.urn.clone().into(),
+                    }
+                    .report());
                 }
                 (id, None)
             }
             Change::Update { urn, id, .. } => match self.resources.by_id(urn.kind, id) {
                 Some(before) => (id.clone(), Some(before)),
-                None => return Err(TargetFault::Gone { urn: urn.clone() }.report()),
+                None => return Err(TargetFault::Gone { urn: urn.clone().into() }.report()),
             },
             Change::Delete { urn, id, .. } => match self.resources.by_id(urn.kind, id) {
                 Some(before) => (id.clone(), Some(before)),
@@ -241,7 +244,7 @@ impl CloudTarget {
                 other => return other.map_err(|e| TargetFault::from(e).report()),
             }
         }
-        Err(TargetFault::Contended { urn: change.urn().clone() }.report())
+        Err(TargetFault::Contended { urn: change.urn().clone().into() }.report())
     }
 
     fn first_result(&self, op: &OpId) -> Result<Option<Option<Applied>>, TargetFault> {

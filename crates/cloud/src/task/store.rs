@@ -189,14 +189,16 @@ pub(super) fn of_task(snapshot: &dyn Snapshot, task: &Urn, limit: usize) -> Resu
 
 /// The kept runs whose lines a reader may want.
 pub(super) fn logged(snapshot: &dyn Snapshot, filter: &Filter) -> Result<Vec<Record>, RunError> {
-    if let Some(id) = &filter.id {
-        let found = get(snapshot, &RunId(id.clone()))?;
-        return Ok(found.filter(|record| filter.wants(&record.task)).into_iter().collect());
+    if let Some(id) = &filter.id
+        && let Some(found) = get(snapshot, &RunId(id.clone()))?
+    {
+        return Ok(Some(found).filter(|record| filter.wants(&record.task)).into_iter().collect());
     }
     let mut records = Vec::new();
     for task in tasks(snapshot, filter.stack.as_ref())?.iter().filter(|task| filter.wants(task)) {
         records.extend(of_task(snapshot, task, usize::MAX)?);
     }
+    records.retain(|record| filter.wants_id(record.id.as_str()));
     Ok(records)
 }
 

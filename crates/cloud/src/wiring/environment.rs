@@ -6,7 +6,7 @@ use tandem_model::{StackId, Urn};
 
 use crate::{
     credential::{Credentials, Principal},
-    gateway::{Endpoint, REGION},
+    endpoint::{Endpoint, REGION},
 };
 
 /// Makes environments, each with credentials of its own (I8).

@@ -13,12 +13,12 @@ use async_trait::async_trait;
 use libtest_mimic::Failed;
 use serde_json::{Value, json};
 use tandem_cloud::{
+    archive::{Archives, hash},
     call::{Caller, Calls},
     function::{Functions, Invocation, InvokeError, Invoked, Settings, Surroundings, spawner::Spawner},
     log::{Line, Sink},
     resource::Resources,
     service::Service,
-    target::archive::{Archives, hash},
 };
 use tandem_js::{Archive, Module, ModuleKind};
 use tandem_model::{PhysicalId, Report, Urn, resource::Recorded};

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     bucket::{BucketError, Object as Record, Page, Query},
     credential::Principal,
-    gateway::REGION,
+    endpoint::REGION,
 };
 
 /// What owns everything: there are no accounts here, and clients expect one.

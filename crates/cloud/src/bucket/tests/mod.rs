@@ -24,7 +24,8 @@ use super::{Buckets, http};
 use crate::{
     credential::{Credentials, Principal},
     dispatch::{Delivery, Dispatcher, Hints, Subscriptions},
-    gateway::{Bound, Endpoint, Routes, serve},
+    endpoint::Endpoint,
+    gateway::{Bound, Routes, serve},
     home::Home,
     resource::Resources,
     service::{Lines, Service},
@@ -186,8 +187,8 @@ impl Fixture {
             ("AWS_ENDPOINT_URL", self.endpoint.url()),
             ("AWS_ACCESS_KEY_ID", key.access_key_id),
             ("AWS_SECRET_ACCESS_KEY", key.secret_access_key),
-            ("AWS_REGION", crate::gateway::REGION.to_owned()),
-            ("AWS_DEFAULT_REGION", crate::gateway::REGION.to_owned()),
+            ("AWS_REGION", crate::endpoint::REGION.to_owned()),
+            ("AWS_DEFAULT_REGION", crate::endpoint::REGION.to_owned()),
             // Nothing of the machine that runs the test.
             ("AWS_CONFIG_FILE", "/dev/null".to_owned()),
             ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned()),

@@ -13,13 +13,39 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use tandem_model::{Kind, inputs};
+use tandem_model::{Explain, Kind, inputs};
 
-use super::TargetFault;
 use crate::resource::Resources;
 
 /// Archives younger than this are kept even if nothing refers to them: an `up` may be about to.
 const GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// An archive that cannot be stored or found.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    #[error("the archive is not what its name says: {actual} instead of {expected}")]
+    Wrong { expected: String, actual: String },
+    #[error("`{name}` is not the name of an archive")]
+    Name { name: String },
+    #[error("cannot write the archive")]
+    Write { source: io::Error },
+}
+
+impl Explain for ArchiveError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Wrong { .. } | Self::Name { .. } => "E0307",
+            Self::Write { .. } => "E0308",
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::Wrong { .. } | Self::Name { .. } => "run `tandem up` again".into(),
+            Self::Write { .. } => "check the space and the health of the disk".into(),
+        }
+    }
+}
 
 /// `sha256:<hex>` of the bytes.
 pub fn hash(bytes: &[u8]) -> String {
@@ -40,31 +66,31 @@ impl Archives {
     /// Where the archive of that hash is, or would be.
     ///
     /// # Errors
-    /// [`TargetFault::ArchiveName`] if it is no hash.
-    pub fn path(&self, name: &str) -> Result<PathBuf, TargetFault> {
+    /// [`ArchiveError::Name`] if it is no hash.
+    pub fn path(&self, name: &str) -> Result<PathBuf, ArchiveError> {
         let hex = name
             .strip_prefix("sha256:")
             .filter(|h| h.len() == 64 && h.bytes().all(|b| b.is_ascii_hexdigit()));
         match hex {
             Some(hex) => Ok(self.folder.join(hex)),
-            None => Err(TargetFault::ArchiveName { name: name.to_owned() }),
+            None => Err(ArchiveError::Name { name: name.to_owned() }),
         }
     }
 
     /// Stores an archive under its hash. Storing it again changes nothing.
     ///
     /// # Errors
-    /// [`TargetFault`] if the bytes do not have that hash, or cannot be written.
-    pub fn put(&self, name: &str, bytes: &[u8]) -> Result<(), TargetFault> {
+    /// [`ArchiveError`] if the bytes do not have that hash, or cannot be written.
+    pub fn put(&self, name: &str, bytes: &[u8]) -> Result<(), ArchiveError> {
         let path = self.path(name)?;
         let actual = hash(bytes);
         if actual != name {
-            return Err(TargetFault::WrongArchive { expected: name.to_owned(), actual });
+            return Err(ArchiveError::Wrong { expected: name.to_owned(), actual });
         }
         if path.exists() {
             return Ok(());
         }
-        self.write(&path, bytes).map_err(|source| TargetFault::WriteArchive { source })
+        self.write(&path, bytes).map_err(|source| ArchiveError::Write { source })
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -122,8 +148,8 @@ mod tests {
         archives.put(&hash(b"code"), b"code").unwrap();
         archives.put(&hash(b"code"), b"code").unwrap();
         assert_eq!(fs::read(archives.path(&hash(b"code")).unwrap()).unwrap(), b"code");
-        assert!(matches!(archives.put(&hash(b"code"), b"other"), Err(TargetFault::WrongArchive { .. })));
-        assert!(matches!(archives.put("sha256:../../etc", b""), Err(TargetFault::ArchiveName { .. })));
+        assert!(matches!(archives.put(&hash(b"code"), b"other"), Err(ArchiveError::Wrong { .. })));
+        assert!(matches!(archives.put("sha256:../../etc", b""), Err(ArchiveError::Name { .. })));
     }
 
     #[test]

@@ -1,0 +1,31 @@
+//! Where clients find the cloud. [`Endpoint::url`] is the one place where a URL is made.
+
+use std::{fmt, net::SocketAddr};
+
+/// Where clients reach the services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint(SocketAddr);
+
+impl Endpoint {
+    pub fn new(address: SocketAddr) -> Self {
+        Self(address)
+    }
+
+    /// `http://127.0.0.1:<port>`, without a slash at the end: the value of `AWS_ENDPOINT_URL`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.0)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.0
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url())
+    }
+}
+
+/// The region that clients are told. Everything is here; clients insist on one.
+pub const REGION: &str = "us-east-1";
