@@ -149,7 +149,7 @@ export interface ObjectSummary {
     size: number;
     etag?: string;
     /** In RFC 3339. */
-    lastModified?: string;
+    modified: string;
 }
 
 /** Objects by key. S3 clients reach it too, by its {@link Resource.id | id}. */
