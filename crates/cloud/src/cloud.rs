@@ -235,6 +235,7 @@ impl Cloud {
     /// Takes no more requests, lets what is under way end, and closes the store. Containers go on.
     pub async fn close(&self) {
         self.stop.cancel();
+        self.tasks.drain();
         self.dispatcher.close(GRACE).await;
         self.functions.close(GRACE).await;
         self.tasks.close().await;

@@ -34,7 +34,10 @@ impl Consumer for Tasks {
             Some(id) => id,
             None => self.run(request(delivery)).await.map_err(refused)?,
         };
-        let status = self.wait(&id).await.map_err(refused)?;
+        let status = tokio::select! {
+            status = self.wait(&id) => status.map_err(refused)?,
+            () = self.shared.draining.cancelled() => return Err(Undelivered::Throttled),
+        };
         match status.outcome {
             Some(outcome) if !outcome.is_success() => {
                 let log_tail = self.log_tail(&id).await;

@@ -88,8 +88,8 @@ pub(super) fn bases(dockerfile: &str, args: &BTreeMap<String, String>) -> Option
         match instruction.as_str() {
             // Only those before the first FROM may be used in a FROM.
             "ARG" if stages.is_empty() && bases.is_empty() => {
-                let (name, default) =
-                    words.next()?.split_once('=').map_or((line, None), |(n, d)| (n, Some(d)));
+                let word = words.next()?;
+                let (name, default) = word.split_once('=').map_or((word, None), |(n, d)| (n, Some(d)));
                 let value = args.get(name).map(String::as_str).or(default);
                 global.extend(value.map(|value| (name.to_owned(), value.trim_matches('"').to_owned())));
             }

@@ -137,6 +137,8 @@ struct Shared {
     scheduler: Mutex<Scheduler>,
     changes: broadcast::Sender<RunLog>,
     drivers: TaskTracker,
+    /// Deliveries no longer wait for their runs.
+    draining: CancellationToken,
     closing: CancellationToken,
 }
 
@@ -160,6 +162,7 @@ impl Tasks {
             scheduler: Mutex::new(Scheduler::new(parts.capacity)),
             changes: broadcast::Sender::new(1024),
             drivers: TaskTracker::new(),
+            draining: CancellationToken::new(),
             closing: CancellationToken::new(),
             parts,
         });
@@ -257,8 +260,15 @@ impl Tasks {
         self.shared.status(stack)
     }
 
+    /// Gives back the deliveries that wait for a run to end; after the next start they find that run again. Called before
+    /// the dispatcher closes, which would wait for them.
+    pub fn drain(&self) {
+        self.shared.draining.cancel();
+    }
+
     /// Starts no further run and lets go of those that run: their containers go on, and the next start finds them.
     pub async fn close(&self) {
+        self.drain();
         self.shared.scheduler().close();
         self.shared.closing.cancel();
         self.shared.drivers.close();

@@ -145,3 +145,29 @@ async fn an_event_for_a_task_that_is_not_deployed_waits() {
     let tasks = scene.open();
     assert_eq!(tasks.deliver(&delivery(&urn("later"), 1)).await, Err(Undelivered::Throttled));
 }
+
+#[tokio::test]
+async fn a_closing_cloud_gives_the_event_back_and_the_next_one_finds_its_run() {
+    let scene = Scene::new();
+    let starts = scene.path("starts");
+    let gate = scene.gate("gate");
+    let script = format!("echo x >>{}; read go <{}", starts.display(), gate.0.display());
+    let task = scene.deploy("job", &script, json!({}));
+    let tasks = scene.open();
+    let given = delivery(&task, 1);
+    let delivering = async {
+        let result = tasks.deliver(&given).await;
+        assert_eq!(result, Err(Undelivered::Throttled));
+    };
+    let closing = async {
+        while !starts.exists() {
+            tokio::task::yield_now().await;
+        }
+        tasks.close().await;
+    };
+    tokio::join!(delivering, closing);
+    let tasks = scene.open();
+    // A delivery that was given back is counted as the same attempt again.
+    tokio::join!(gate.open(), async { assert_eq!(tasks.deliver(&given).await, Ok(())) });
+    assert_eq!(std::fs::read_to_string(starts).unwrap(), "x\n");
+}
