@@ -67,7 +67,8 @@ impl Processes {
     pub(super) fn kill_monitor(&self, id: &ContainerId) {
         let monitor: i32 = fs::read_to_string(self.folder(id).join("monitor")).unwrap().parse().unwrap();
         kill(Pid::from_raw(-monitor), Signal::SIGKILL).unwrap();
-        kill(Pid::from_raw(-self.pid(id).unwrap()), Signal::SIGKILL).unwrap();
+        // It may not have become a group of its own yet; then it has just died with the monitor's.
+        let _ = kill(Pid::from_raw(-self.pid(id).unwrap()), Signal::SIGKILL);
     }
 
     fn exit(&self, id: &ContainerId) -> Exit {
