@@ -15,7 +15,7 @@ use std::{
 use jiff::Timestamp;
 use tandem_model::{
     OpId, PhysicalId, Recorded, Urn,
-    plan::{Applied, Change},
+    plan::{Applied, Change, Step},
     resource::Properties,
 };
 use tokio::sync::Semaphore;
@@ -105,7 +105,8 @@ impl Executor {
     pub(crate) async fn resume(&self, pending: Vec<Begin>) -> Result<(), ApplyError> {
         let repeated = futures::future::join_all(pending.into_iter().map(|begin| async {
             let _turn = self.turn().await;
-            let (op, urn) = (begin.plan_op(), begin.change.urn().clone());
+            let Step { op, urn, .. } = begin.step();
+            self.events.emit(EngineEvent::StepStarted { op, urn: urn.clone() });
             let report = match self.open_until_ended(begin, false).await {
                 Ok(_) => None,
                 Err(ApplyError::Target(TargetError::Refused(report))) => Some(report),

@@ -15,7 +15,8 @@ use crate::port::Progress;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", tag = "event")]
 pub enum EngineEvent {
-    /// An operation that an earlier, interrupted update had begun was repeated. `report` is why it was refused.
+    /// An operation that an earlier, interrupted update had begun was started and has ended. `report` is why it was
+    /// refused.
     Resumed {
         op: Op,
         urn: Urn,

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tandem_model::{
     OpId, PhysicalId, Recorded, StackId, Urn,
-    plan::{Change, Op},
+    plan::{Change, Op, Step},
     resource::Properties,
 };
 
@@ -154,13 +154,14 @@ impl Begin {
         Recorded { urn: self.change.urn().clone(), id, inputs, outputs, depends_on: self.depends_on.clone() }
     }
 
-    /// The operation in a plan's words.
-    pub fn plan_op(&self) -> Op {
-        match (&self.change, &self.replaces) {
+    /// The operation in a plan's words, without its causes.
+    pub(crate) fn step(&self) -> Step {
+        let op = match (&self.change, &self.replaces) {
             (Change::Create { .. }, Some(_)) => Op::Replace,
             (Change::Create { .. }, None) => Op::Create,
             (Change::Update { .. }, _) => Op::Update,
             (Change::Delete { .. }, _) => Op::Delete,
-        }
+        };
+        Step { op, urn: self.change.urn().clone(), changes: Vec::new() }
     }
 }

@@ -68,6 +68,8 @@ pub struct Summary {
     pub stack: StackId,
     /// In the order in which they were planned.
     pub steps: Vec<Step>,
+    /// In a preview: what an interrupted update began, and this one finishes before anything else.
+    pub resumes: Vec<Step>,
     /// In a preview: the data that would be lost, which `up` refuses without force.
     pub contents: Vec<Contents>,
     pub exports: Properties,
@@ -77,7 +79,7 @@ pub struct Summary {
 impl Summary {
     /// Whether there is anything to do.
     pub fn changes(&self) -> bool {
-        self.steps.iter().any(|step| step.op != Op::Same)
+        !self.resumes.is_empty() || self.steps.iter().any(|step| step.op != Op::Same)
     }
 
     pub fn count(&self, op: Op) -> usize {
@@ -121,7 +123,8 @@ impl Update {
         identify(&folded, &*target).await?;
         let (state, uncertain) = folded.foreseen();
         let missing = missing(&state, &uncertain, &*target).await?;
-        let planning = Planning::new(planner(&state, missing, &target), None);
+        let mut planning = Planning::new(planner(&state, missing, &target), None);
+        planning.resumes = folded.pending.iter().map(|begin| begin.step()).collect();
         Ok(Self::new(state.stack, target, events, started, planning, None))
     }
 
@@ -263,8 +266,15 @@ impl Inner {
     }
 
     fn summary(&self, contents: Vec<Contents>, exports: Properties) -> Summary {
-        let steps = self.planning().steps.clone();
-        Summary { stack: self.stack.clone(), steps, contents, exports, elapsed: self.started.elapsed() }
+        let planning = self.planning();
+        Summary {
+            stack: self.stack.clone(),
+            steps: planning.steps.clone(),
+            resumes: planning.resumes.clone(),
+            contents,
+            exports,
+            elapsed: self.started.elapsed(),
+        }
     }
 
     fn plan(&self, desired: &Desired) -> Result<Planned, ApplyError> {

@@ -268,6 +268,7 @@ fn a_second_stop_waits_for_nothing_and_the_next_update_finishes_it() {
     s.program("task/slow");
     s.up_stopping("task/slow", 2).leaves("").fails("E0210");
     s.assert_nothing_leaked();
+    assert_eq!(s.preview().summary().resumes[0].urn, urn("task/slow"), "the preview tells");
     s.up().resumed("create task/slow").steps("same task/slow");
     s.assert_settled();
 }

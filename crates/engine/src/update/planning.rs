@@ -21,6 +21,8 @@ pub(super) struct Planning {
     pub(super) planner: Planner<'static>,
     pub(super) foresight: Option<Foresight>,
     pub(super) steps: Vec<Step>,
+    /// What an interrupted update left open, for a preview to tell.
+    pub(super) resumes: Vec<Step>,
     /// The resources that a replacement would delete, unless their loss was asked for.
     pub(super) replaced: Vec<Recorded>,
     pub(super) failures: Vec<Failure>,
@@ -47,6 +49,7 @@ impl Planning {
             planner,
             foresight,
             steps: Vec::new(),
+            resumes: Vec::new(),
             replaced: Vec::new(),
             failures: Vec::new(),
             rejected: None,

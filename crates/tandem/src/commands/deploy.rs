@@ -66,6 +66,7 @@ where
     let (events, received) = Events::channel();
     let (notes, noted) = mpsc::unbounded_channel();
     let stop = Stop::default();
+    let live = Live::new(terminal.clone(), options.expected.as_deref().unwrap_or_default());
     let doing = async {
         let update = Update::apply(stack, target, options, events, stop.clone()).await?;
         tokio::select! {
@@ -78,7 +79,7 @@ where
             }
         }
     };
-    let (result, ()) = tokio::join!(doing, Live::new(terminal.clone()).consume(received, noted));
+    let (result, ()) = tokio::join!(doing, live.consume(received, noted));
     match result {
         Err(Failure::Reported(report)) if stop.requested() => {
             terminal.write(&ui::error(&report, terminal.style()));
@@ -104,7 +105,10 @@ async fn interrupted(stop: &Stop, notes: &mpsc::UnboundedSender<String>) {
 
 /// Tells what was done.
 pub(crate) fn tell(terminal: &Terminal, done: &Summary, consent: &Consent) {
-    terminal.say(&ui::done(done, terminal.style()));
+    // A plan without changes has said so already.
+    if done.changes() {
+        terminal.say(&ui::done(done, terminal.style()));
+    }
     if consent.json {
         terminal.data(&format!("{:#}\n", ui::json(done)));
     } else if !done.exports.is_empty() {

@@ -14,7 +14,8 @@ pub(crate) fn error(report: &Report, style: Style) -> String {
     let head = format!("error[{}]: ", report.code);
     let mut lines = hanging(&format!("{code}: "), text::width(&head), &report.message, style);
     for cause in &report.causes {
-        lines.extend(cause.lines().map(|line| format!("  {} {line}", style.paint(Paint::Faint, "│"))));
+        let wrapped = text::wrapped(cause, style.width.saturating_sub("  │ ".chars().count()).max(20));
+        lines.extend(wrapped.iter().map(|line| format!("  {} {line}", style.paint(Paint::Faint, "│"))));
     }
     if !report.help.is_empty() {
         let head = format!("{}: ", style.paint(Paint::Good, "help"));

@@ -8,7 +8,10 @@ use std::{
 };
 
 use tandem_engine::{EngineEvent, Summary};
-use tandem_model::{Report, Urn, plan::Op};
+use tandem_model::{
+    Report, Urn,
+    plan::{Op, Step},
+};
 use tokio::{
     sync::mpsc,
     time::{self, Instant, MissedTickBehavior},
@@ -47,6 +50,12 @@ struct Running {
 }
 
 impl Progress {
+    /// Progress of a plan that is known: the names are in one column from the first line on.
+    fn of(plan: &[Step]) -> Self {
+        let name = plan.iter().map(|step| text::width(&step.urn.short()).min(NAME)).max().unwrap_or(0);
+        Self { name, ..Self::default() }
+    }
+
     /// Takes in an event; answers the lines that stay.
     fn on(&mut self, event: EngineEvent, style: Style, keep_output: bool) -> Vec<String> {
         match event {
@@ -77,13 +86,15 @@ impl Progress {
                 self.waiting.remove(&urn);
                 vec![self.line(Paint::Faint, "Skipped", &urn, &reason, style)]
             }
-            EngineEvent::Resumed { op, urn, report: None } => {
-                let note = format!("{} by the update before", past(op).to_lowercase());
-                vec![self.line(Paint::Good, "Resumed", &urn, &note, style)]
-            }
-            EngineEvent::Resumed { op, urn, report: Some(report) } => {
-                let note = format!("{op} was refused: {}", report.message);
-                vec![self.line(Paint::Change, "Gave up", &urn, &note, style)]
+            EngineEvent::Resumed { op, urn, report } => {
+                self.running.remove(&urn);
+                match report {
+                    None => vec![self.line(Paint::Good, past(op), &urn, "begun by the update before", style)],
+                    Some(report) => {
+                        let note = format!("{op}, begun by the update before: {}", report.message);
+                        vec![self.line(Paint::Change, "Gave up", &urn, &note, style)]
+                    }
+                }
             }
         }
     }
@@ -195,8 +206,9 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    pub(crate) fn new(terminal: Terminal) -> Self {
-        Self { terminal, progress: Progress::default(), drawn: 0 }
+    /// For an update that does this plan.
+    pub(crate) fn new(terminal: Terminal, plan: &[Step]) -> Self {
+        Self { terminal, progress: Progress::of(plan), drawn: 0 }
     }
 
     /// Draws until the update has let go of its end of `events`. `notes` are lines of other origin: what the program
@@ -265,8 +277,6 @@ impl Live {
 
 #[cfg(test)]
 mod tests {
-    use tandem_model::plan::Step;
-
     use super::*;
 
     fn urn(short: &str) -> Urn {

@@ -41,6 +41,7 @@ pub(crate) fn json(summary: &Summary) -> Value {
         "stack": summary.stack.to_string(),
         "changes": summary.changes(),
         "steps": value::redacted(&json!(summary.steps)),
+        "resumes": summary.resumes,
         "wouldLose": summary.contents,
         "outputs": value::redacted(&Value::Object(summary.exports.clone())),
         "seconds": summary.elapsed.as_secs_f64(),

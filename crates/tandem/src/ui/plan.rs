@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tandem_engine::{Contents, Summary};
 use tandem_model::{
-    ByteSize,
+    ByteSize, Urn,
     plan::{Op, PropertyChange, Step},
     value,
 };
@@ -25,14 +25,26 @@ pub(crate) fn plan(plan: &Summary, force: bool, style: Style) -> String {
         lines.push(resource(step, last, style));
         lines.extend(step.changes.iter().map(|change| property(change, &step.changes, last, style)));
     }
+    let resumed: Vec<String> =
+        resumed(plan).map(|step| format!("{} {}", step.op, step.urn.short())).collect();
+    if !resumed.is_empty() {
+        lines.push(format!("An interrupted update is finished first: {}", resumed.join(", ")));
+    }
     if changing.is_empty() {
-        lines.push(format!("Nothing to do: {} as the program wants it.", are(plan.steps.len())));
+        let more = if resumed.is_empty() { "" } else { " more" };
+        lines.push(format!("Nothing{more} to do: {} as the program wants it.", are(plan.steps.len())));
     } else {
         lines.push(String::new());
         lines.push(format!("Plan: {}", summary(&plan.steps)));
     }
     lines.extend(plan.contents.iter().flat_map(|contents| loss(contents, force, style)));
     lines.join("\n") + "\n"
+}
+
+/// What an interrupted update left open; without what the plan shows as made anyhow.
+fn resumed(plan: &Summary) -> impl Iterator<Item = &Step> {
+    let shown = |urn: &Urn| plan.steps.iter().any(|step| step.urn == *urn && step.op == Op::Create);
+    plan.resumes.iter().filter(move |step| !shown(&step.urn))
 }
 
 /// How many of which: `2 to create, 1 to update, 3 unchanged`.
@@ -85,13 +97,16 @@ fn property(change: &PropertyChange, all: &[PropertyChange], last: bool, style: 
     format!("{trunk}            {name}  {} → {new}{suffix}", style.paint(Paint::Faint, &old))
 }
 
-/// A value in few columns: a hash by its first digits, an unknown as what it is, a secret not at all.
+/// A value in few columns: a hash by its first digits, a resource by its short name, an unknown as what it is, a secret
+/// not at all.
 fn short(value: &Value, columns: usize) -> String {
     if value::has_unknown(value) {
         return "(known after it is applied)".to_owned();
     }
     let value = value::redacted(value);
+    let urn = value.as_str().and_then(|text| text.parse::<Urn>().ok());
     let text = match value.as_str() {
+        _ if let Some(urn) = urn => urn.short(),
         Some(text) if text.starts_with("sha256:") && text.len() > 15 => text[..15].to_owned(),
         _ => value.to_string(),
     };
@@ -128,6 +143,7 @@ mod tests {
         Summary {
             stack: "shop/dev".parse().unwrap(),
             steps,
+            resumes: vec![],
             contents: vec![],
             exports: serde_json::Map::new(),
             elapsed: Duration::ZERO,
@@ -154,6 +170,12 @@ mod tests {
             change("environment.LEVEL", json!("info"), Value::Null, false),
             change("environment.TOKEN", value::secret(json!("a")), value::secret(json!("b")), false),
             change("memory", json!(128), json!(256), false),
+            change(
+                "source",
+                json!("urn:tandem:shop:dev:bucket:a"),
+                json!("urn:tandem:shop:dev:bucket:b"),
+                false,
+            ),
         ];
         let steps = vec![
             step(Op::Same, "bucket/photos", vec![]),
@@ -174,6 +196,7 @@ mod tests {
         │             environment.LEVEL  "info" → (none)
         │             environment.TOKEN  "[secret]" → "[secret]"
         │             memory             128 → 256
+        │             source             bucket/a → bucket/b
         ├─ ± replace bucket/old
         │             bucketName  "a" → (known after it is applied)  (forces replacement)
         └─ - delete  task/gone
@@ -190,6 +213,20 @@ mod tests {
         insta::assert_snapshot!(plan(&summary_of(steps), false, Style::PLAIN), @"
         shop/dev
         Nothing to do: all 2 resources are as the program wants it.
+        ");
+    }
+
+    #[test]
+    fn what_an_interrupted_update_left_open_is_told() {
+        let resumes =
+            vec![step(Op::Update, "task/resize", vec![]), step(Op::Create, "bucket/photos", vec![])];
+        let steps = vec![step(Op::Create, "bucket/photos", vec![]), step(Op::Same, "task/resize", vec![])];
+        insta::assert_snapshot!(plan(&Summary { resumes, ..summary_of(steps) }, false, Style::PLAIN), @"
+        shop/dev
+        └─ + create  bucket/photos
+        An interrupted update is finished first: update task/resize
+
+        Plan: 1 to create, 1 unchanged
         ");
     }
 

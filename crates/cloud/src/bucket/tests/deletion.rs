@@ -17,7 +17,7 @@ async fn a_bucket_with_objects_is_deleted_only_by_force() {
     f.put("still open", "x").await;
 
     let holding = f.buckets.holding(&PhysicalId(BUCKET.to_owned())).await.unwrap().unwrap();
-    assert_eq!((holding.items, holding.bytes, holding.unit), (3, 100_002, "objects"));
+    assert_eq!((holding.items, holding.bytes, holding.unit), (3, 100_002, "object"));
     let events = f.happened().len();
     f.delete_bucket(BUCKET, true).await.unwrap();
     assert_eq!(f.happened().len(), events, "what goes with its bucket makes no event");
