@@ -21,7 +21,7 @@ usage: cargo xtask tidy
 
 Checks what the compiler does not:
   arrows       crates depend on each other only as the table in ARCHITECTURE.md allows
-  services     folders of crates/cloud/src never import each other, but for dispatch, log and credential
+  services     services in crates/cloud/src never import each other
   length       no file is longer than 800 lines without its tests
   error pages  every error code has its page in docs/errors, and every page its code
   failpoints   every failpoint's name stands in one place, and a test names it

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::{Finding, Source};
 
 const CLOUD: &str = "crates/cloud/src/";
-/// Folders that every service may use: they have no resources of their own, or are how services meet.
-const SHARED: &[&str] = &["credential", "dispatch", "log"];
+/// Folders that are no services, but what services stand on or meet at.
+const SHARED: &[&str] = &["credential", "dispatch", "gateway", "log", "target"];
 
 /// The folder that puts the services together: it may use all of them, and none of them may use it.
 const WIRING: &str = "wiring";
