@@ -43,6 +43,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
     })?;
     let mut demo = Demo::new()?;
     demo.keep = given("--keep");
+    process::run(demo.tandem().args(["serve", "--detach"]))?;
     if !given("--pull") {
         demo.import_base_image()?;
     }
@@ -51,7 +52,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
     })?;
     let thumbnail = demo.thumbnail()?;
     println!("\n{}  ({:.1} s in all)", thumbnail.display(), started.elapsed().as_secs_f64());
-    demo.say_what_next();
+    demo.say_what_next(&setup::aws()?);
     Ok(())
 }
 
@@ -159,25 +160,24 @@ impl Demo {
         result.map_err(|reason| anyhow::anyhow!("{reason}; `{wanted}` was not logged"))
     }
 
-    fn say_what_next(&self) {
+    fn say_what_next(&self, aws: &Path) {
+        let folder = |program: &Path| program.parent().map(Path::to_owned).unwrap_or_default();
         let path = |p: &Path| p.display().to_string();
         println!("\nTo go on by hand:\n");
-        println!("  export TANDEM_HOME={} PATH={}:$PATH", path(&self.home), path(&self.folder_of_binary()));
+        println!("  export TANDEM_HOME={}", path(&self.home));
+        println!("  export PATH={}:{}:$PATH", path(&folder(&self.tandem)), path(&folder(aws)));
         println!("  cd {}", path(&self.example));
         if !self.keep {
             println!(
                 "  tandem serve --detach       # the demo has stopped its cloud; everything in it is kept"
             );
         }
+        println!("  eval \"$(tandem env)\"        # for the AWS CLI and other stock clients");
         println!("  tandem ps                   # functions, workers, runs");
         println!("  tandem logs                 # what the functions and ffmpeg printed");
         println!("  tandem preview              # nothing to do, until you edit index.js");
         println!("  tandem destroy --force      # removes all of it, the objects too");
         println!("  tandem serve --stop");
-    }
-
-    fn folder_of_binary(&self) -> PathBuf {
-        self.tandem.parent().map(Path::to_owned).unwrap_or_default()
     }
 }
 

@@ -50,8 +50,14 @@ fn a_handler_that_never_returns_is_ended_at_its_timeout() {
 }
 
 #[test]
-fn a_handler_that_never_settles_is_ended_at_its_timeout() {
-    misbehaves("    await new Promise(() => {});", "{ timeout: 1 }", &["1 s"]);
+fn a_handler_that_waits_too_long_is_ended_at_its_timeout() {
+    let body = "    await new Promise((resolve) => setTimeout(resolve, 3600000));";
+    misbehaves(body, "{ timeout: 1 }", &["1 s"]);
+}
+
+#[test]
+fn a_handler_that_waits_for_nothing_is_told_without_waiting() {
+    misbehaves("    await new Promise(() => {});", "{ timeout: 3600 }", &["never settles"]);
 }
 
 #[test]
