@@ -57,16 +57,18 @@ impl Drop for Session {
         if let Ok(reactor) = tokio::runtime::Handle::try_current() {
             let store = self.store.clone();
             reactor.spawn(async move {
-                let cleared = async {
-                    let _lock = take(&store, open(&store)?, FlockOperation::LockExclusive).await?;
-                    clear(&store).await
-                };
-                if let Err(error) = cleared.await {
+                if let Err(error) = settle(&store).await {
                     tracing::warn!(%error, "a build that was stopped left something behind");
                 }
             });
         }
     }
+}
+
+/// Waits until nobody builds or imports, and clears up.
+pub(super) async fn settle(store: &BuildahStore) -> Result<(), ContainerError> {
+    let _lock = take(store, open(store)?, FlockOperation::LockExclusive).await?;
+    clear(store).await
 }
 
 fn open(store: &BuildahStore) -> Result<OwnedFd, ContainerError> {
