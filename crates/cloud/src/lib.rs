@@ -16,6 +16,8 @@ pub mod home;
 pub mod log;
 pub mod resource;
 pub mod service;
+#[cfg(test)]
+mod stock_clients;
 pub mod target;
 pub mod task;
 mod wiring;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
-use tandem_store::{Batch, BlobId, blobs::Swept};
+use tandem_store::{Batch, BlobId, ReadError, Store, blobs::Swept};
 
 use super::{
     Buckets,
@@ -23,7 +23,10 @@ impl Buckets {
     /// # Errors
     /// [`BucketError`] if the store or the blobs cannot be read; the next start tries again.
     pub async fn sweep(&self) -> Result<Swept, BucketError> {
-        let (referenced, stale) = self.survey()?;
+        let store = self.store.clone();
+        // Reads every record: beside the requests, not between them.
+        let surveyed = tokio::task::spawn_blocking(move || survey(&*store)).await;
+        let (referenced, stale) = surveyed.map_err(|stopped| ReadError(Box::new(stopped)))??;
         for rows in stale.chunks(BATCH) {
             let mut batch = Batch::default();
             for row in rows {
@@ -33,39 +36,39 @@ impl Buckets {
         }
         Ok(self.blobs.sweep(&|id| referenced.contains(&id)).await?)
     }
+}
 
-    /// The blobs that something refers to, and the rows that have outlived their use.
-    ///
-    /// One snapshot is enough, though requests go on: what they add refers to blobs of this start, which no sweep
-    /// touches, and a completion moves a reference within one commit.
-    fn survey(&self) -> Result<(HashSet<BlobId>, Vec<bytes::Bytes>), BucketError> {
-        let snapshot = self.store.snapshot()?;
-        let mut referenced = HashSet::new();
-        let mut stale = Vec::new();
-        for entry in snapshot.prefix(b"object/")? {
-            referenced.extend(decode::<Object>(&entry?.1)?.body.blobs());
-        }
-        let mut open = HashSet::new();
-        for entry in snapshot.prefix(b"upload/")? {
-            let row = entry?.0;
-            open.extend(row.rsplit(|byte| *byte == 0).next().map(<[u8]>::to_vec));
-        }
-        for entry in snapshot.prefix(b"part/")? {
-            let (row, value) = entry?;
-            match row.rsplit(|byte| *byte == b'/').nth(1) {
-                Some(upload) if open.contains(upload) => {
-                    referenced.insert(decode::<Part>(&value)?.blob);
-                }
-                _ => stale.push(row),
-            }
-        }
-        let now = Timestamp::now();
-        for entry in snapshot.prefix(b"done/")? {
-            let (row, value) = entry?;
-            if now.duration_since(decode::<Done>(&value)?.time) > ANSWERS {
-                stale.push(row);
-            }
-        }
-        Ok((referenced, stale))
+/// The blobs that something refers to, and the rows that have outlived their use.
+///
+/// One snapshot is enough, though requests go on: what they add refers to blobs of this start, which no sweep
+/// touches, and a completion moves a reference within one commit.
+fn survey(store: &dyn Store) -> Result<(HashSet<BlobId>, Vec<bytes::Bytes>), BucketError> {
+    let snapshot = store.snapshot()?;
+    let mut referenced = HashSet::new();
+    let mut stale = Vec::new();
+    for entry in snapshot.prefix(b"object/")? {
+        referenced.extend(decode::<Object>(&entry?.1)?.body.blobs());
     }
+    let mut open = HashSet::new();
+    for entry in snapshot.prefix(b"upload/")? {
+        let row = entry?.0;
+        open.extend(row.rsplit(|byte| *byte == 0).next().map(<[u8]>::to_vec));
+    }
+    for entry in snapshot.prefix(b"part/")? {
+        let (row, value) = entry?;
+        match row.rsplit(|byte| *byte == b'/').nth(1) {
+            Some(upload) if open.contains(upload) => {
+                referenced.insert(decode::<Part>(&value)?.blob);
+            }
+            _ => stale.push(row),
+        }
+    }
+    let now = Timestamp::now();
+    for entry in snapshot.prefix(b"done/")? {
+        let (row, value) = entry?;
+        if now.duration_since(decode::<Done>(&value)?.time) > ANSWERS {
+            stale.push(row);
+        }
+    }
+    Ok((referenced, stale))
 }

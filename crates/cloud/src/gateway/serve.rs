@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, convert::Infallible, fmt, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, extract::DefaultBodyLimit};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, combinators::UnsyncBoxBody};
@@ -44,7 +44,11 @@ impl fmt::Debug for Routes {
 
 /// Serves until `stop` is cancelled; then takes no more connections, and returns when those under way are done, or
 /// after five seconds.
-pub async fn serve(bound: Bound, routes: Routes, stop: CancellationToken) {
+pub async fn serve(bound: Bound, mut routes: Routes, stop: CancellationToken) {
+    for router in routes.others.values_mut() {
+        // The body was gathered, and bounded, to verify it.
+        *router = std::mem::take(router).layer(DefaultBodyLimit::disable());
+    }
     let routes = Arc::new(routes);
     let connections = TaskTracker::new();
     loop {

@@ -122,12 +122,15 @@ fn check(
     secret: &str,
 ) -> Result<(), SignatureError> {
     let request = canonical_request(parts, body, &authorization.signed_headers)?;
-    let hash = hex(&Sha256::digest(request.as_bytes()));
-    let to_sign = format!("{ALGORITHM}\n{date}\n{}\n{hash}", authorization.scope);
+    let to_sign = to_sign(date, authorization.scope, &request);
     let key = signing_key(secret, authorization);
     let signature = unhex(authorization.signature).ok_or(SignatureError::Malformed("signature"))?;
     // Compares in constant time.
     mac(&key, to_sign.as_bytes()).verify_slice(&signature).map_err(|_| SignatureError::Mismatch)
+}
+
+fn to_sign(date: &str, scope: &str, canonical_request: &str) -> String {
+    format!("{ALGORITHM}\n{date}\n{scope}\n{}", hex(&Sha256::digest(canonical_request.as_bytes())))
 }
 
 /// `20260131T235959Z`.
@@ -233,6 +236,35 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits: Vec<u8> =
         text.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect::<Option<_>>()?;
     digits.len().is_multiple_of(2).then(|| digits.chunks(2).map(|pair| pair[0] * 16 + pair[1]).collect())
+}
+
+/// Signs, for tests that need no whole client.
+#[cfg(test)]
+pub(super) fn authorization(
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    (access_key_id, secret): (&str, &str),
+    service: &str,
+) -> String {
+    let mut request = http::Request::builder().method(method).uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let parts = request.body(()).unwrap().into_parts().0;
+    let date = parts.headers["x-amz-date"].to_str().unwrap().to_owned();
+    let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
+    let unsigned = format!(
+        "{ALGORITHM} Credential={access_key_id}/{}/us-east-1/{service}/aws4_request, SignedHeaders={}, Signature=",
+        &date[..8],
+        names.join(";")
+    );
+    let authorization = Authorization::parse(&unsigned).unwrap();
+    let canonical = canonical_request(&parts, body, &names).unwrap();
+    let to_sign = to_sign(&date, authorization.scope, &canonical);
+    let signature = mac(&signing_key(secret, &authorization), to_sign.as_bytes()).finalize().into_bytes();
+    format!("{unsigned}{}", hex(&signature))
 }
 
 #[cfg(test)]

@@ -1,9 +1,116 @@
-use std::fs;
+use std::{collections::HashMap, fs, sync::Arc, time::Duration};
 
-use tandem_model::Explain;
+use axum::{Extension, Router, body::Bytes, extract::Path, routing::post};
+use http_body_util::BodyExt;
+use hyper_util::rt::TokioIo;
+use tandem_model::{Explain, PhysicalId, Recorded};
+use tandem_store::{FileBlobs, MemoryStore};
+use tokio::{net::TcpStream, sync::Notify};
+use tokio_util::sync::CancellationToken;
 
-use super::{BindError, Bound};
-use crate::home::Home;
+use super::{BindError, Bound, Endpoint, Routes, serve};
+use crate::{
+    bucket::{self, Buckets},
+    credential::{Credentials, Principal},
+    dispatch::Dispatcher,
+    home::Home,
+    resource::Resources,
+    stock_clients,
+};
+
+/// A gateway in front of one router for Lambda.
+struct Served {
+    endpoint: Endpoint,
+    credentials: Arc<Credentials>,
+    stop: CancellationToken,
+    serving: tokio::task::JoinHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+async fn served(lambda: Router) -> Served {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path());
+    let bound = Bound::bind(&home).await.unwrap();
+    let endpoint = bound.endpoint();
+    let resources = Arc::new(Resources::default());
+    resources.put(Recorded {
+        urn: "urn:tandem:shop:dev:function:resize".parse().unwrap(),
+        id: PhysicalId("resize".to_owned()),
+        inputs: Default::default(),
+        outputs: Default::default(),
+        depends_on: Vec::new(),
+    });
+    let credentials = Arc::new(Credentials::open(&home, resources.clone()).unwrap());
+    let blobs = FileBlobs::open(home.data(), tandem_model::ByteSize(0)).unwrap();
+    let (outbox, _hints) = Dispatcher::outbox();
+    let buckets = Buckets::new(Arc::new(MemoryStore::new()), Arc::new(blobs), outbox, resources, endpoint);
+    let s3 = bucket::http::service(Arc::new(buckets), credentials.clone());
+    let routes = Routes { credentials: credentials.clone(), s3, others: HashMap::from([("lambda", lambda)]) };
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(serve(bound, routes, stop.clone()));
+    Served { endpoint, credentials, stop, serving, _folder: folder }
+}
+
+#[tokio::test]
+async fn requests_of_other_services_are_verified_and_reach_their_router() {
+    let echo = async |Path(name): Path<String>, Extension(who): Extension<Principal>, body: Bytes| {
+        format!(r#"{{"who":"{who}","function":"{name}","bytes":{}}}"#, body.len())
+    };
+    let s = served(Router::new().route("/2015-03-31/functions/{name}/invocations", post(echo))).await;
+    let environment = stock_clients::environment(s.endpoint, &s.credentials, "shop/dev");
+    stock_clients::run(include_str!("other_services.py"), environment).await;
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_answered_when_the_gateway_stops() {
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let s = {
+        let (begun, go_on) = (begun.clone(), go_on.clone());
+        served(Router::new().fallback(move || async move {
+            begun.notify_one();
+            go_on.notified().await;
+            "answered"
+        }))
+        .await
+    };
+    let stream = TcpStream::connect(s.endpoint.address()).await.unwrap();
+    let (mut client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = signed_for_lambda(&s);
+    let answer = tokio::spawn(async move { client.send_request(request).await });
+    begun.notified().await;
+    s.stop.cancel();
+    // Nobody is let in any more, while the one who is in waits.
+    while TcpStream::connect(s.endpoint.address()).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    go_on.notify_one();
+    let answer = answer.await.unwrap().unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "answered");
+    tokio::time::timeout(Duration::from_secs(60), s.serving).await.unwrap().unwrap();
+}
+
+/// An empty `POST /` that Lambda's verification accepts.
+fn signed_for_lambda(s: &Served) -> http::Request<http_body_util::Empty<Bytes>> {
+    let principal = Principal::Operator { stack: "shop/dev".parse().unwrap() };
+    let key = s.credentials.for_principal(&principal);
+    let host = s.endpoint.address().to_string();
+    let date = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+    let authorization = super::sigv4::authorization(
+        "POST",
+        "/",
+        &[("host", &host), ("x-amz-date", &date)],
+        b"",
+        (&key.access_key_id, &key.secret_access_key),
+        "lambda",
+    );
+    http::Request::post("/")
+        .header("host", host)
+        .header("x-amz-date", date)
+        .header("authorization", authorization)
+        .body(http_body_util::Empty::new())
+        .unwrap()
+}
 
 #[tokio::test]
 async fn the_address_of_the_first_start_stays() {

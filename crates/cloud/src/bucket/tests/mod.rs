@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 use super::{Buckets, http};
 use crate::{
-    credential::{Credentials, Principal},
+    credential::Credentials,
     dispatch::{Delivery, Dispatcher, Hints, Subscriptions},
     endpoint::Endpoint,
     gateway::{Bound, Routes, serve},
@@ -178,22 +178,6 @@ impl Fixture {
         let routes = Routes { credentials: self.credentials.clone(), s3, others: Default::default() };
         let bound = self.bound.take().expect("served once");
         tokio::spawn(serve(bound, routes, Default::default()));
-    }
-
-    /// What a client of that stack needs to know.
-    pub(super) fn environment(&self, stack: &str) -> Vec<(&'static str, String)> {
-        let key = self.credentials.for_principal(&Principal::Operator { stack: stack.parse().unwrap() });
-        vec![
-            ("AWS_ENDPOINT_URL", self.endpoint.url()),
-            ("AWS_ACCESS_KEY_ID", key.access_key_id),
-            ("AWS_SECRET_ACCESS_KEY", key.secret_access_key),
-            ("AWS_REGION", crate::endpoint::REGION.to_owned()),
-            ("AWS_DEFAULT_REGION", crate::endpoint::REGION.to_owned()),
-            // Nothing of the machine that runs the test.
-            ("AWS_CONFIG_FILE", "/dev/null".to_owned()),
-            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned()),
-            ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
-        ]
     }
 }
 

@@ -1,40 +1,19 @@
 //! Over the wire, with stock clients: boto3 and the AWS CLI.
 
-use std::{env, path::Path, process::Stdio};
-
-use tokio::process::Command;
-
 use super::Fixture;
+use crate::stock_clients;
 
-/// The interpreter that has boto3 and the AWS CLI beside it.
-fn python() -> String {
-    env::var("TANDEM_TEST_PYTHON").expect(
-        "TANDEM_TEST_PYTHON names no Python with boto3 and awscli; run the tests by `cargo xtask test`, which makes one",
-    )
-}
-
-/// Runs a script of this folder, which fails by raising.
+/// Runs a script of this folder as the operator of one stack, who also knows the keys of another.
 async fn run(script: &str, f: &mut Fixture) {
     f.serve();
-    let scratch = tempfile::tempdir().unwrap();
-    let python = python();
-    let other = f.environment("other/dev");
-    let find = |name: &str| other.iter().find(|(n, _)| *n == name).map(|(_, value)| value.clone()).unwrap();
-    let output = Command::new(&python)
-        .arg("-c")
-        .arg(script)
-        .envs(f.environment("shop/dev"))
-        .env("OTHER_ACCESS_KEY_ID", find("AWS_ACCESS_KEY_ID"))
-        .env("OTHER_SECRET_ACCESS_KEY", find("AWS_SECRET_ACCESS_KEY"))
-        .env("AWS", Path::new(&python).with_file_name("aws"))
-        .current_dir(scratch.path())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
+    let of = |stack: &str| stock_clients::environment(f.endpoint, &f.credentials, stack);
+    let mut environment = of("shop/dev");
+    environment.extend(of("other/dev").into_iter().filter_map(|(name, value)| match name {
+        "AWS_ACCESS_KEY_ID" => Some(("OTHER_ACCESS_KEY_ID", value)),
+        "AWS_SECRET_ACCESS_KEY" => Some(("OTHER_SECRET_ACCESS_KEY", value)),
+        _ => None,
+    }));
+    stock_clients::run(script, environment).await;
 }
 
 async fn with_other_stack() -> Fixture {
