@@ -6,7 +6,7 @@ use tokio::process::Command;
 
 use crate::{
     credential::{Credentials, Principal},
-    gateway::{Endpoint, REGION},
+    endpoint::{Endpoint, REGION},
 };
 
 /// The variables by which a client of that stack finds the cloud, and nothing of the machine that runs the test.

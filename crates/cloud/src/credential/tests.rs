@@ -1,4 +1,4 @@
-use std::{fs, os::unix::fs::PermissionsExt, sync::Arc};
+use std::{env, fs, os::unix::fs::PermissionsExt, process::Command, sync::Arc};
 
 use tandem_model::{Explain, PhysicalId, Urn, resource::Recorded};
 
@@ -108,4 +108,31 @@ fn raising_the_epoch_ends_all_secrets() {
     let after = Credentials::open(&home, deployed(&[RESIZE])).unwrap().for_principal(&of(RESIZE));
     assert_eq!(after.access_key_id, before.access_key_id);
     assert_ne!(after.secret_access_key, before.secret_access_key);
+}
+
+const FOLDER: &str = "TANDEM_CREDENTIAL_CRASH_FOLDER";
+
+#[test]
+#[ignore = "started by the test below"]
+fn first_start() {
+    if let Some(folder) = env::var_os(FOLDER) {
+        Credentials::open(&Home::new(folder), deployed(&[])).unwrap();
+    }
+}
+
+#[test]
+fn killed_while_the_root_key_is_written_the_next_start_makes_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::new(folder.path());
+    let status = Command::new(env::current_exe().unwrap())
+        .args(["credential::tests::first_start", "--exact", "--ignored"])
+        .env(tandem_failpoint::VARIABLE, "credential.root.written")
+        .env(FOLDER, folder.path())
+        .stdout(std::process::Stdio::null())
+        .status()
+        .unwrap();
+    assert!(!status.success(), "the failpoint was passed");
+    assert!(!home.root_key().exists());
+    let made = Credentials::open(&home, deployed(&[])).unwrap().for_principal(&of(RESIZE));
+    assert_eq!(Credentials::open(&home, deployed(&[])).unwrap().for_principal(&of(RESIZE)), made);
 }

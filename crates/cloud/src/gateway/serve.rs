@@ -115,9 +115,15 @@ impl Routes {
     }
 
     async fn to_s3(&self, request: Request<Incoming>) -> Response<Body> {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let answer = self.s3.call(request.map(s3s::Body::from)).await;
         match answer {
-            Ok(response) => response.map(|body| body.map_err(Error::from).boxed_unsync()),
+            Ok(response) => {
+                if response.status() == StatusCode::FORBIDDEN {
+                    tracing::info!(service = "s3", %method, path, "refused a request");
+                }
+                response.map(|body| body.map_err(Error::from).boxed_unsync())
+            }
             Err(error) => {
                 tracing::error!(error = %Error::from(error), "cannot answer an S3 request");
                 refuse(

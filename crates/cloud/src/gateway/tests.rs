@@ -8,11 +8,12 @@ use tandem_store::{FileBlobs, MemoryStore};
 use tokio::{net::TcpStream, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
-use super::{BindError, Bound, Endpoint, Routes, serve};
+use super::{BindError, Bound, Routes, serve};
 use crate::{
     bucket::{self, Buckets},
     credential::{Credentials, Principal},
     dispatch::Dispatcher,
+    endpoint::Endpoint,
     home::Home,
     resource::Resources,
     stock_clients,

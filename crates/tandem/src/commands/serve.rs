@@ -103,7 +103,8 @@ fn foreground(home: &Home, background: bool) -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("TANDEM_LOG")
-                .unwrap_or_else(|_| "warn,tandem=info".into()),
+                // s3s calls each refused request an error of its own; what is one, the bucket says.
+                .unwrap_or_else(|_| "warn,tandem=info,s3s=off".into()),
         )
         .with_writer(io::stderr)
         .init();
