@@ -7,7 +7,7 @@
 use std::{
     collections::HashSet,
     fs, io,
-    io::Write,
+    io::{Read, Write},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -49,7 +49,28 @@ impl Explain for ArchiveError {
 
 /// `sha256:<hex>` of the bytes.
 pub fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+    named(&Sha256::digest(bytes))
+}
+
+fn named(digest: &[u8]) -> String {
+    digest.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// Copies everything, and answers its hash.
+fn copy(mut from: impl Read, to: &mut impl Write) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 256 * 1024];
+    loop {
+        match from.read(&mut buffer) {
+            Ok(0) => return Ok(named(&hash.finalize())),
+            Ok(count) => {
+                hash.update(&buffer[..count]);
+                to.write_all(&buffer[..count])?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// The folder of archives.
@@ -77,30 +98,43 @@ impl Archives {
         }
     }
 
-    /// Stores an archive under its hash. Storing it again changes nothing.
+    /// Stores an archive under its hash. Storing it again makes it young again, and changes nothing else. The content is
+    /// read to its end, and never held in memory whole.
     ///
     /// # Errors
-    /// [`ArchiveError`] if the bytes do not have that hash, or cannot be written.
-    pub fn put(&self, name: &str, bytes: &[u8]) -> Result<(), ArchiveError> {
+    /// [`ArchiveError`] if the content does not have that hash, or cannot be read or written.
+    pub fn put(&self, name: &str, content: impl Read) -> Result<(), ArchiveError> {
         let path = self.path(name)?;
-        let actual = hash(bytes);
+        let temporary = self.folder.join(format!("new-{}", uuid::Uuid::new_v4().simple()));
+        let stored = self.receive(name, content, &temporary, &path);
+        if stored.is_err() {
+            // What cannot be removed is removed at the next start.
+            let _ = fs::remove_file(&temporary);
+        }
+        stored
+    }
+
+    fn receive(
+        &self,
+        name: &str,
+        content: impl Read,
+        temporary: &Path,
+        path: &Path,
+    ) -> Result<(), ArchiveError> {
+        let unwritten = |source| ArchiveError::Write { source };
+        fs::create_dir_all(&self.folder).map_err(unwritten)?;
+        let mut file = fs::File::create_new(temporary).map_err(unwritten)?;
+        let actual = copy(content, &mut file).map_err(unwritten)?;
         if actual != name {
             return Err(ArchiveError::Wrong { expected: name.to_owned(), actual });
         }
-        if path.exists() {
-            return Ok(());
-        }
-        self.write(&path, bytes).map_err(|source| ArchiveError::Write { source })
+        self.settle(&file, temporary, path).map_err(unwritten)
     }
 
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        fs::create_dir_all(&self.folder)?;
-        let temporary = self.folder.join(format!("new-{}", uuid::Uuid::new_v4().simple()));
-        let mut file = fs::File::create_new(&temporary)?;
-        file.write_all(bytes)?;
+    fn settle(&self, file: &fs::File, temporary: &Path, path: &Path) -> io::Result<()> {
         file.sync_all()?;
         tandem_failpoint::hit("archive.file.synced");
-        fs::rename(&temporary, path)?;
+        fs::rename(temporary, path)?;
         fs::File::open(&self.folder)?.sync_all()
     }
 
@@ -145,18 +179,22 @@ mod tests {
     fn an_archive_is_stored_only_under_its_own_hash() {
         let folder = tempfile::tempdir().unwrap();
         let archives = Archives::new(folder.path().join("archives"));
-        archives.put(&hash(b"code"), b"code").unwrap();
-        archives.put(&hash(b"code"), b"code").unwrap();
+        archives.put(&hash(b"code"), &b"code"[..]).unwrap();
+        archives.put(&hash(b"code"), &b"code"[..]).unwrap();
         assert_eq!(fs::read(archives.path(&hash(b"code")).unwrap()).unwrap(), b"code");
-        assert!(matches!(archives.put(&hash(b"code"), b"other"), Err(ArchiveError::Wrong { .. })));
-        assert!(matches!(archives.put("sha256:../../etc", b""), Err(ArchiveError::Name { .. })));
+        assert!(matches!(archives.put(&hash(b"code"), &b"other"[..]), Err(ArchiveError::Wrong { .. })));
+        assert_eq!(fs::read_dir(folder.path().join("archives")).unwrap().count(), 1);
+        assert!(matches!(
+            archives.put("sha256:../../etc", io::empty()),
+            Err(ArchiveError::Name { .. })
+        ));
     }
 
     #[test]
     fn what_a_crash_left_goes_and_a_young_archive_stays() {
         let folder = tempfile::tempdir().unwrap();
         let archives = Archives::new(folder.path().to_owned());
-        archives.put(&hash(b"code"), b"code").unwrap();
+        archives.put(&hash(b"code"), &b"code"[..]).unwrap();
         fs::write(folder.path().join("new-1"), b"half").unwrap();
         archives.sweep(&Resources::default()).unwrap();
         assert!(!folder.path().join("new-1").exists());

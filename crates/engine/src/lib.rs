@@ -36,7 +36,7 @@ mod scenario;
 pub use error::{ApplyError, Failure, StateError};
 pub use event::{EngineEvent, Events};
 pub use files::{StackFiles, Stacks};
-pub use port::{CloudId, Contents, Progress, StateStore, Stored, Target, TargetError};
+pub use port::{ArchiveReader, CloudId, Contents, Progress, StateStore, Stored, Target, TargetError};
 pub use state::State;
 pub use stop::Stop;
 pub use update::{Options, Registered, Summary, Update};

@@ -9,6 +9,7 @@ use tandem_model::{
     plan::{Applied, Change, PropertyChange},
     resource::Properties,
 };
+use tokio::io::AsyncRead;
 
 use crate::{error::StateError, journal::Entry, state::State};
 
@@ -89,9 +90,12 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// contexts travel this way.
     ///
     /// # Errors
-    /// [`TargetError::Unreachable`] if the target does not answer.
-    async fn upload(&self, hash: &str, archive: &[u8]) -> Result<(), TargetError>;
+    /// [`TargetError::Unreachable`] if the target does not answer, or `archive` cannot be read to its end.
+    async fn upload(&self, hash: &str, archive: ArchiveReader) -> Result<(), TargetError>;
 }
+
+/// The bytes of an archive, from the first to the last. They may be more than fit into memory.
+pub type ArchiveReader = Box<dyn AsyncRead + Send + Sync + Unpin>;
 
 /// What a stack's store holds: the last snapshot, and what was journaled after it.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,19 +4,20 @@
 
 use std::{
     collections::HashMap,
-    io::Read,
+    io::Cursor,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde_json::Value;
-use tandem_engine::{CloudId, Contents, Progress, Target, TargetError};
+use tandem_engine::{ArchiveReader, CloudId, Contents, Progress, Target, TargetError};
 use tandem_model::{
     OpId, PhysicalId, Urn,
     plan::{Applied, Change, PropertyChange},
     resource::Properties,
 };
-use tokio::{sync::OnceCell, task::spawn_blocking};
+use tokio::sync::OnceCell;
 
 use crate::context::ContextArchive;
 
@@ -32,14 +33,14 @@ struct Held {
 
 #[derive(Debug, Clone)]
 enum Content {
-    Bytes(Arc<Vec<u8>>),
+    Bytes(Bytes),
     /// Build folders can be large; their bytes are in a file until they are sent.
     File(Arc<Mutex<ContextArchive>>),
 }
 
 impl Archives {
     pub(crate) fn add_bytes(&self, hash: &str, bytes: Vec<u8>) {
-        self.add(hash, Content::Bytes(Arc::new(bytes)));
+        self.add(hash, Content::Bytes(bytes.into()));
     }
 
     pub(crate) fn add_context(&self, archive: ContextArchive) {
@@ -66,22 +67,20 @@ impl Archives {
 }
 
 async fn upload(target: &dyn Target, hash: &str, content: &Content) -> Result<(), TargetError> {
-    match content.clone() {
-        Content::Bytes(bytes) => target.upload(hash, &bytes).await,
-        Content::File(file) => {
-            let read = spawn_blocking(move || {
-                let mut archive = file.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut bytes = Vec::with_capacity(usize::try_from(archive.size).unwrap_or(0));
-                archive.read()?.read_to_end(&mut bytes)?;
-                std::io::Result::Ok(bytes)
-            });
-            let bytes = read.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-            let bytes = bytes.map_err(|error| TargetError::Unreachable {
+    let reader: ArchiveReader = match content.clone() {
+        Content::Bytes(bytes) => Box::new(Cursor::new(bytes)),
+        Content::File(archive) => {
+            let file = archive
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .read()
+                .and_then(|file| file.try_clone());
+            Box::new(tokio::fs::File::from_std(file.map_err(|error| TargetError::Unreachable {
                 reason: format!("the packed build folder cannot be read back: {error}"),
-            })?;
-            target.upload(hash, &bytes).await
+            })?))
         }
-    }
+    };
+    target.upload(hash, reader).await
 }
 
 /// The hashes of archives among a resource's inputs.
@@ -145,7 +144,7 @@ impl Target for Uploading {
         self.target.acknowledge(ops).await
     }
 
-    async fn upload(&self, hash: &str, archive: &[u8]) -> Result<(), TargetError> {
+    async fn upload(&self, hash: &str, archive: ArchiveReader) -> Result<(), TargetError> {
         self.target.upload(hash, archive).await
     }
 }
@@ -153,6 +152,7 @@ impl Target for Uploading {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tokio::io::AsyncReadExt as _;
 
     use super::*;
 
@@ -195,9 +195,11 @@ mod tests {
         async fn acknowledge(&self, _: &[OpId]) -> Result<(), TargetError> {
             Ok(())
         }
-        async fn upload(&self, hash: &str, archive: &[u8]) -> Result<(), TargetError> {
-            assert_eq!(tandem_js::archive::hash(archive), hash);
-            self.push(format!("upload {} bytes", archive.len()));
+        async fn upload(&self, hash: &str, mut archive: ArchiveReader) -> Result<(), TargetError> {
+            let mut bytes = Vec::new();
+            archive.read_to_end(&mut bytes).await.unwrap();
+            assert_eq!(tandem_js::archive::hash(&bytes), hash);
+            self.push(format!("upload {} bytes", bytes.len()));
             Ok(())
         }
     }

@@ -13,13 +13,13 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
-use tandem_engine::{CloudId, Contents, Progress, Target, TargetError};
+use tandem_engine::{ArchiveReader, CloudId, Contents, Progress, Target, TargetError};
 use tandem_model::{
     Explain, OpId, PhysicalId, Report, Urn,
     plan::{Applied, Change, PropertyChange},
     resource::Properties,
 };
-use tokio::net::UnixStream;
+use tokio::{io::AsyncRead, net::UnixStream};
 
 use crate::wire::{self, Applying, CloudInfo};
 
@@ -192,8 +192,7 @@ impl Client {
         path: &str,
         file: tokio::fs::File,
     ) -> Result<T, ClientError> {
-        let chunks = tokio_util::io::ReaderStream::with_capacity(file, 1 << 20).map(|c| c.map(Frame::data));
-        self.json(Method::POST, path, BodyExt::boxed(StreamBody::new(chunks))).await
+        self.json(Method::POST, path, streamed(file)).await
     }
 
     /// # Errors
@@ -201,6 +200,11 @@ impl Client {
     pub async fn info(&self) -> Result<CloudInfo, ClientError> {
         self.get("/v1/cloud").await
     }
+}
+
+fn streamed(from: impl AsyncRead + Send + Sync + 'static) -> Body {
+    let chunks = tokio_util::io::ReaderStream::with_capacity(from, 1 << 20).map(|c| c.map(Frame::data));
+    BodyExt::boxed(StreamBody::new(chunks))
 }
 
 fn empty() -> Body {
@@ -256,8 +260,7 @@ impl Target for Client {
         Ok(self.post("/v1/acknowledge", &wire::Acknowledge { ops: ops.to_vec() }).await?)
     }
 
-    async fn upload(&self, hash: &str, archive: &[u8]) -> Result<(), TargetError> {
-        let body = Full::from(archive.to_vec()).map_err(|never| match never {}).boxed();
-        Ok(self.json(Method::PUT, &format!("/v1/archives/{hash}"), body).await?)
+    async fn upload(&self, hash: &str, archive: ArchiveReader) -> Result<(), TargetError> {
+        Ok(self.json(Method::PUT, &format!("/v1/archives/{hash}"), streamed(archive)).await?)
     }
 }

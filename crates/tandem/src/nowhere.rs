@@ -1,7 +1,7 @@
 //! A target in which nothing is and nothing can be: what a preview plans against while there is no cloud.
 
 use async_trait::async_trait;
-use tandem_engine::{CloudId, Contents, Progress, Target, TargetError};
+use tandem_engine::{ArchiveReader, CloudId, Contents, Progress, Target, TargetError};
 use tandem_model::{
     OpId, PhysicalId, Urn,
     plan::{Applied, Change, PropertyChange},
@@ -41,7 +41,7 @@ impl Target for Nowhere {
         Err(unreachable())
     }
 
-    async fn upload(&self, _: &str, _: &[u8]) -> Result<(), TargetError> {
+    async fn upload(&self, _: &str, _: ArchiveReader) -> Result<(), TargetError> {
         Err(unreachable())
     }
 }

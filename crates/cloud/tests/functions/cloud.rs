@@ -134,7 +134,7 @@ impl Cloud {
             Archive { entry: "index.js".to_owned(), modules: [("index.js".to_owned(), module)].into() };
         let bytes = archive.encode();
         let code = hash(&bytes);
-        self.archives.put(&code, &bytes).unwrap();
+        self.archives.put(&code, &bytes[..]).unwrap();
         let mut all = json!({ "code": code, "handler": name });
         let (Value::Object(all), Value::Object(more)) = (&mut all, inputs) else { unreachable!() };
         all.extend(more);

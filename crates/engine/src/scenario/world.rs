@@ -268,7 +268,7 @@ impl Target for World {
         Ok(())
     }
 
-    async fn upload(&self, _: &str, _: &[u8]) -> Result<(), TargetError> {
+    async fn upload(&self, _: &str, _: crate::ArchiveReader) -> Result<(), TargetError> {
         Ok(())
     }
 }

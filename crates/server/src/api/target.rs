@@ -1,6 +1,6 @@
 //! The engine's port, over the wire.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -9,12 +9,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{post, put},
 };
-use bytes::Bytes;
 use futures::StreamExt;
 use tandem_cloud::{Cloud, service::Lines};
 use tandem_engine::Contents;
 use tandem_model::Urn;
 use tokio::sync::mpsc;
+use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::Refusal;
 use crate::wire::{Acknowledge, Apply, Applying, Named, record};
@@ -51,9 +51,11 @@ async fn acknowledge(
 async fn upload(
     State(cloud): State<Arc<Cloud>>,
     Path(hash): Path<String>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<()>, Refusal> {
-    let stored = tokio::task::spawn_blocking(move || cloud.archives.put(&hash, &body)).await;
+    let chunks = body.into_data_stream().map(|chunk| chunk.map_err(io::Error::other));
+    let content = SyncIoBridge::new(StreamReader::new(chunks));
+    let stored = tokio::task::spawn_blocking(move || cloud.archives.put(&hash, content)).await;
     match stored {
         Ok(result) => result.map(Json).map_err(|e| Refusal::of(&e)),
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
