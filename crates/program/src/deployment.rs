@@ -87,7 +87,8 @@ impl Deployment {
 
     /// The hash of a packed build folder. Two tasks that are built from one folder pack it once.
     async fn context(&self, folder: String, dockerfile: String) -> Result<String, Report> {
-        let folder = self.project.folder.join(folder);
+        // Written as `./folder`; shown and compared without the dot.
+        let folder: PathBuf = self.project.folder.join(folder).components().collect();
         let key = (folder.clone(), dockerfile.clone());
         let cell =
             self.contexts.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();

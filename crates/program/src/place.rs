@@ -40,14 +40,21 @@ const MARGIN: usize = 72;
 ///     |         ^
 /// ```
 pub(crate) fn frame(source: &str, place: &Place) -> String {
-    let Some(line) = source.lines().nth(place.line - 1) else { return String::new() };
-    let caret = place.column - 1;
+    source
+        .lines()
+        .nth(place.line - 1)
+        .map_or_else(String::new, |line| frame_of(line, place.line, place.column))
+}
+
+/// As [`frame`], of a line by itself.
+pub(crate) fn frame_of(line: &str, number: usize, column: usize) -> String {
+    let caret = column.saturating_sub(1);
     let skipped = caret.saturating_sub(MARGIN);
     let shown: String = line.chars().skip(skipped).take(2 * MARGIN).collect();
     // A tab under a tab keeps the caret in its column, however wide the terminal draws it.
     let pad: String =
         shown.chars().take(caret - skipped).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-    let number = place.line.to_string();
+    let number = number.to_string();
     let gutter = " ".repeat(number.len());
     format!("  {number} | {}\n  {gutter} | {pad}^", shown.trim_end())
 }

@@ -26,7 +26,7 @@ use self::{
     process::Child,
     wire::{Answer, Said, Start},
 };
-use crate::{deployment::Deployment, project::ProjectError};
+use crate::{deployment::Deployment, place::frame_of, project::ProjectError};
 
 /// Who makes resources: the engine's update, or a test.
 #[async_trait]
@@ -58,8 +58,12 @@ pub struct Run {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The program failed; its error names the place.
-    #[error(transparent)]
-    Program(ProgramError),
+    #[error("{error}")]
+    Program {
+        error: ProgramError,
+        /// The failed line, as the user wrote it.
+        line: Option<String>,
+    },
     #[error(transparent)]
     Project(#[from] ProjectError),
     #[error("the program's process cannot be started")]
@@ -82,7 +86,7 @@ fn ended(status: ExitStatus) -> String {
 impl Explain for RunError {
     fn code(&self) -> &'static str {
         match self {
-            Self::Program(error) => error.code(),
+            Self::Program { error, .. } => error.code(),
             Self::Project(error) => error.code(),
             Self::Spawn { .. } | Self::Ended { .. } | Self::Garbled { .. } => "E0530",
         }
@@ -90,7 +94,7 @@ impl Explain for RunError {
 
     fn help(&self) -> String {
         match self {
-            Self::Program(error) => error.help(),
+            Self::Program { error, .. } => error.help(),
             Self::Project(error) => error.help(),
             Self::Spawn { .. } => "see whether the machine is out of processes or memory".into(),
             Self::Ended { .. } | Self::Garbled { .. } => {
@@ -101,7 +105,9 @@ impl Explain for RunError {
 
     fn report(&self) -> Report {
         match self {
-            Self::Program(error) => error.report(),
+            Self::Program { error, line } => {
+                Report { message: told_at_length(error, line.as_deref()), ..error.report() }
+            }
             Self::Project(error) => error.report(),
             error => {
                 let causes = std::error::Error::source(error).map(|source| source.to_string());
@@ -114,6 +120,33 @@ impl Explain for RunError {
             }
         }
     }
+}
+
+/// Callers of the failed line that are shown.
+const CALLERS: usize = 8;
+
+/// The error with the line of the user's code, and the lines that led there:
+///
+/// ```text
+/// TypeError: boom (lib/a.js:2:9)
+///   2 |     throw new TypeError("boom");
+///     |         ^
+///     at main (index.js:7:1)
+/// ```
+fn told_at_length(error: &ProgramError, line: Option<&str>) -> String {
+    let mut text = error.to_string();
+    if let (Some(at), Some(line)) = (&error.at, line) {
+        text.push('\n');
+        text.push_str(&frame_of(line, at.line as usize, at.column as usize));
+    }
+    for caller in error.stack.iter().filter(|frame| frame.is_user()).skip(1).take(CALLERS) {
+        let place = match caller.function.as_str() {
+            "" => format!("\n    at {caller}"),
+            function => format!("\n    at {function} ({caller})"),
+        };
+        text.push_str(&place);
+    }
+    text
 }
 
 /// Starts the child processes.
@@ -170,7 +203,10 @@ impl DeployHost {
         match ended {
             Ok(Some(Said::Done { done: Value::Object(exports) })) => Ok(exports),
             Ok(Some(Said::Done { .. })) => Ok(Properties::new()),
-            Ok(Some(Said::Failed { failed })) => Err(RunError::Program(failed)),
+            Ok(Some(Said::Failed { failed })) => {
+                let line = failed.at.as_ref().and_then(|at| deployment.packed().line(&at.file, at.line));
+                Err(RunError::Program { error: failed, line: line.map(str::to_owned) })
+            }
             Ok(_) => match status {
                 Ok(status) => Err(RunError::Ended { status }),
                 Err(source) => Err(RunError::Spawn { source }),

@@ -49,6 +49,17 @@ pub struct Packed {
     pub hash: String,
     /// Paths of what was packed, sorted, relative to the project's folder.
     pub files: Vec<String>,
+    /// What was packed in another form than it was written in.
+    originals: BTreeMap<String, String>,
+}
+
+impl Packed {
+    /// A line of a packed file as its author wrote it. Lines count from 1.
+    pub fn line(&self, file: &str, line: u32) -> Option<&str> {
+        let packed = || self.archive.modules.get(file).map(|module| &module.source);
+        let text = self.originals.get(file).or_else(packed)?;
+        text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)
+    }
 }
 
 /// Packs the project's program. Reads files, and nothing else.
@@ -71,6 +82,8 @@ struct Read {
     parsed: Parsed,
     /// Specifier → archive path.
     imports: BTreeMap<String, String>,
+    /// The text, if the source is another one.
+    original: Option<String>,
 }
 
 struct Packing<'a> {
@@ -105,7 +118,9 @@ impl<'a> Packing<'a> {
             }
         }
         let mut names = self.named_exports();
+        let mut originals = BTreeMap::new();
         let modules = self.modules.into_iter().map(|(path, read)| {
+            originals.extend(read.original.map(|text| (path.clone(), text)));
             let named_exports = names.remove(&path).unwrap_or_default().into_iter().collect();
             (path, Module { kind: read.kind, source: read.source, imports: read.imports, named_exports })
         });
@@ -113,7 +128,7 @@ impl<'a> Packing<'a> {
         let bytes = archive.encode();
         let hash = archive::hash(&bytes);
         let files = archive.modules.keys().cloned().collect();
-        Ok(Packed { archive, bytes, hash, files })
+        Ok(Packed { archive, bytes, hash, files, originals })
     }
 
     fn read(&self, path: &str) -> Result<Read, PackError> {
@@ -168,7 +183,8 @@ impl<'a> Packing<'a> {
             }
         }
         let kind = if esm { ModuleKind::Esm } else { ModuleKind::CommonJs };
-        Ok(Read { kind, source, parsed, imports })
+        let original = (source != text).then(|| text.to_owned());
+        Ok(Read { kind, source, parsed, imports, original })
     }
 
     fn missing(&self, path: &str, text: &str, imported: &Imported, miss: Miss) -> PackError {
@@ -247,7 +263,8 @@ fn blanked(source: String, places: Vec<Range<usize>>) -> String {
 }
 
 fn plain(kind: ModuleKind, text: &str) -> Read {
-    Read { kind, source: text.to_owned(), parsed: Parsed::default(), imports: BTreeMap::new() }
+    let source = text.to_owned();
+    Read { kind, source, parsed: Parsed::default(), imports: BTreeMap::new(), original: None }
 }
 
 fn json(path: &str, text: &str) -> Result<Read, PackError> {

@@ -161,7 +161,9 @@ async fn an_edit_between_the_runs_changes_nothing() {
 async fn what_the_registrar_refuses_fails_the_program_at_the_place_of_the_declaration() {
     let program = program(THUMBNAILER);
     let recorder = Recorder { refuse: Some("task"), ..Recorder::default() };
-    let RunError::Program(error) = program.run(&recorder).await.unwrap_err() else { panic!("it is refused") };
+    let RunError::Program { error, .. } = program.run(&recorder).await.unwrap_err() else {
+        panic!("it is refused")
+    };
     assert_eq!((error.code.as_str(), error.help.as_str()), ("E0302", "ask again"));
     assert_eq!(error.to_string(), "task/task is refused (index.js:3:18)");
     assert!(!recorder.names().contains(&"function/onVideo".to_owned()));
@@ -174,7 +176,9 @@ async fn wrong_inputs_are_found_before_the_registrar_sees_them() {
                  new cloud.Task('t', { image: 'x', command: late });\n";
     let program = program(&[("index.js", index)]);
     let recorder = Recorder::default();
-    let RunError::Program(error) = program.run(&recorder).await.unwrap_err() else { panic!("it is wrong") };
+    let RunError::Program { error, .. } = program.run(&recorder).await.unwrap_err() else {
+        panic!("it is wrong")
+    };
     assert_eq!(error.code, "E0531");
     assert!(error.to_string().starts_with("task/t: `command`: invalid type: integer `7`"), "{error}");
     assert!(error.to_string().ends_with("(index.js:3:5)"), "{error}");
@@ -185,7 +189,7 @@ async fn wrong_inputs_are_found_before_the_registrar_sees_them() {
 async fn a_missing_build_folder_is_an_error_of_the_task_that_names_it() {
     let index = "const cloud = require('@tandem/cloud');\nnew cloud.Task('t', { build: './none' });\n";
     let program = program(&[("index.js", index)]);
-    let RunError::Program(error) = program.run(&Recorder::default()).await.unwrap_err() else {
+    let RunError::Program { error, .. } = program.run(&Recorder::default()).await.unwrap_err() else {
         panic!("none is there")
     };
     assert_eq!(error.code, "E0540");
@@ -198,7 +202,8 @@ async fn everything_the_program_prints_arrives_before_the_run_ends() {
                  for (let i = 0; i < 3000; i++) console.log('line ' + i);\nthrow new TypeError('enough');";
     let program = program(&[("index.js", index)]);
     let error = program.run(&Recorder::default()).await.unwrap_err();
-    assert_eq!(error.report().message, "TypeError: enough (index.js:3:11)");
+    let shown = "TypeError: enough (index.js:3:11)\n  3 | throw new TypeError('enough');\n    |           ^";
+    assert_eq!(error.report().message, shown);
     for line in ["out", "err", "line 0", "line 2999"] {
         assert!(program.printed(line), "{line}");
     }
