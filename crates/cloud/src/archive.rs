@@ -184,10 +184,7 @@ mod tests {
         assert_eq!(fs::read(archives.path(&hash(b"code")).unwrap()).unwrap(), b"code");
         assert!(matches!(archives.put(&hash(b"code"), &b"other"[..]), Err(ArchiveError::Wrong { .. })));
         assert_eq!(fs::read_dir(folder.path().join("archives")).unwrap().count(), 1);
-        assert!(matches!(
-            archives.put("sha256:../../etc", io::empty()),
-            Err(ArchiveError::Name { .. })
-        ));
+        assert!(matches!(archives.put("sha256:../../etc", io::empty()), Err(ArchiveError::Name { .. })));
     }
 
     #[test]
