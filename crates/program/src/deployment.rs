@@ -70,6 +70,11 @@ impl Deployment {
         match desired.urn.kind {
             Kind::Function => {
                 desired.inputs.insert("code".to_owned(), self.packed.hash.clone().into());
+                // Handlers read the configuration that their program was deployed with.
+                let config = self.config(&stack.stack).map_err(|error| error.report())?;
+                if !config.is_empty() {
+                    desired.inputs.insert("config".to_owned(), Value::Object(config.into_iter().collect()));
+                }
             }
             Kind::Task => {
                 if let Some((folder, dockerfile)) = declare::build_folder(&desired.inputs) {

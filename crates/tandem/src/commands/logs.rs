@@ -1,6 +1,6 @@
 //! `tandem logs`: what functions and containers printed.
 
-use std::time::Duration;
+use std::{ops::ControlFlow, time::Duration};
 
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
@@ -63,21 +63,22 @@ pub(crate) async fn run(place: Place, args: Args) -> Result<(), Failure> {
     let filter = Filter { stack: Some(place.stack_of(&project)), resource, id, since, tail };
     let terminal = Terminal::stderr();
     let style = terminal.data_style();
-    let print = |line: &Line| terminal.data(&if json { record(line) } else { shown(line, style) });
+    let print = |line: &Line| terminal.feed(&if json { record(line) } else { shown(line, style) });
     stream(&place.client(), filter, follow, print).await
 }
 
-/// Gives each line to `print`, until there are no more.
+/// Gives each line to `print`, until there are no more or it breaks off.
 pub(super) async fn stream(
     client: &Client,
     filter: Filter,
     follow: bool,
-    print: impl Fn(&Line),
+    print: impl Fn(&Line) -> ControlFlow<()>,
 ) -> Result<(), Failure> {
     let mut lines = client.stream::<Line>("/v1/logs", &wire::Logs { filter, follow }).await?;
     while let Some(line) = lines.next().await {
         match line {
-            Ok(line) => print(&line),
+            Ok(line) if print(&line).is_break() => return Ok(()),
+            Ok(_) => {}
             // The cloud was stopped, and said so by ending its answer.
             Err(ClientError::Broken { .. }) if follow => return Err(stopped()),
             Err(error) => return Err(error.into()),

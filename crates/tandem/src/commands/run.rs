@@ -1,6 +1,6 @@
 //! `tandem run`: one task, by hand.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use tandem_cloud::{
     log::{Line, Stream},
@@ -12,6 +12,8 @@ use tandem_server::{
     Client,
     wire::{OfRun, Run},
 };
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::logs;
 use crate::{exit::Failure, place::Place, ui::Terminal};
@@ -58,26 +60,51 @@ pub(crate) async fn run(place: Place, args: Args) -> Result<(), Failure> {
         return Ok(());
     }
     tell_if_it_waits(&client, &of, &terminal).await?;
-    let print = |line: &Line| match line.stream {
-        Stream::Stdout => terminal.data(&format!("{}\n", line.text)),
-        Stream::Stderr => terminal.say(&line.text),
-        // How it ended is told below.
-        Stream::System => {}
+    // A reader that goes away does not end the run.
+    let print = |line: &Line| {
+        match line.stream {
+            Stream::Stdout => terminal.data(&format!("{}\n", line.text)),
+            Stream::Stderr => terminal.say(&line.text),
+            // How it ended is told below.
+            Stream::System => {}
+        }
+        ControlFlow::Continue(())
     };
+    let mut interruptions = Interruptions::new()?;
     let following = logs::stream(&client, logs::of_run(&stack, of.id.as_str()), true, print);
     tokio::pin!(following);
     tokio::select! {
         ended = &mut following => ended?,
-        _ = tokio::signal::ctrl_c() => {
+        () = interruptions.next() => {
             terminal.say("stopping the container; Ctrl-C again leaves it to itself");
             tokio::select! {
                 stopped = client.post::<RunStatus>("/v1/runs/stop", &of) => drop(stopped?),
-                _ = tokio::signal::ctrl_c() => return Err(Failure::Code(crate::exit::INTERRUPTED)),
+                () = interruptions.next() => return Err(Failure::Code(crate::exit::INTERRUPTED)),
             }
             following.await?;
         }
     }
     conclude(&client.post("/v1/runs/wait", &of).await?, &terminal)
+}
+
+/// Ctrl-C, and the SIGTERM of whoever started us.
+struct Interruptions {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interruptions {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(|error| super::no_runtime(&error));
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 async fn tell_if_it_waits(client: &Client, of: &OfRun, terminal: &Terminal) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 use std::{
     env,
     io::{self, IsTerminal, Write},
+    ops::ControlFlow,
 };
 
 use super::style::Style;
@@ -63,7 +64,15 @@ impl Terminal {
 
     /// Writes data, for a program or a pipe, as it is.
     pub(crate) fn data(&self, text: &str) {
+        let _ = self.feed(text);
+    }
+
+    /// Writes data of which more is to come. Breaks once nobody reads it any more, as behind `| head`.
+    pub(crate) fn feed(&self, text: &str) -> ControlFlow<()> {
         let mut stdout = io::stdout().lock();
-        let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
     }
 }
