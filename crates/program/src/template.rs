@@ -30,7 +30,14 @@ pub const TEMPLATES: [Template; 3] = [
     Template {
         name: "typescript",
         description: "a bucket and a handler, with types",
-        files: &[("Tandem.yaml", PROJECT), ("index.ts", include_str!("template/index.ts"))],
+        files: &[
+            ("Tandem.yaml", PROJECT),
+            ("index.ts", include_str!("template/index.ts")),
+            // For editors and `tsc`; Tandem itself strips types without looking at them.
+            ("tsconfig.json", include_str!("template/tsconfig.json")),
+            ("types/tandem-cloud.d.ts", include_str!("../../../sdk/js/index.d.ts")),
+            ("types/pulumi.d.ts", include_str!("../../../sdk/js/pulumi.d.ts")),
+        ],
     },
     Template {
         name: "container",

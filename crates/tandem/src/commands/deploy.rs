@@ -1,6 +1,6 @@
 //! What `up` and `destroy` share: show, ask, carry out, tell.
 
-use std::sync::Arc;
+use std::{ffi::OsString, sync::Arc};
 
 use tandem_engine::{ApplyError, Events, Options, StackFiles, Stop, Summary, Target, Update};
 use tandem_program::Run;
@@ -29,7 +29,11 @@ pub(crate) struct Consent {
 
 /// One pass of the program.
 pub(crate) fn pass(place: &Place, dry_run: bool) -> Run {
-    Run { stack: place.stack.clone(), dry_run, environment: std::env::vars().collect() }
+    // JavaScript's texts are Unicode: a variable that is not cannot be handed on.
+    let text =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    let environment = std::env::vars_os().filter_map(text).collect();
+    Run { stack: place.stack.clone(), dry_run, environment }
 }
 
 /// Shows a plan and gets leave to carry it out. Nothing to change needs no leave.
