@@ -122,7 +122,8 @@ impl Runtime for Processes {
         let (done, freed) = tokio::sync::oneshot::channel();
         // Not a blocking task of tokio's: one that waits for ever would keep the test from ending.
         std::thread::spawn(move || {
-            lock.lock().unwrap();
+            // Shared: who waits must not look like the monitor to who inspects.
+            lock.lock_shared().unwrap();
             let _ = done.send(());
         });
         freed.await.unwrap();
@@ -135,7 +136,7 @@ impl Runtime for Processes {
         }
         let lock = OpenOptions::new().read(true).open(self.folder(id).join("lock"));
         Ok(match (lock, self.pid(id)) {
-            (Ok(lock), Some(_)) if lock.try_lock().is_err() => Container::Running,
+            (Ok(lock), Some(_)) if lock.try_lock_shared().is_err() => Container::Running,
             (_, Some(_)) => Container::Exited(self.exit(id)),
             (_, None) => Container::Unstarted,
         })
