@@ -206,7 +206,8 @@ impl Cloud {
         };
         let (stop, serving) = (CancellationToken::new(), TaskTracker::new());
         serving.spawn(gateway::serve(bound, routes, stop.clone()));
-        serving.spawn(sweep(Arc::downgrade(&buckets)));
+        let (sweeping, halt) = (sweep(Arc::downgrade(&buckets)), stop.clone());
+        serving.spawn(async move { _ = halt.run_until_cancelled_owned(sweeping).await });
         Ok(Arc::new(Self {
             home,
             started: Timestamp::now(),

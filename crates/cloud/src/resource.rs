@@ -72,6 +72,10 @@ impl Resources {
                 && index.by_urn.get(&gone.urn).is_some_and(|newest| newest.id == *id)
             {
                 index.by_urn.remove(&gone.urn);
+                // After a restart the order of replacements is not known: the one that is left is the newest.
+                if let Some(left) = index.by_id.values().find(|r| r.urn == gone.urn).cloned() {
+                    index.by_urn.insert(gone.urn.clone(), left);
+                }
             }
         });
     }

@@ -11,6 +11,7 @@ use std::{
         unix::fs::DirBuilderExt,
     },
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use nix::poll::{PollFd, PollFlags, poll};
@@ -22,6 +23,8 @@ use crate::{exit::Failure, place::Place};
 const READY: &str = "ready";
 /// How long a cloud may take to stop: half a minute, in milliseconds.
 const PATIENCE: u16 = 30_000;
+/// How long to leave a cloud alone that does not answer yet, in milliseconds.
+const STEP: u16 = 100;
 
 #[derive(Debug, thiserror::Error)]
 enum BackgroundError {
@@ -65,14 +68,22 @@ impl Explain for BackgroundError {
 /// Gives a client of a cloud that runs, starting one if none does.
 pub(crate) async fn ensure(place: &Place) -> Result<Client, Failure> {
     let client = place.client();
-    match client.info().await {
-        Ok(_) => Ok(client),
-        Err(ClientError::NotRunning { .. }) => {
-            spawn(place)?;
-            Ok(client)
+    // Another one may be starting, or about to end: it holds the lock and does not answer yet, or no more.
+    for _ in 0..PATIENCE / STEP {
+        match client.info().await {
+            Ok(_) => return Ok(client),
+            Err(ClientError::NotRunning { .. }) if spawn(place)? => return Ok(client),
+            Err(ClientError::NotRunning { .. }) => {
+                tokio::time::sleep(Duration::from_millis(STEP.into())).await;
+            }
+            Err(error) => return Err(error.into()),
         }
-        Err(error) => Err(error.into()),
     }
+    Err(client
+        .info()
+        .await
+        .err()
+        .map_or_else(|| BackgroundError::Ended { tail: tail(place) }.into(), Failure::from))
 }
 
 /// Starts a cloud in the background and waits until it is ready.
@@ -81,7 +92,8 @@ pub(crate) fn start(place: &Place) -> Result<CloudInfo, Failure> {
     ask(place)
 }
 
-fn spawn(place: &Place) -> Result<(), Failure> {
+/// Starts one. `false`: another one has the folder.
+fn spawn(place: &Place) -> Result<bool, Failure> {
     let start = |source| BackgroundError::Start { source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(place.home.path()).map_err(start)?;
     let log = OpenOptions::new().create(true).append(true).open(place.home.serve_log()).map_err(start)?;
@@ -100,12 +112,11 @@ fn spawn(place: &Place) -> Result<(), Failure> {
         BufReader::new(stdout).read_line(&mut line).map_err(start)?;
     }
     if line.trim() == READY {
-        return Ok(());
+        return Ok(true);
     }
     let _ = child.wait();
     match serde_json::from_str::<Report>(&line) {
-        // Somebody else was faster: as good as our own.
-        Ok(report) if report.code == "E0312" => Ok(()),
+        Ok(report) if report.code == "E0312" => Ok(false),
         Ok(report) => Err(Failure::report(report)),
         Err(_) => Err(BackgroundError::Ended { tail: tail(place) }.into()),
     }

@@ -62,10 +62,9 @@ impl Buckets {
             if deleted.is_empty() {
                 return Ok(());
             }
-            match self.store.commit(batch).await {
+            match self.outbox.commit(&self.store, batch, enqueued).await {
                 Ok(()) => {
                     hit("bucket.delete.committed");
-                    enqueued.into_iter().for_each(|e| self.outbox.committed(e));
                     self.leases.delete(deleted.iter().flat_map(|object| object.body.blobs())).await;
                     return Ok(());
                 }

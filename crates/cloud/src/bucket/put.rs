@@ -154,9 +154,8 @@ impl Buckets {
             };
             let event = event(OBJECT_PUT, urn.to_string(), bucket, key, Some(&object), traceparent.clone());
             let enqueued = self.outbox.enqueue(&mut batch, &event);
-            match self.store.commit(batch).await {
+            match self.outbox.commit(&self.store, batch, [enqueued]).await {
                 Ok(()) => {
-                    self.outbox.committed(enqueued);
                     if let Some(replaced) = replaced {
                         self.leases.delete(replaced.body.blobs()).await;
                     }

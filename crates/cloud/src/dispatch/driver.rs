@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use tandem_failpoint::hit;
 use tandem_model::{Kind, Report, Urn};
@@ -193,6 +194,13 @@ impl Shared {
     async fn attempt(&self, delivery: Delivery) -> Option<(Delivery, Duration)> {
         let begun = Delivery { attempt: delivery.attempt + 1, ..delivery.clone() };
         if begun.attempt > begun.max_attempts {
+            let consumer = self.consumers.get(&delivery.consumer.kind);
+            if let Some(consumer) = consumer
+                && let Some(result) = consumer.resume(&delivery).await
+            {
+                let next = after(delivery.attempt, delivery.max_attempts, result, jitter());
+                return self.conclude(&delivery, next).await;
+            }
             let error = Report {
                 code: "E0650".into(),
                 message: "the cloud stopped during the last attempt".into(),
@@ -203,15 +211,8 @@ impl Shared {
         }
         let (counted, result) = tokio::join!(self.count(&delivery, &begun), self.deliver(&begun));
         hit("dispatch.consumer.answered");
-        match counted {
-            Ok(()) => {}
-            // Its subscription was deleted meanwhile, and the row with it.
-            Err(CommitError::Conflict { .. } | CommitError::Closed) => return None,
-            Err(error) => {
-                tracing::error!(delivery = delivery.id, %error, "cannot count an attempt");
-                return Some((delivery, Duration::from_secs(1)));
-            }
-        }
+        // Its subscription was deleted meanwhile, and the row with it; or the cloud closes, and the next start goes on.
+        counted.ok()?;
         let next = after(begun.attempt, begun.max_attempts, result, jitter());
         self.conclude(&begun, next).await
     }
@@ -219,10 +220,37 @@ impl Shared {
     async fn count(&self, before: &Delivery, begun: &Delivery) -> Result<(), CommitError> {
         let mut batch = Batch::default();
         let key = delivery_key(begun);
-        batch.expect(key.clone(), Some(encode(before))).put(key, encode(begun));
-        self.store.commit(batch).await?;
+        batch.expect(key.clone(), Some(encode(before))).put(key.clone(), encode(begun));
+        self.record(batch, &key, Some(encode(begun))).await?;
         hit("dispatch.attempt.counted");
         Ok(())
+    }
+
+    /// Commits, however long the disk makes it wait: the delivery is not made again meanwhile. `wanted` is what the row
+    /// holds afterwards, by which a commit that failed in its answer only is recognised.
+    async fn record(&self, batch: Batch, key: &Bytes, wanted: Option<Bytes>) -> Result<(), CommitError> {
+        let mut closing = self.closing.subscribe();
+        let mut failed = false;
+        loop {
+            match self.store.commit(batch.clone()).await {
+                Err(error @ (CommitError::Full | CommitError::Backend(_))) => {
+                    tracing::error!(row = %key.escape_ascii(), %error, "cannot record a delivery; trying again");
+                    failed = true;
+                    tokio::select! {
+                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                        _ = closing.wait_for(|closing| *closing) => return Err(CommitError::Closed),
+                    }
+                }
+                Err(CommitError::Conflict { .. }) if failed && self.holds(key, wanted.as_ref()) => {
+                    return Ok(());
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn holds(&self, key: &Bytes, wanted: Option<&Bytes>) -> bool {
+        self.store.snapshot().and_then(|s| s.get(key)).is_ok_and(|found| found.as_ref() == wanted)
     }
 
     async fn deliver(&self, delivery: &Delivery) -> Result<(), Undelivered> {
@@ -243,29 +271,23 @@ impl Shared {
             }
             Next::Again { attempt, pause } => {
                 let uncounted = Delivery { attempt, ..begun.clone() };
-                batch.put(key, encode(&uncounted));
+                batch.put(key.clone(), encode(&uncounted));
                 Some((uncounted, pause))
             }
             Next::Settled => {
-                batch.delete(key);
+                batch.delete(key.clone());
                 None
             }
             Next::Dead { error, log_tail } => {
                 self.say(begun, &error);
                 let letter = DeadLetter { delivery: begun.clone(), time: Timestamp::now(), error, log_tail };
-                batch.delete(key).put(dead_key(begun), encode(&letter));
+                batch.delete(key.clone()).put(dead_key(begun), encode(&letter));
                 None
             }
         };
-        match self.store.commit(batch).await {
-            Ok(()) => hit("dispatch.outcome.committed"),
-            Err(CommitError::Conflict { .. } | CommitError::Closed) => return None,
-            // At least once: the consumer may see it again, but the event is not lost.
-            Err(error) => {
-                tracing::error!(delivery = begun.id, %error, "cannot record what became of a delivery");
-                return Some((begun.clone(), Duration::from_secs(1)));
-            }
-        }
+        let wanted = again.as_ref().map(|(delivery, _)| encode(delivery));
+        self.record(batch, &key, wanted).await.ok()?;
+        hit("dispatch.outcome.committed");
         again
     }
 

@@ -56,6 +56,13 @@ pub trait Consumer: Send + Sync {
     /// # Errors
     /// [`Undelivered`] says whether it counts as an attempt.
     async fn deliver(&self, delivery: &Delivery) -> Result<(), Undelivered>;
+
+    /// Whether the last attempt, which a stop of the cloud cut off, goes on by itself or has ended: then what became of
+    /// it. `None`: it is gone with the cloud.
+    async fn resume(&self, delivery: &Delivery) -> Option<Result<(), Undelivered>> {
+        let _ = delivery;
+        None
+    }
 }
 
 /// Why a delivery was not handled.

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use tandem_model::{Event, Urn, inputs};
-use tandem_store::Batch;
+use tandem_store::{Batch, CommitError, Store};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -43,8 +43,7 @@ impl fmt::Debug for Outbox {
     }
 }
 
-/// The deliveries that a batch contains. Give it to [`Outbox::committed`] once the batch is committed; dropping it
-/// loses nothing but time: a restart finds the rows.
+/// The deliveries that a batch contains. Give it to [`Outbox::commit`] with the batch.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Enqueued(Vec<Delivery>);
@@ -100,8 +99,32 @@ impl Outbox {
         Enqueued(vec![delivery])
     }
 
+    /// Commits the batch and tells the dispatcher. This is seen through even if whoever asked goes away meanwhile: a
+    /// delivery that is on disk must not wait for the next start.
+    ///
+    /// # Errors
+    /// Those of the store; nothing was written.
+    pub async fn commit(
+        self: &Arc<Self>,
+        store: &Arc<dyn Store>,
+        batch: Batch,
+        enqueued: impl IntoIterator<Item = Enqueued>,
+    ) -> Result<(), CommitError> {
+        let deliveries: Vec<_> = enqueued.into_iter().flat_map(|enqueued| enqueued.0).collect();
+        if deliveries.is_empty() {
+            return store.commit(batch).await;
+        }
+        let (outbox, store) = (self.clone(), store.clone());
+        let seen_through = tokio::spawn(async move {
+            store.commit(batch).await?;
+            outbox.committed(Enqueued(deliveries));
+            Ok(())
+        });
+        seen_through.await.unwrap_or(Err(CommitError::Closed))
+    }
+
     /// Tells the dispatcher that the batch is committed. A hint: the rows are the truth.
-    pub fn committed(&self, enqueued: Enqueued) {
+    pub(super) fn committed(&self, enqueued: Enqueued) {
         for delivery in enqueued.0 {
             // Fails only while the cloud closes; the next start finds the row.
             let _ = self.hints.send(delivery);

@@ -52,7 +52,8 @@ impl Service for Subscriptions {
         };
         let typed: inputs::Subscription = inputs::read(urn, inputs).map_err(invalid)?;
         for other in [&typed.source, &typed.consumer] {
-            if self.resources.by_urn(other).is_none() {
+            // Another stack's resources do not exist for this one (I8).
+            if other.stack != urn.stack || self.resources.by_urn(other).is_none() {
                 return Err(Report {
                     code: "E0302".into(),
                     message: format!("{} names {}, which does not exist", urn.short(), other.short()),

@@ -263,6 +263,61 @@ async fn an_event_that_takes_the_cloud_down_each_time_ends_in_the_dead_letters()
     assert!(seen.try_recv().is_err(), "it was tried once more than it may be");
 }
 
+/// Its work outlives the cloud, as a container's does.
+struct Outliving;
+
+#[async_trait]
+impl Consumer for Outliving {
+    async fn deliver(&self, _: &Delivery) -> Result<(), Undelivered> {
+        std::future::pending().await
+    }
+
+    async fn resume(&self, _: &Delivery) -> Option<Result<(), Undelivered>> {
+        Some(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_last_attempt_that_outlived_the_cloud_is_not_given_up() {
+    let world = World::new();
+    world.subscribe("s", to("f", "", 1)).await;
+    world.put("k").await;
+    let mut world = crash_while_handling(world).await;
+    let consumers = Consumers::from([(Kind::Function, Arc::new(Outliving) as Arc<dyn Consumer>)]);
+    let hints = world.hints.take().unwrap();
+    let dispatcher = Dispatcher::start(world.store.clone(), hints, consumers, Arc::new(Silent)).unwrap();
+    while !world.open().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    dispatcher.close(Duration::from_secs(9)).await;
+    assert_eq!(world.dead(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_reaches_no_other_stack() {
+    let world = World::new();
+    let theirs: Urn = "urn:tandem:p:prod:bucket:b".parse().unwrap();
+    let recorded = |urn: Urn| Recorded {
+        id: PhysicalId(urn.to_string()),
+        urn,
+        inputs: Properties::new(),
+        outputs: Properties::new(),
+        depends_on: vec![],
+    };
+    world.resources.put(recorded(theirs.clone()));
+    world.resources.put(recorded(urn("function", "f")));
+    let mut inputs = properties(to("f", "", 1));
+    inputs.insert("source".into(), json!(theirs));
+    let change = Change::Create { urn: urn("subscription", "s"), inputs };
+    let refused = world.subscriptions.prepare(&change, &PhysicalId("s".into()), &NoLines).await.unwrap_err();
+    assert_eq!(refused.code, "E0302");
+}
+
+struct NoLines;
+impl crate::service::Lines for NoLines {
+    fn line(&self, _: &str) {}
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_event_matched_against_old_subscriptions_cannot_commit() {
     let world = World::new();

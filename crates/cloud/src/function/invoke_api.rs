@@ -98,12 +98,11 @@ async fn invoke(
 /// The one version that can be asked for by name.
 const LATEST: &str = "$LATEST";
 
-/// A name as clients may write it: bare, with a qualifier, or as a partial or whole ARN.
-fn parse_name(name: &str) -> (&str, Option<&str>) {
-    let bare = match name.split_once("function:") {
-        Some((_, bare)) => bare,
-        None => name,
-    };
+/// A name as clients may write it: bare, with a qualifier, or as a partial or whole ARN. Whoever decides about access
+/// must read names by this too, or a name could mean two functions.
+pub(crate) fn parse_name(name: &str) -> (&str, Option<&str>) {
+    let after_arn = name.split_once(":function:").map(|(_, bare)| bare);
+    let bare = name.strip_prefix("function:").or(after_arn).unwrap_or(name);
     match bare.split_once(':') {
         Some((name, qualifier)) => (name, Some(qualifier)),
         None => (bare, None),
@@ -182,6 +181,8 @@ mod tests {
         }
         assert_eq!(parse_name("resize-1:$LATEST"), ("resize-1", Some("$LATEST")));
         assert_eq!(parse_name("arn:aws:lambda:local:0:function:f:v2"), ("f", Some("v2")));
+        // A qualifier that looks like an ARN does not name another function.
+        assert_eq!(parse_name("mine:xfunction:theirs").0, "mine");
     }
 
     #[test]

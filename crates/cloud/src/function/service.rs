@@ -124,10 +124,7 @@ impl Consumer for Functions {
         match result {
             Ok(_) => Ok(()),
             Err(
-                InvokeError::NoSuchFunction { .. }
-                | InvokeError::TooManyRequests { .. }
-                | InvokeError::NoWorkers { .. }
-                | InvokeError::Closing,
+                InvokeError::TooManyRequests { .. } | InvokeError::NoWorkers { .. } | InvokeError::Closing,
             ) => Err(Undelivered::Throttled),
             Err(error) => {
                 let log_tail = error.log_tail().to_vec();

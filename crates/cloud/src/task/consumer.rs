@@ -26,8 +26,8 @@ impl Consumer for Tasks {
     /// restart is waited for, not repeated.
     async fn deliver(&self, delivery: &Delivery) -> Result<(), Undelivered> {
         let refused = |error: RunError| match error {
-            // It may be deployed again; the cloud may be opened again.
-            RunError::NoTask(_) | RunError::Commit(CommitError::Closed) => Undelivered::Throttled,
+            // The cloud may be opened again.
+            RunError::Commit(CommitError::Closed) => Undelivered::Throttled,
             error => Undelivered::Failed { error: error.report(), log_tail: vec![] },
         };
         let id = match self.begun(delivery).map_err(refused)? {
@@ -44,7 +44,16 @@ impl Consumer for Tasks {
                 let error = RunError::Failed { id, task: status.task, outcome }.report();
                 Err(Undelivered::Failed { error, log_tail })
             }
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            // It has not ended, and nobody drives it: the next start does.
+            None => Err(Undelivered::Throttled),
+        }
+    }
+
+    async fn resume(&self, delivery: &Delivery) -> Option<Result<(), Undelivered>> {
+        match self.begun(delivery) {
+            Ok(Some(_)) => Some(self.deliver(delivery).await),
+            Ok(None) | Err(_) => None,
         }
     }
 }

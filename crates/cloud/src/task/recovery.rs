@@ -62,7 +62,12 @@ impl Shared {
         let runtime = &self.parts.runtime;
         for id in leftover {
             match runtime.signal(&id, libc::SIGKILL, true).await {
-                Ok(()) => _ = runtime.wait(&id).await,
+                Ok(()) => {
+                    let ended = self.closing.run_until_cancelled(runtime.wait(&id)).await;
+                    if ended.is_none() {
+                        return;
+                    }
+                }
                 Err(ContainerError::Absent(_)) => {}
                 Err(error) => tracing::debug!(container = id.0, %error, "a leftover takes no signal"),
             }

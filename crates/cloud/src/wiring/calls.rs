@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::stream;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tandem_model::{Explain, Kind, Report, ResourceName, Urn};
+use tandem_model::{ByteSize, Explain, Kind, Report, ResourceName, Urn};
 
 use crate::{
     bucket::{BucketError, Buckets, Description, PutOptions, Query},
@@ -33,6 +33,11 @@ pub(crate) struct ProgramCalls {
     pub(crate) functions: OnceLock<Functions>,
 }
 
+/// The largest object that `bucket.get` answers, in bytes: it is in memory several times on its way.
+const LARGEST: u64 = 64 << 20;
+/// The most keys that `bucket.list` answers.
+const MOST_KEYS: usize = 100_000;
+
 /// A call that was not answered.
 #[derive(Debug, thiserror::Error)]
 enum CallFault {
@@ -40,6 +45,10 @@ enum CallFault {
     Unknown { method: String },
     #[error("the arguments of `{method}` do not fit: {reason}")]
     Arguments { method: String, reason: String },
+    #[error("`{key}` has {size}, more than the {} that a handler is given at once", ByteSize(LARGEST))]
+    TooLarge { key: String, size: ByteSize },
+    #[error("there are more than {MOST_KEYS} keys to list")]
+    TooMany,
     #[error("`{what}` belongs to another stack, or does not exist")]
     OutOfReach { what: String },
 }
@@ -50,12 +59,17 @@ impl Explain for CallFault {
             Self::Unknown { .. } => "E0320",
             Self::Arguments { .. } => "E0321",
             Self::OutOfReach { .. } => "E0322",
+            Self::TooLarge { .. } | Self::TooMany => "E0323",
         }
     }
     fn help(&self) -> String {
         match self {
             Self::Unknown { .. } => "run `tandem up` and `tandem serve` of one version".into(),
             Self::Arguments { .. } => "see the typings of `@tandem/cloud`".into(),
+            Self::TooLarge { .. } => {
+                "read it in parts with an S3 client; the handler has credentials in its environment".into()
+            }
+            Self::TooMany => "list by a longer prefix".into(),
             Self::OutOfReach { .. } => {
                 "declare it in this program: a handler reaches what its stack declares".into()
             }
@@ -152,6 +166,9 @@ impl ProgramCalls {
             Err(BucketError::NoSuchKey { .. }) => return Ok(Value::Null),
             Err(error) => return Err(error.report()),
         };
+        if found.object.size > LARGEST {
+            return Err(CallFault::TooLarge { key, size: ByteSize(found.object.size) }.report());
+        }
         let content_type = found.object.description.content_type.clone();
         let body = found.bytes().await.map_err(|e| BucketError::Body(e.into()).report())?;
         Ok(json!({ "body": STANDARD.encode(body), "contentType": content_type }))
@@ -190,6 +207,7 @@ impl ProgramCalls {
                 json!({ "key": key, "size": object.size, "etag": object.etag, "modified": object.modified })
             }));
             match page.next {
+                Some(_) if objects.len() >= MOST_KEYS => return Err(CallFault::TooMany.report()),
                 Some(next) => query.after = Some(next),
                 None => return Ok(Value::Array(objects)),
             }
@@ -201,7 +219,9 @@ impl ProgramCalls {
             task: Urn::new(caller.function.stack.clone(), Kind::Task, run.task),
             environment: run.environment,
             command: run.command,
-            key: Some(format!("{}/{}/{}", caller.function, caller.request, caller.ordinal)),
+            // Outside of a request nothing is repeated, so there is nothing to find again.
+            key: (!caller.request.is_empty())
+                .then(|| format!("{}/{}/{}", caller.function, caller.request, caller.ordinal)),
             traceparent: caller.traceparent.clone(),
         };
         let id = self.tasks.run(request).await.map_err(|e| e.report())?;

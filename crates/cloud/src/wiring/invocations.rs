@@ -21,7 +21,10 @@ use tandem_store::{Batch, Store};
 use crate::{
     credential::Principal,
     dispatch::Outbox,
-    function::{Invocation, InvokeError, invoke_api::Enqueue},
+    function::{
+        Invocation, InvokeError,
+        invoke_api::{Enqueue, parse_name},
+    },
     resource::Resources,
 };
 
@@ -38,6 +41,11 @@ pub(crate) struct Deferred {
 #[async_trait]
 impl Enqueue for Deferred {
     async fn enqueue(&self, function: &PhysicalId, invocation: Invocation) -> Result<(), Report> {
+        let data = match &invocation.payload[..] {
+            [] => Value::Null,
+            // Deeper or larger in its numbers than JSON values are kept here.
+            payload => serde_json::from_slice(payload).map_err(|e| unfit(&e))?,
+        };
         let Some(recorded) = self.resources.by_id(Kind::Function, function) else {
             return Err(InvokeError::NoSuchFunction { name: function.to_string() }.report());
         };
@@ -50,13 +58,20 @@ impl Enqueue for Deferred {
             time: Timestamp::now(),
             traceparent: invocation.traceparent,
             datacontenttype: "application/json".to_owned(),
-            data: serde_json::from_slice(&invocation.payload).unwrap_or(Value::Null),
+            data,
         };
         let mut batch = Batch::default();
         let enqueued = self.outbox.enqueue_to(&mut batch, &recorded.urn, event, ATTEMPTS);
-        self.store.commit(batch).await.map_err(|e| e.report())?;
-        self.outbox.committed(enqueued);
-        Ok(())
+        self.outbox.commit(&self.store, batch, [enqueued]).await.map_err(|e| e.report())
+    }
+}
+
+fn unfit(error: &serde_json::Error) -> Report {
+    Report {
+        code: "E0651".into(),
+        message: "the payload of an asynchronous invocation cannot be kept".into(),
+        help: "nest it less than 128 levels deep, and keep numbers within the range of a double".into(),
+        causes: vec![error.to_string()],
     }
 }
 
@@ -67,9 +82,7 @@ pub(crate) async fn within_reach(
     request: Request,
     next: Next,
 ) -> Response {
-    // A name may be an ARN and may have a qualifier: `arn:aws:lambda:…:function:<name>:$LATEST`.
-    let bare = name.split_once(":function:").map_or(name.as_str(), |(_, rest)| rest);
-    let bare = bare.split(':').next().unwrap_or(bare);
+    let (bare, _) = parse_name(&name);
     let function = resources.by_id(Kind::Function, &PhysicalId(bare.to_owned()));
     let principal = request.extensions().get::<Principal>();
     match (principal, function) {

@@ -1,6 +1,6 @@
 //! The image store.
 
-use std::{io, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -40,12 +40,21 @@ async fn import(
         tokio::io::copy(&mut StreamReader::new(chunks.boxed().into_stream()), &mut file).await?;
         tokio::io::AsyncWriteExt::flush(&mut file).await
     };
+    let _file = Temporary(path.clone());
     let imported = match received.await {
         Ok(()) => cloud.images.import(&path, &name).await,
         Err(source) => Err(ContainerError::Io { path: path.clone(), source }),
     };
-    let _ = tokio::fs::remove_file(&path).await;
     imported.map(Json).map_err(|e| Refusal::of(&e))
+}
+
+/// Removes the file however the import ends, also when the asker goes away.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 async fn remove(

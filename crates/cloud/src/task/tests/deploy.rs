@@ -131,6 +131,9 @@ async fn an_event_runs_the_task_and_its_failure_carries_the_end_of_the_log() {
     assert!(tasks.deliver(&delivery(&task, 1)).await.is_err());
     std::fs::write(scene.path("ok"), "").unwrap();
     assert_eq!(tasks.deliver(&delivery(&task, 2)).await, Ok(()));
+    // Cut off in the last attempt: what became of it is still found out.
+    assert_eq!(tasks.resume(&delivery(&task, 2)).await, Some(Ok(())));
+    assert_eq!(tasks.resume(&Delivery { id: "other".into(), ..delivery(&task, 2) }).await, None);
     // Killed before the outcome was recorded: the next attempt finds that it is done.
     assert_eq!(tasks.deliver(&delivery(&task, 3)).await, Ok(()));
     let seen = std::fs::read_to_string(starts).unwrap();
@@ -140,10 +143,13 @@ async fn an_event_runs_the_task_and_its_failure_carries_the_end_of_the_log() {
 }
 
 #[tokio::test]
-async fn an_event_for_a_task_that_is_not_deployed_waits() {
+async fn an_event_for_a_task_that_was_deleted_fails_with_its_name() {
     let scene = Scene::new();
     let tasks = scene.open();
-    assert_eq!(tasks.deliver(&delivery(&urn("later"), 1)).await, Err(Undelivered::Throttled));
+    let Err(Undelivered::Failed { error, .. }) = tasks.deliver(&delivery(&urn("gone"), 1)).await else {
+        panic!("it must end in the dead letters, not wait for ever")
+    };
+    assert!(error.message.contains("task/gone"), "{error}");
 }
 
 #[tokio::test]
