@@ -33,7 +33,7 @@ use crate::{
     service::Service,
     target::{self, CloudTarget, Services, TargetFault},
     task::{self, Room, RunError, Tasks},
-    wiring::{Deferred, Environments, ProgramCalls, within_reach},
+    wiring::{Deferred, Environments, ProgramCalls, unsupported, within_reach},
 };
 
 /// How long attempts and invocations under way may take to end when the cloud closes.
@@ -198,7 +198,8 @@ impl Cloud {
 
         let deferred = Deferred { store: store.clone(), outbox, resources: resources.clone() };
         let lambda = function::invoke_api::router(functions.clone(), Arc::new(deferred))
-            .layer(middleware::from_fn_with_state(resources.clone(), within_reach));
+            .route_layer(middleware::from_fn_with_state(resources.clone(), within_reach))
+            .fallback(unsupported);
         let routes = Routes {
             credentials: credentials.clone(),
             s3: bucket::http::service(buckets.clone(), credentials),

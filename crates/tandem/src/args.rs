@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use tandem_model::StackName;
 
-use crate::commands::{destroy, env, explain, image, invoke, logs, new, preview, ps, run, serve, stack, up};
+use crate::commands::{
+    config, destroy, env, explain, image, invoke, logs, new, preview, ps, run, serve, stack, up,
+};
 
 /// Functions and containers in one program, on one engine, in one binary.
 ///
@@ -49,6 +51,8 @@ pub(crate) enum Command {
     Destroy(destroy::Args),
     /// Show stacks and their outputs, and forget them
     Stack(stack::Args),
+    /// Show and change the stack's settings
+    Config(config::Args),
     /// Print or follow what functions and containers printed
     Logs(logs::Args),
     /// Show functions, workers and runs

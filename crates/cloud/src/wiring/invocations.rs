@@ -94,3 +94,10 @@ pub(crate) async fn within_reach(
         }
     }
 }
+
+/// Of the Lambda API only invocations are there: functions are made by programs.
+pub(crate) async fn unsupported(request: Request) -> Response {
+    let message = format!("{} {} is not supported: only Invoke is", request.method(), request.uri().path());
+    let body = axum::Json(json!({ "Type": "User", "Message": message }));
+    (StatusCode::NOT_IMPLEMENTED, [("x-amzn-errortype", "NotImplementedException")], body).into_response()
+}

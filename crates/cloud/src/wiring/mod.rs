@@ -7,4 +7,4 @@ mod invocations;
 
 pub(crate) use calls::ProgramCalls;
 pub(crate) use environment::Environments;
-pub(crate) use invocations::{Deferred, within_reach};
+pub(crate) use invocations::{Deferred, unsupported, within_reach};

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{Json, Router, extract::State, routing::post};
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, State},
+    routing::post,
+};
 use serde_json::Value;
 use tandem_cloud::{Cloud, function::Invocation};
 use uuid::Uuid;
@@ -10,8 +14,15 @@ use uuid::Uuid;
 use super::Refusal;
 use crate::wire::{Invoke, Invoked, OfStack, Processes};
 
+/// In bytes. A client that sends more is cut off without an answer.
+const LARGEST_BODY: usize = 64 << 20;
+
 pub(super) fn routes() -> Router<super::State> {
-    Router::new().route("/v1/ps", post(processes)).route("/v1/invoke", post(invoke))
+    Router::new()
+        .route("/v1/ps", post(processes))
+        .route("/v1/invoke", post(invoke))
+        // Beyond what a function takes, so that it is the function's refusal that is told.
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
 }
 
 async fn processes(

@@ -24,7 +24,9 @@ pub(crate) struct Args {
     #[arg(short, long)]
     follow: bool,
     /// Only of this function or task
-    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The same, as an option
+    #[arg(long, value_name = "NAME", conflicts_with = "name", hide = true)]
     resource: Option<String>,
     /// Only of this request or run; its last digits are enough
     #[arg(long, value_name = "ID")]
@@ -57,10 +59,11 @@ fn age(text: &str) -> Result<Duration, String> {
 
 pub(crate) async fn run(place: Place, args: Args) -> Result<(), Failure> {
     let project = Project::find(&place.folder)?;
-    let Args { follow, resource, id, since, tail, json } = args;
+    let Args { follow, name, resource, id, since, tail, json } = args;
     let since =
         since.map(|age| Timestamp::now() - SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX));
-    let filter = Filter { stack: Some(place.stack_of(&project)), resource, id, since, tail };
+    let filter =
+        Filter { stack: Some(place.stack_of(&project)), resource: name.or(resource), id, since, tail };
     let terminal = Terminal::stderr();
     let style = terminal.data_style();
     let print = |line: &Line| terminal.feed(&if json { record(line) } else { shown(line, style) });

@@ -1,5 +1,6 @@
 //! A file a verb: its flags, its help, and what it does.
 
+pub(crate) mod config;
 mod deploy;
 pub(crate) mod destroy;
 pub(crate) mod env;
@@ -31,6 +32,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Up(command) => block_on(up::run(Place::find(&args.global)?, command)),
         Command::Destroy(command) => block_on(destroy::run(Place::find(&args.global)?, command)),
         Command::Stack(command) => block_on(stack::run(Place::find(&args.global)?, command)),
+        Command::Config(command) => config::run(&Place::find(&args.global)?, &command),
         Command::New(command) => new::run(&Place::find(&args.global)?, &command),
         Command::Logs(command) => block_on(logs::run(Place::find(&args.global)?, command)),
         Command::Ps(command) => block_on(ps::run(Place::find(&args.global)?, command)),

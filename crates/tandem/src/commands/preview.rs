@@ -9,6 +9,8 @@ use super::deploy;
 use crate::{background, exit::Failure, nowhere::Nowhere, place::Place, ui, ui::Terminal};
 
 /// Shows what `up` would change. Changes nothing and builds nothing.
+///
+/// A stack with resources is compared with its cloud, which is started in the background if it does not run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Print the plan as JSON

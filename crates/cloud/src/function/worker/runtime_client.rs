@@ -9,7 +9,10 @@ use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
-use crate::function::{error::FunctionError, runtime_api::path};
+use crate::function::{
+    error::FunctionError,
+    runtime_api::{LARGEST, path},
+};
 
 pub(super) struct Client {
     connection: http1::SendRequest<Full<Bytes>>,
@@ -67,19 +70,18 @@ impl Client {
         request: &str,
         answer: Result<Bytes, FunctionError>,
     ) -> io::Result<()> {
+        let too_large = |payload: &Bytes| payload.len() > LARGEST;
         let (verb, body) = match answer {
+            // Not sent at all: the cloud would hang up in the middle of it.
+            Ok(payload) if too_large(&payload) => {
+                ("error", serde_json::to_vec(&response_too_large())?.into())
+            }
             Ok(payload) => ("response", payload),
             Err(error) => ("error", serde_json::to_vec(&error)?.into()),
         };
         let path = format!("{}/{request}/{verb}", path::INVOCATION);
         let answered = self.send(Method::POST, &path, body).await?;
-        let refused = answered.status() == StatusCode::PAYLOAD_TOO_LARGE;
         answered.into_body().collect().await.map_err(io::Error::other)?;
-        if refused && verb == "response" {
-            let error =
-                FunctionError::new("Function.ResponseSizeTooLarge", "the answer is larger than 6 MiB");
-            return Box::pin(self.answer(request, Err(error))).await;
-        }
         Ok(())
     }
 
@@ -89,6 +91,10 @@ impl Client {
         answered.into_body().collect().await.map_err(io::Error::other)?;
         Ok(())
     }
+}
+
+fn response_too_large() -> FunctionError {
+    FunctionError::new("Function.ResponseSizeTooLarge", "the answer is larger than 6 MiB")
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
