@@ -106,7 +106,9 @@ impl Explain for RunError {
     fn report(&self) -> Report {
         match self {
             Self::Program { error, line } => {
-                Report { message: told_at_length(error, line.as_deref()), ..error.report() }
+                // The message has the lines that the causes would repeat.
+                let message = told_at_length(error, line.as_deref());
+                Report { message, causes: Vec::new(), ..error.report() }
             }
             Self::Project(error) => error.report(),
             error => {
@@ -227,13 +229,13 @@ async fn converse(
 ) -> Result<Option<Said>, String> {
     let mut answers = FuturesUnordered::new();
     let (lines, writer, output) = child.ends();
-    // A child that is gone does not read any more; its status says why.
-    let mut open = writer.send(start).await.is_ok();
-    while open {
+    // A child that is gone does not read any more, but what it said before must still be read: so sending may fail.
+    let _ = writer.send(start).await;
+    loop {
         tokio::select! {
             Some(answer) = answers.next() => {
                 let answer: Answer = answer;
-                open = writer.send(&answer).await.is_ok();
+                let _ = writer.send(&answer).await;
             }
             line = lines.next() => {
                 let Some(line) = line else { return Ok(None) };
@@ -251,7 +253,6 @@ async fn converse(
             }
         }
     }
-    Ok(None)
 }
 
 async fn answer(
