@@ -30,6 +30,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "buildah", program: "buildah", reason: "builds images" },
     Package { name: "runc", program: "runc", reason: "runs containers" },
     Package { name: "conmon", program: "conmon", reason: "watches over containers" },
+    Package { name: "busybox-static", program: "busybox", reason: "is the small base image of tests" },
     Package { name: "mmdebstrap", program: "mmdebstrap", reason: "makes base images" },
     Package {
         name: "ffmpeg",
