@@ -7,29 +7,32 @@
 //! A worker is somebody else's business: [`Launch`] starts and ends them, a [`Session`] is what one may do.
 
 pub(crate) mod core;
+mod request;
 mod session;
+mod state;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
-use self::core::{Core, Effect, Event, FunctionId, InvocationId, Limits, Loss, Now, Outcome, WorkerId};
 pub(super) use self::{
     core::Refused,
+    request::{Ask, Ended, How, describe},
     session::{Job, Session},
 };
-use super::{
-    error::{FunctionError, OUT_OF_MEMORY, TIMED_OUT, seconds},
-    version::Version,
+use self::{
+    core::{Effect, Event, FunctionId, InvocationId, Limits, Loss, WorkerId},
+    request::Open,
+    state::{State, Worker},
 };
+use super::version::Version;
 
 /// Starts and ends workers. Nothing here waits: what becomes of a worker is told to [`Pools::exited`].
 pub(super) trait Launch: Send + Sync {
@@ -40,39 +43,6 @@ pub(super) trait Launch: Send + Sync {
     fn kill(&self, worker: WorkerId);
     /// The worker is gone, and so may be what was kept for it.
     fn forget(&self, worker: WorkerId);
-}
-
-/// A request for a function.
-#[derive(Debug, Clone)]
-pub(super) struct Ask {
-    pub(super) request: String,
-    pub(super) payload: Bytes,
-    pub(super) traceparent: Option<String>,
-}
-
-/// How it ended.
-#[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) how: How,
-    /// The version that served it, or would have.
-    pub(super) version: Option<Arc<Version>>,
-    pub(super) log_tail: Vec<String>,
-    /// From the hand-over to the answer; zero if it was not handed over.
-    pub(super) duration: Duration,
-    pub(super) cold: bool,
-}
-
-#[derive(Debug)]
-pub(super) enum How {
-    Answered(Result<Bytes, FunctionError>),
-    /// With the frames in which it was interrupted, if it was.
-    TimedOut(Vec<String>),
-    OutOfMemory(Vec<String>),
-    Lost(Loss),
-    /// No process could be started.
-    NotStarted(String),
-    InitFailed(FunctionError),
-    Dropped,
 }
 
 /// A worker, for people.
@@ -97,60 +67,11 @@ pub(super) struct Pools {
     itself: Weak<Self>,
 }
 
-struct State {
-    core: Core,
-    versions: HashMap<FunctionId, Arc<Version>>,
-    asks: HashMap<InvocationId, Open>,
-    workers: HashMap<WorkerId, Worker>,
-    last: u64,
-    armed: Option<Now>,
-    /// Why the worker could not start whose event is being taken.
-    init_error: FunctionError,
-    start_error: String,
-}
-
-/// A request whose end is not known.
-struct Open {
-    ask: Ask,
-    function: FunctionId,
-    reply: oneshot::Sender<Ended>,
-    handed: Option<Handed>,
-    answer: Option<Result<Bytes, FunctionError>>,
-    /// How many calls of each method its handler has made.
-    calls: HashMap<String, u32>,
-}
-
-struct Handed {
-    worker: WorkerId,
-    at: Instant,
-    cold: bool,
-    version: Arc<Version>,
-}
-
-struct Worker {
-    session: Arc<Session>,
-    pid: Option<i32>,
-    started: Instant,
-    requests: u64,
-    version: Option<Arc<Version>>,
-    polls: VecDeque<oneshot::Sender<Job>>,
-    running: Vec<InvocationId>,
-}
-
 impl Pools {
     /// Must be called inside the runtime, whose end is the timer's end.
     pub(super) fn new(limits: Limits, launch: Arc<dyn Launch>) -> Arc<Self> {
         let pools = Arc::new_cyclic(|itself| Self {
-            state: Mutex::new(State {
-                core: Core::new(limits),
-                versions: HashMap::new(),
-                asks: HashMap::new(),
-                workers: HashMap::new(),
-                last: 0,
-                armed: None,
-                init_error: FunctionError::default(),
-                start_error: String::new(),
-            }),
+            state: Mutex::new(State::new(limits)),
             launch,
             epoch: Instant::now(),
             rearmed: Notify::new(),
@@ -366,133 +287,5 @@ impl Drop for Abandon<'_> {
             state.asks.remove(&self.invocation);
             let _ = self.pools.step(&mut state, Event::Abandon { invocation: self.invocation });
         }
-    }
-}
-
-impl Open {
-    fn new(ask: Ask, function: FunctionId, reply: oneshot::Sender<Ended>) -> Self {
-        Self { ask, function, reply, handed: None, answer: None, calls: HashMap::new() }
-    }
-}
-
-impl Worker {
-    fn new(session: Arc<Session>) -> Self {
-        Self {
-            session,
-            pid: None,
-            started: Instant::now(),
-            requests: 0,
-            version: None,
-            polls: VecDeque::new(),
-            running: Vec::new(),
-        }
-    }
-}
-
-impl State {
-    fn hand(&mut self, id: WorkerId, invocation: InvocationId) -> Option<Event> {
-        let put_back = Some(Event::PutBack { worker: id, invocation });
-        let (Some(worker), Some(open)) = (self.workers.get_mut(&id), self.asks.get_mut(&invocation)) else {
-            return put_back;
-        };
-        let Some(version) = worker.version.clone() else { return put_back };
-        let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + version.timeout();
-        let mut job = Job {
-            invocation,
-            request: open.ask.request.clone(),
-            payload: open.ask.payload.clone(),
-            deadline: deadline.as_millis() as u64,
-            function_arn: version.arn(),
-            traceparent: open.ask.traceparent.clone(),
-        };
-        if let Some(output) = worker.session.output() {
-            output.begin(&open.ask.request);
-        }
-        while let Some(poll) = worker.polls.pop_front() {
-            match poll.send(job) {
-                Ok(()) => {
-                    let cold = worker.requests == 0;
-                    worker.requests += 1;
-                    worker.running.push(invocation);
-                    open.handed = Some(Handed { worker: id, at: Instant::now(), cold, version });
-                    return None;
-                }
-                // Its connection is gone; another one may ask as well.
-                Err(back) => job = back,
-            }
-        }
-        if let Some(output) = worker.session.output() {
-            output.end(&open.ask.request, &[]);
-        }
-        put_back
-    }
-
-    fn settle(&mut self, invocation: InvocationId, outcome: Outcome) {
-        let Some(open) = self.asks.remove(&invocation) else { return };
-        let how = match outcome {
-            Outcome::Answered => match open.answer {
-                Some(Err(error)) if error.error_type == TIMED_OUT => How::TimedOut(error.stack_trace),
-                Some(Err(error)) if error.error_type == OUT_OF_MEMORY => How::OutOfMemory(error.stack_trace),
-                Some(answer) => How::Answered(answer),
-                None => How::Lost(Loss::Exited(0)),
-            },
-            Outcome::TimedOut { .. } => How::TimedOut(Vec::new()),
-            Outcome::Lost(Loss::OutOfMemory) => How::OutOfMemory(Vec::new()),
-            Outcome::Lost(Loss::NotStarted) => How::NotStarted(self.start_error.clone()),
-            Outcome::Lost(loss) => How::Lost(loss),
-            Outcome::InitFailed => How::InitFailed(self.init_error.clone()),
-            Outcome::InitTimedOut => {
-                How::InitFailed(FunctionError::new("", "the program's top level does not end"))
-            }
-            Outcome::Dropped => How::Dropped,
-        };
-        let mut log_tail = Vec::new();
-        if let Some(handed) = &open.handed
-            && let Some(worker) = self.workers.get_mut(&handed.worker)
-        {
-            worker.running.retain(|running| *running != invocation);
-            if let Some(output) = worker.session.output() {
-                log_tail = output.end(&open.ask.request, &how.said(&handed.version));
-            }
-        }
-        let (duration, cold) =
-            open.handed.as_ref().map_or_else(Default::default, |h| (h.at.elapsed(), h.cold));
-        let version = open.handed.map(|h| h.version).or_else(|| self.versions.get(&open.function).cloned());
-        // If nobody waits any more, the log has said what there was to say.
-        let _ = open.reply.send(Ended { how, version, log_tail, duration, cold });
-    }
-}
-
-impl How {
-    /// What the log says about it, beside the worker's own lines.
-    fn said(&self, version: &Version) -> Vec<String> {
-        let with = |line: String, frames: &[String]| {
-            let error = FunctionError {
-                error_message: line,
-                stack_trace: frames.to_vec(),
-                ..FunctionError::default()
-            };
-            error.lines()
-        };
-        match self {
-            Self::Answered(Ok(_)) | Self::Dropped => Vec::new(),
-            Self::Answered(Err(error)) | Self::InitFailed(error) => error.lines(),
-            Self::TimedOut(frames) => with(format!("timed out after {}", seconds(version.timeout())), frames),
-            Self::OutOfMemory(frames) => {
-                with(format!("out of memory: limit {}", version.inputs.memory), frames)
-            }
-            Self::Lost(loss) => vec![describe(*loss)],
-            Self::NotStarted(reason) => vec![format!("no worker could be started: {reason}")],
-        }
-    }
-}
-
-/// How a process ended, for people.
-pub(super) fn describe(loss: Loss) -> String {
-    match loss {
-        Loss::OutOfMemory => "out of memory".to_owned(),
-        Loss::Exited(status) => format!("its process exited with status {status}"),
-        Loss::Signalled(signal) => format!("its process was ended by signal {signal}"),
-        Loss::NotStarted => "its process was not started".to_owned(),
     }
 }

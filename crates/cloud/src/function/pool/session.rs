@@ -138,7 +138,7 @@ impl Session {
     }
 }
 
-impl super::State {
+impl super::state::State {
     /// Finds a request by its id among those that the worker has in flight.
     fn in_flight(&self, worker: WorkerId, request: &str) -> Option<InvocationId> {
         let running = &self.workers.get(&worker)?.running;

@@ -1,10 +1,16 @@
 //! Scenarios and properties of the pools, with workers played by the test.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    room::{SPARE_DELAY, SPARE_RETRY},
+    *,
+};
 
 const LIMITS: Limits = Limits {
     at_once: 4,
