@@ -14,9 +14,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -223,6 +226,11 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
+    /// A server of another make.
+    pub(crate) fn new(address: SocketAddr, signer: Signer) -> Self {
+        Self { address, host: address.to_string(), signer }
+    }
+
     pub(crate) async fn connect(&self) -> Result<Connection> {
         Ok(Connection { sender: open(self.address).await?, endpoint: self.clone() })
     }
@@ -237,6 +245,16 @@ pub(crate) async fn open(address: SocketAddr) -> Result<SendRequest<Full<Bytes>>
     Ok(sender)
 }
 
+/// Bodies up to this size are signed with their hash, larger ones without.
+const HASHED: usize = 64 << 10;
+const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
+
+/// A value as it stands in a query, and as it is signed.
+fn escape(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
 /// A signing client on one connection.
 pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
@@ -246,15 +264,9 @@ pub(crate) struct Connection {
 impl Connection {
     /// Sends a signed request and reads the whole answer; anything but success is an error.
     async fn send(&mut self, method: &str, path: &str, service: &str, body: Bytes) -> Result<Bytes> {
-        let payload = hash(&body);
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", &self.endpoint.host)
-            .body(Full::new(body))?;
-        self.endpoint.signer.sign(&mut request, service, &payload, Timestamp::now());
-        self.sender.ready().await?;
-        let response = self.sender.send_request(request).await?;
+        // Hashing a large body would measure the client.
+        let payload = if body.len() > HASHED { UNSIGNED.to_owned() } else { hash(&body) };
+        let response = self.respond(method, path, service, body, &payload).await?;
         let status = response.status();
         let failed = response.headers().contains_key("x-amz-function-error");
         let answer = response.into_body().collect().await?.to_bytes();
@@ -264,12 +276,62 @@ impl Connection {
         Ok(answer)
     }
 
-    pub(crate) async fn put(&mut self, bucket: &str, key: &str, body: &Bytes) -> Result<()> {
-        self.send("PUT", &format!("/{bucket}/{key}"), "s3", body.clone()).await.map(drop)
+    async fn respond(
+        &mut self,
+        method: &str,
+        path: &str,
+        service: &str,
+        body: Bytes,
+        payload: &str,
+    ) -> Result<Response<Incoming>> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", &self.endpoint.host)
+            .body(Full::new(body))?;
+        self.endpoint.signer.sign(&mut request, service, payload, Timestamp::now());
+        self.sender.ready().await?;
+        Ok(self.sender.send_request(request).await?)
     }
 
-    pub(crate) async fn get(&mut self, bucket: &str, key: &str) -> Result<Bytes> {
-        self.send("GET", &format!("/{bucket}/{key}"), "s3", Bytes::new()).await
+    pub(crate) async fn create_bucket(&mut self, bucket: &str) -> Result<()> {
+        self.send("PUT", &format!("/{bucket}"), "s3", Bytes::new()).await.map(drop)
+    }
+
+    /// Reads an object without keeping it, and gives its size.
+    pub(crate) async fn drain(&mut self, bucket: &str, key: &str) -> Result<u64> {
+        let path = format!("/{bucket}/{key}");
+        let response = self.respond("GET", &path, "s3", Bytes::new(), &hash(&[])).await?;
+        let status = response.status();
+        let mut body = response.into_body();
+        let mut size = 0;
+        while let Some(frame) = body.frame().await {
+            size += frame?.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        if !status.is_success() {
+            bail!("GET {path}: {status}");
+        }
+        Ok(size)
+    }
+
+    /// One page of a listing, version 2: how many keys it has, and the token of the next.
+    pub(crate) async fn list(
+        &mut self,
+        bucket: &str,
+        prefix: &str,
+        token: Option<&str>,
+    ) -> Result<(usize, Option<String>)> {
+        let token = token.map(|token| format!("continuation-token={}&", escape(token))).unwrap_or_default();
+        let prefix = escape(prefix);
+        let path = format!("/{bucket}?{token}list-type=2&max-keys=1000&prefix={prefix}");
+        let page = self.send("GET", &path, "s3", Bytes::new()).await?;
+        let page = std::str::from_utf8(&page)?;
+        let next = page.split_once("<NextContinuationToken>").and_then(|(_, rest)| rest.split_once('<'));
+        Ok((page.matches("<Key>").count(), next.map(|(token, _)| token.to_owned())))
+    }
+
+    pub(crate) async fn put(&mut self, bucket: &str, key: &str, body: &Bytes) -> Result<()> {
+        self.send("PUT", &format!("/{bucket}/{key}"), "s3", body.clone()).await.map(drop)
     }
 
     /// Invokes a function through the Lambda API and waits for its answer.

@@ -14,6 +14,7 @@ mod cold;
 mod floors;
 mod machine;
 mod object;
+mod s3;
 mod serve;
 mod sign;
 mod stats;
@@ -38,7 +39,8 @@ const BENCHES: &[Bench] = &[
     Bench { name: "serve", about: "start of the cloud, memory when idle", run: serve::run },
     Bench { name: "cold", about: "event to a handler's first line, no idle worker", run: cold::run },
     Bench { name: "warm", about: "invocations through the Lambda API", run: warm::run },
-    Bench { name: "object", about: "durable PUT, GET, PUT to handler", run: object::run },
+    Bench { name: "object", about: "PUT answered to the handler behind it", run: object::run },
+    Bench { name: "s3", about: "PUT, GET and LIST beside other S3 servers", run: s3::run },
     Bench { name: "task", about: "start of a container beside bare runc", run: task::run },
     Bench { name: "up", about: "`up` with nothing to do, 1,000 resources", run: up::run },
 ];

@@ -1,4 +1,4 @@
-//! AWS Signature Version 4 for requests without a query
+//! AWS Signature Version 4 for requests whose query is sorted already, each name with a value
 //! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html>).
 
 use hmac::{Hmac, Mac};
@@ -31,9 +31,10 @@ impl Signer {
         request.headers_mut().insert("x-amz-content-sha256", value(payload));
         let host = request.headers().get("host").and_then(|h| h.to_str().ok()).unwrap_or_default();
         let canonical = format!(
-            "{}\n{}\n\nhost:{host}\nx-amz-content-sha256:{payload}\nx-amz-date:{moment}\n\n{SIGNED}\n{payload}",
+            "{}\n{}\n{}\nhost:{host}\nx-amz-content-sha256:{payload}\nx-amz-date:{moment}\n\n{SIGNED}\n{payload}",
             request.method(),
             request.uri().path(),
+            request.uri().query().unwrap_or_default(),
         );
         let scope = format!("{day}/{}/{service}/aws4_request", self.region);
         let text = format!("AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}", hash(canonical.as_bytes()));

@@ -8,6 +8,8 @@ pub(crate) enum Value {
     Time(Duration),
     PerSecond(f64),
     Mebibytes(f64),
+    /// Of bodies moved, in units of 2^20 bytes.
+    MebibytesPerSecond(f64),
 }
 
 /// What a value should be: at most, or for rates at least.
@@ -50,7 +52,7 @@ impl Value {
     fn number(self) -> f64 {
         match self {
             Self::Time(time) => time.as_secs_f64(),
-            Self::PerSecond(number) | Self::Mebibytes(number) => number,
+            Self::PerSecond(number) | Self::Mebibytes(number) | Self::MebibytesPerSecond(number) => number,
         }
     }
 
@@ -65,12 +67,13 @@ impl Value {
             Self::Time(time) => format!("{:.2} s", time.as_secs_f64()),
             Self::PerSecond(rate) => format!("{rate:.0}/s"),
             Self::Mebibytes(size) => format!("{size:.1} MiB"),
+            Self::MebibytesPerSecond(rate) => format!("{rate:.0} MiB/s"),
         }
     }
 
     /// Whether less is better.
     fn is_cost(self) -> bool {
-        !matches!(self, Self::PerSecond(_))
+        !matches!(self, Self::PerSecond(_) | Self::MebibytesPerSecond(_))
     }
 }
 

@@ -1,6 +1,6 @@
 //! `bench`: runs the benchmarks in release.
 
-use std::process::Command;
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Result, bail};
 
@@ -10,7 +10,7 @@ pub(crate) const HELP: &str = "\
 usage: cargo xtask bench [NAME…]
 
 Builds in release, measures a cloud of its own and prints a table with the machine, the floors measured in the same
-run, and the budgets. Names choose what is measured: `cargo xtask bench -- --list` names them. Needs root.
+run, and the budgets. Installs two other S3 servers into target/rivals, to measure them beside ours. Names choose what is measured: `cargo xtask bench -- --list` names them. Needs root.
 ";
 
 pub(crate) fn main(arguments: &[String]) -> Result<()> {
@@ -27,9 +27,40 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
         "-p",
         "tandem-bench",
     ]))?;
+    let rivals = rivals()?;
     let release = tree::target()?.join("release");
     let mut bench = Command::new(release.join("tandem-bench"));
     bench.args(arguments.iter().filter(|a| *a != "--"));
     bench.env("TANDEM_BIN", release.join("tandem")).env("TANDEM_TEST_BUSYBOX_IMAGE", busybox);
+    bench.envs(rivals);
     process::run(&mut bench)
+}
+
+/// The servers that ours is measured beside, pinned, in a folder of their own; and the variables that name them.
+fn rivals() -> Result<[(&'static str, PathBuf); 2]> {
+    let folder = tree::target()?.join("rivals");
+    let (s3s_fs, ministack) = (folder.join("bin/s3s-fs"), folder.join("py/bin/ministack"));
+    if !s3s_fs.exists() {
+        let mut install = Command::new(tree::cargo());
+        install.args(["install", "--quiet", "--locked", "--version", "0.14.1", "--features", "binary"]);
+        install.arg("--root").arg(&folder).arg("s3s-fs");
+        process::timed("installing s3s-fs (it is compiled: some minutes)", || process::run(&mut install))?;
+    }
+    if !ministack.exists() {
+        process::timed("installing MiniStack", || {
+            let python = folder.join("py/bin/python");
+            process::output(Command::new("python3").args(["-m", "venv"]).arg(folder.join("py")))?;
+            let mut install = Command::new(python);
+            install.args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "ministack==1.5.33",
+            ]);
+            process::output(&mut install).map(drop)
+        })?;
+    }
+    Ok([("TANDEM_BENCH_S3S_FS", s3s_fs), ("TANDEM_BENCH_MINISTACK", ministack)])
 }
