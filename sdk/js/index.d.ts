@@ -140,6 +140,22 @@ export interface BucketArgs {
     bucketName?: Input<string>;
     /** Lets `tandem destroy` delete it with the objects in it. Otherwise it must be empty. */
     forceDestroy?: Input<boolean>;
+    /** Which pages of other origins may use it from a browser. The first rule that fits decides. */
+    cors?: Input<CorsRule[]>;
+}
+
+/** What pages of some origins may do with a bucket. A `*` in a pattern stands for anything. */
+export interface CorsRule {
+    id?: string;
+    /** Patterns: `https://*.example.com`. */
+    allowedOrigins: string[];
+    allowedMethods: ("GET" | "PUT" | "POST" | "DELETE" | "HEAD")[];
+    /** Patterns of the headers that a page may send beyond the simple ones. */
+    allowedHeaders?: string[];
+    /** The headers of an answer that a page may read beyond the simple ones. */
+    exposeHeaders?: string[];
+    /** How long a browser may remember what it was told. */
+    maxAgeSeconds?: number;
 }
 
 /** An object in a listing. */

@@ -14,7 +14,8 @@ pub(crate) const HELP: &str = "\
 usage: cargo xtask setup
 
 Installs what the other chores need and is not there: Debian packages, cargo-nextest, and a Python
-environment in target/py with pinned stock clients (boto3, the AWS CLI, the Lambda runtime client). Changes nothing when nothing is missing.
+environment in target/py with pinned stock clients (boto3, the AWS CLI, the Lambda runtime client), and
+the AWS SDK for JavaScript in target/js. Changes nothing when nothing is missing.
 ";
 
 /// A Debian package and a program by which its presence is known on systems without dpkg.
@@ -35,13 +36,30 @@ const PACKAGES: &[Package] = &[
     Package {
         name: "ffmpeg",
         program: "ffmpeg",
+
         reason: "makes the example's video and checks its thumbnail",
     },
     Package { name: "python3-venv", program: "python3", reason: "runs stock S3 clients" },
+    Package { name: "rclone", program: "rclone", reason: "is a stock S3 client" },
+    Package { name: "s3cmd", program: "s3cmd", reason: "is a stock S3 client" },
+];
+
+/// Node.js will do wherever it comes from, so these are missing only if their programs are.
+const NODE: &[Package] = &[
+    Package { name: "nodejs", program: "node", reason: "runs the AWS SDK for JavaScript" },
+    Package { name: "npm", program: "npm", reason: "installs the AWS SDK for JavaScript" },
 ];
 
 /// The stock clients. Their checksum and signing behaviour changes between releases, so they are pinned.
 const CLIENTS: &[&str] = &["boto3==1.43.11", "awscli==1.46.3", "awslambdaric==4.2.2"];
+
+/// The AWS SDK for JavaScript; of the releases that run on Debian's Node.js.
+const NODE_CLIENTS: &[&str] = &[
+    "@aws-sdk/client-s3@3.850.0",
+    "@aws-sdk/lib-storage@3.850.0",
+    "@aws-sdk/s3-presigned-post@3.850.0",
+    "@aws-sdk/s3-request-presigner@3.850.0",
+];
 
 const NEXTEST: &str = "0.9.143";
 
@@ -56,16 +74,17 @@ pub(crate) fn ensure() -> Result<()> {
     packages()?;
     nextest()?;
     clients()?;
-    Ok(())
+    node_clients()
 }
 
 fn packages() -> Result<()> {
-    let missing: Vec<&Package> = if process::succeeds(Command::new("dpkg-query").arg("--version")) {
+    let mut missing: Vec<&Package> = if process::succeeds(Command::new("dpkg-query").arg("--version")) {
         let installed = installed_packages();
         PACKAGES.iter().filter(|p| !installed.iter().any(|name| name == p.name)).collect()
     } else {
         PACKAGES.iter().filter(|p| !on_path(p.program)).collect()
     };
+    missing.extend(NODE.iter().filter(|p| !on_path(p.program)));
     if missing.is_empty() {
         return Ok(());
     }
@@ -145,6 +164,29 @@ fn clients() -> Result<()> {
         install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(CLIENTS);
         process::output(&mut install)?;
         // Written last: an interrupted installation is begun again.
+        tree::write(&marker, &wanted)
+    })
+}
+
+/// Where the packages of the AWS SDK for JavaScript are.
+pub(crate) fn node_packages() -> Result<PathBuf> {
+    Ok(tree::target()?.join("js"))
+}
+
+fn node_clients() -> Result<()> {
+    let folder = node_packages()?;
+    let marker = folder.join("pinned");
+    let wanted = NODE_CLIENTS.join("\n");
+    if tree::marker(&marker) == wanted {
+        return Ok(());
+    }
+    process::timed(&format!("installing {} into {}", NODE_CLIENTS.join(", "), folder.display()), || {
+        // What belongs to no package of its own would go to the next folder above that does.
+        tree::create_folder(&folder)?;
+        tree::write(&folder.join("package.json"), "{ \"private\": true }\n")?;
+        let mut install = Command::new("npm");
+        install.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--save-exact", "--prefix"]);
+        process::output(install.arg(&folder).args(NODE_CLIENTS))?;
         tree::write(&marker, &wanted)
     })
 }

@@ -32,6 +32,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
     tests.env("TANDEM_BIN", tree::target()?.join("debug/tandem"));
     tests.env("TANDEM_TEST_PYTHON", setup::python()?);
     tests.env("TANDEM_TEST_AWS", setup::aws()?);
+    tests.env("TANDEM_TEST_JS", setup::node_packages()?);
     tests.env("TANDEM_TEST_FFMPEG_IMAGE", ffmpeg);
     tests.env("TANDEM_TEST_BUSYBOX_IMAGE", busybox);
     tests.env("TANDEM_TEST_VIDEO", video);

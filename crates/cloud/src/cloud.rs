@@ -44,7 +44,7 @@ pub struct Cloud {
     pub home: Home,
     pub started: Timestamp,
     pub endpoint: Endpoint,
-    pub target: CloudTarget,
+    pub target: Arc<CloudTarget>,
     pub archives: Archives,
     pub resources: Arc<Resources>,
     pub log: Log,
@@ -187,7 +187,7 @@ impl Cloud {
             (Kind::Function, Arc::new(functions.clone())),
             (Kind::Subscription, Arc::new(subscriptions)),
         ]);
-        let target = CloudTarget::new(id, store.clone(), resources.clone(), services);
+        let target = Arc::new(CloudTarget::new(id, store.clone(), resources.clone(), services));
         target.settle_all().await;
         let consumers = Consumers::from([
             (Kind::Function, Arc::new(functions.clone()) as Arc<dyn Consumer>),
@@ -202,7 +202,7 @@ impl Cloud {
             .fallback(unsupported);
         let routes = Routes {
             credentials: credentials.clone(),
-            s3: bucket::http::service(buckets.clone(), credentials),
+            s3: bucket::http::service(buckets.clone(), credentials, target.clone()),
             others: HashMap::from([("lambda", lambda)]),
         };
         let (stop, serving) = (CancellationToken::new(), TaskTracker::new());

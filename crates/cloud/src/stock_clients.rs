@@ -1,6 +1,11 @@
-//! Stock clients for tests: boto3 and the AWS CLI, in a Python that `cargo xtask test` prepares.
+//! Stock clients for tests: boto3 and the AWS CLI, in a Python that `cargo xtask test` prepares, and the AWS SDK for
+//! JavaScript beside it; rclone and s3cmd, as Debian has them.
 
-use std::{env, path::Path, process::Stdio};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use tokio::process::Command;
 
@@ -36,16 +41,53 @@ pub(crate) async fn run(script: &str, environment: Vec<(&'static str, String)>) 
     let python = env::var("TANDEM_TEST_PYTHON").expect(
         "TANDEM_TEST_PYTHON names no Python with boto3 and awscli; run the tests by `cargo xtask test`, which makes one",
     );
+    let mut client = Command::new(&python);
+    client.args(["-c", script]).env("AWS", Path::new(&python).with_file_name("aws"));
+    finish(client, environment).await;
+}
+
+/// Runs an ES module of JavaScript, which fails by throwing. It finds the packages of the AWS SDK.
+///
+/// # Panics
+/// With the script's error, or if there is no Node.js, or not these packages.
+pub(crate) async fn run_node(script: &str, environment: Vec<(&'static str, String)>) {
+    let packages = node_packages();
+    assert!(
+        packages.join("node_modules/@aws-sdk").is_dir(),
+        "`{}` holds no AWS SDK; run the tests by `cargo xtask test`, which installs it",
+        packages.display()
+    );
+    let mut client = Command::new("node");
+    // An ES module finds packages from the folder of its file, so it lies beside them.
+    let file =
+        tempfile::Builder::new().suffix(".mjs").tempfile_in(&packages).expect("a file beside the packages");
+    std::fs::write(&file, script).expect("a script");
+    client.arg(file.path());
+    finish(client, environment).await;
+}
+
+/// Where `cargo xtask setup` puts the packages: `target/js`, beside the Python in `target/py`.
+fn node_packages() -> PathBuf {
+    if let Some(folder) = env::var_os("TANDEM_TEST_JS") {
+        return folder.into();
+    }
+    let python =
+        PathBuf::from(env::var_os("TANDEM_TEST_PYTHON").expect("TANDEM_TEST_JS or TANDEM_TEST_PYTHON"));
+    let target = python.ancestors().nth(3).expect("a Python in target/py/bin");
+    target.join("js")
+}
+
+async fn finish(mut client: Command, environment: Vec<(&'static str, String)>) {
     let scratch = tempfile::tempdir().expect("a temporary folder");
-    let output = Command::new(&python)
-        .args(["-c", script])
+    let output = client
         .envs(environment)
-        .env("AWS", Path::new(&python).with_file_name("aws"))
+        // The cloud's address is plain HTTP; some clients stop at a bundle that they cannot use.
+        .env_remove("AWS_CA_BUNDLE")
         .current_dir(scratch.path())
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
         .await
-        .expect("Python starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        .expect("the client starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
 }

@@ -123,6 +123,13 @@ pub fn fold(mut state: State, journal: impl IntoIterator<Item = Entry>) -> Folde
 }
 
 impl Folded {
+    /// Takes in resources of the stack that exist without its doing, so that a plan says what becomes of them.
+    pub fn adopt(&mut self, found: impl IntoIterator<Item = Recorded>) {
+        for recorded in found {
+            self.state.resources.entry(recorded.urn.clone()).or_insert(recorded);
+        }
+    }
+
     /// The state as it would be if all pending operations succeeded, and the resources among it that may not exist
     /// yet. What a preview plans against: an update begins by repeating what is pending.
     pub fn foreseen(&self) -> (State, HashSet<Urn>) {

@@ -49,6 +49,9 @@ pub struct Options {
     pub expected: Option<Vec<Step>>,
     /// Deletes data resources with what is in them.
     pub force: bool,
+    /// Resources of the stack that exist in the target and are in no state: clients made them. The update treats them
+    /// as its own, from before its first step, so a crash does not forget what it had begun to delete.
+    pub adopt: Vec<Recorded>,
 }
 
 /// A resource that the program registered.
@@ -140,11 +143,13 @@ impl Update {
         stop: Stop,
     ) -> Result<Self, ApplyError> {
         let started = Instant::now();
-        let Options { expected, force } = options;
+        let Options { expected, force, adopt } = options;
         let Stored { state, journal } = store.load().await?;
         let mut folded = state::fold(state, journal);
         let cloud = identify(&folded, &*target).await?;
-        if folded.state.cloud.as_ref() != Some(&cloud) {
+        let adopts = !adopt.is_empty();
+        folded.adopt(adopt);
+        if folded.state.cloud.as_ref() != Some(&cloud) || adopts {
             // On disk before the first operation, or a crash would forget which cloud has it.
             folded.state.cloud = Some(cloud);
             store.save(&folded.state).await?;

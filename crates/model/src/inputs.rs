@@ -34,6 +34,30 @@ pub struct Bucket {
     /// Lets `destroy` delete it with its objects.
     #[serde(default)]
     pub force_destroy: bool,
+    /// Which pages of other origins may use it from a browser. None: what a client configured stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Vec<CorsRule>>,
+}
+
+/// What pages of some origins may do with a bucket from a browser. A `*` in a pattern stands for anything.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CorsRule {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Patterns: `https://*.example.com`.
+    pub allowed_origins: Vec<String>,
+    /// Of `GET`, `PUT`, `POST`, `DELETE` and `HEAD`.
+    pub allowed_methods: Vec<String>,
+    /// Patterns of the headers that a page may send beyond the simple ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_headers: Vec<String>,
+    /// The headers of an answer that a page may read beyond the simple ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expose_headers: Vec<String>,
+    /// How long a browser may remember what it was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_seconds: Option<i32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tandem_engine::{ArchiveReader, CloudId, Contents, Progress, Target, TargetError};
 use tandem_model::{
-    Explain, OpId, PhysicalId, Report, Urn,
+    Explain, OpId, PhysicalId, Recorded, Report, StackId, Urn,
     plan::{Applied, Change, PropertyChange},
     resource::Properties,
 };
@@ -193,6 +193,14 @@ impl Client {
         file: tokio::fs::File,
     ) -> Result<T, ClientError> {
         self.json(Method::POST, path, streamed(file)).await
+    }
+
+    /// The buckets of a stack that its clients made, so that no program declares them.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn made(&self, stack: &StackId) -> Result<Vec<Recorded>, ClientError> {
+        self.post("/v1/made", &wire::OfStack { stack: Some(stack.clone()) }).await
     }
 
     /// # Errors

@@ -107,7 +107,7 @@ pub struct OfRun {
     pub id: RunId,
 }
 
-/// `POST /v1/ps`, answered by [`Processes`].
+/// `POST /v1/ps`, answered by [`Processes`]; `POST /v1/made`, answered by the resources that clients made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfStack {
     /// None: all stacks.

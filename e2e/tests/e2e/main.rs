@@ -9,6 +9,7 @@ mod harness;
 
 #[cfg(test)]
 mod bad_input;
+mod buckets;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]

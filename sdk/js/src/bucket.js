@@ -24,10 +24,11 @@ export class Bucket extends Resource {
         const [own, shared] =
             options === undefined && args?.dependsOn !== undefined ? [undefined, args] : [args, options];
         const inputs = (key) => {
-            const { bucketName, forceDestroy } = checkOptions(key, own, ["bucketName", "forceDestroy"]);
+            const { bucketName, forceDestroy, cors } = checkOptions(key, own, ["bucketName", "forceDestroy", "cors"]);
             checkType(key, "bucketName", bucketName, ["string"]);
             checkType(key, "forceDestroy", forceDestroy, ["boolean"]);
-            return { bucketName, forceDestroy };
+            checkType(key, "cors", cors, ["array"]);
+            return { bucketName, forceDestroy, cors };
         };
         super("bucket", name, inputs, ["arn", "url"], shared);
     }

@@ -15,6 +15,10 @@ pub enum BucketError {
     NoSuchBucket { bucket: String },
     #[error("`{bucket}` is not a name that a bucket can have")]
     BucketName { bucket: String },
+    #[error("`{name}` is a name that is kept for buckets which clients make")]
+    ReservedName { name: String },
+    #[error("the CORS rules are not valid: {fault}")]
+    Cors { fault: String },
     #[error("the bucket `{bucket}` is not empty: it holds {items} objects")]
     NotEmpty { bucket: String, items: u64 },
     #[error("there is no object `{key}` in the bucket `{bucket}`")]
@@ -77,7 +81,8 @@ impl Explain for BucketError {
             Self::Digest { .. } | Self::Length { .. } | Self::TooLarge { .. } | Self::Body(_) => "E0807",
             Self::Precondition | Self::NotModified | Self::Range { .. } => "E0808",
             Self::NotEmpty { .. } => "E0813",
-            Self::BucketName { .. } => "E0814",
+            Self::BucketName { .. } | Self::ReservedName { .. } => "E0814",
+            Self::Cors { .. } => "E0816",
             Self::Contended => "E0815",
             Self::Damaged { .. } => "E0902",
             Self::Read(error) => error.code(),
@@ -106,6 +111,8 @@ impl Explain for BucketError {
             Self::BucketName { .. } => {
                 "use 3 to 63 lower-case letters, digits, `-` and `.`, starting and ending with a letter or digit"
             }
+            Self::ReservedName { .. } => "call it something that does not start with `s3.`",
+            Self::Cors { .. } => "correct the rule that is named",
             Self::Contended => "try again",
             Self::Damaged { .. } => "restore the folder `data` of TANDEM_HOME from a backup",
             Self::Read(error) => return error.help(),

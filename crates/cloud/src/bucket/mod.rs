@@ -10,6 +10,7 @@
 //! | while a body arrives, or before the commit | a blob that nothing refers to | sweeps it |
 //! | after the commit, before the answer | the object and its event's deliveries | delivers; the client puts again |
 //! | after the commit, before the former body is deleted | a blob that nothing refers to | sweeps it |
+//! | after the commit of a setting, before the answer | the setting | the client sets it again |
 //! | while a bucket is emptied to be deleted | a bucket with fewer objects, [closing](store::CLOSING) | opens it again; a repeated deletion goes on |
 //!
 //! A completed multipart upload leaves its answer behind, so a client that asks again gets the same one, and the event
@@ -19,18 +20,22 @@
 
 mod checksum;
 mod copy;
+mod cors;
 mod delete;
 mod error;
 pub mod http;
 mod lease;
 mod list;
+mod made;
 mod multipart;
 mod put;
 mod read;
 mod receive;
 mod service;
+mod settings;
 mod store;
 mod sweep;
+mod tagging;
 
 use std::sync::Arc;
 
@@ -43,6 +48,7 @@ use lease::Leases;
 pub use checksum::{Algorithm, Checksum};
 pub use error::BucketError;
 pub use list::{Page, Query};
+pub use made::is_made;
 pub use multipart::{Listed, PartClaim};
 pub use put::{Condition, PutOptions};
 pub use read::{BodyStream, Found};

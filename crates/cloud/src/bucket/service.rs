@@ -1,12 +1,13 @@
 //! Buckets as resources: what the target asks.
 //!
 //! A bucket is deleted in three steps: it is closed, which ends every change under way with a conflict; it is emptied if
-//! that is forced, in commits of bounded size; and its row goes with the resource's record. Killed in between, it is
+//! that is forced, in commits of bounded size; and its row and its settings go with the resource's record. Killed in between, it is
 //! opened again by the next start, with what is left in it, and a repetition goes on. Objects that are deleted with
 //! their bucket make no events: what would receive them is deleted too.
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::Timestamp;
 use tandem_failpoint::hit;
 use tandem_model::{
     Explain, PhysicalId, Report, Urn, inputs,
@@ -17,8 +18,11 @@ use tandem_store::{Batch, BlobId, CommitError};
 
 use super::{
     Buckets,
+    cors::{self, Cors},
     error::BucketError,
-    store::{CLOSING, OPEN, Object, Part, bucket_row, decode, table},
+    made::{self, Created, is_made},
+    settings::{delete_settings, setting_row},
+    store::{CLOSING, OPEN, Object, Part, bucket_row, decode, encode, table},
 };
 use crate::service::{Holding, Lines, Service};
 
@@ -30,7 +34,15 @@ impl Service for Buckets {
     async fn prepare(&self, change: &Change, id: &PhysicalId, _: &dyn Lines) -> Result<Properties, Report> {
         match change {
             Change::Create { urn, inputs } | Change::Update { urn, new: inputs, .. } => {
-                inputs::read::<inputs::Bucket>(urn, inputs).map_err(invalid)?;
+                let typed = inputs::read::<inputs::Bucket>(urn, inputs).map_err(invalid)?;
+                if let Some(fault) = typed.cors.as_deref().and_then(cors::fault) {
+                    return Err(BucketError::Cors { fault }.report());
+                }
+                // What clients make is pinned to the name that they chose, and called after it.
+                let made = typed.bucket_name.and_then(|bucket| made::urn(&urn.stack, &bucket).ok());
+                if is_made(urn) && made.as_ref() != Some(urn) {
+                    return Err(BucketError::ReservedName { name: urn.name.to_string() }.report());
+                }
                 if !s3s::path::check_bucket_name(&id.0) {
                     return Err(BucketError::BucketName { bucket: id.0.clone() }.report());
                 }
@@ -46,17 +58,40 @@ impl Service for Buckets {
 
     fn write(&self, batch: &mut Batch, change: &Change, id: &PhysicalId) -> Result<(), Report> {
         let row = bucket_row(&id.0);
+        let declared = |inputs: &Properties| -> Result<_, Report> {
+            Ok(inputs::read::<inputs::Bucket>(change.urn(), inputs).map_err(invalid)?.cors)
+        };
+        if let Change::Create { inputs: new, .. } | Change::Update { new, .. } = change {
+            let before = if let Change::Update { old, .. } = change { declared(old)? } else { None };
+            match declared(new)? {
+                Some(rules) => {
+                    batch.put(setting_row::<Cors>(&id.0), encode(&Cors { rules }));
+                }
+                // What the program no longer declares goes; what a client configured stays.
+                None if before.is_some() => {
+                    batch.delete(setting_row::<Cors>(&id.0));
+                }
+                None => {}
+            }
+        }
         match change {
-            Change::Create { .. } => batch.put(row, OPEN),
+            Change::Create { .. } => {
+                let created = encode(&Created { time: Timestamp::now() });
+                batch.put(row, OPEN).put(setting_row::<Created>(&id.0), created)
+            }
             Change::Update { .. } => batch,
-            Change::Delete { .. } => batch.expect(row.clone(), Some(Bytes::from_static(CLOSING))).delete(row),
+            Change::Delete { .. } => {
+                let snapshot = self.store.snapshot().map_err(|e| e.report())?;
+                delete_settings(&*snapshot, batch, &id.0).map_err(|e| e.report())?;
+                batch.expect(row.clone(), Some(Bytes::from_static(CLOSING))).delete(row)
+            }
         };
         Ok(())
     }
 
     async fn settle(&self, urn: &Urn, id: &PhysicalId, now: Option<&Recorded>) {
         if now.is_some()
-            && let Err(error) = self.set_state(&id.0, OPEN).await
+            && let Err(error) = self.reopen(&id.0).await
         {
             tracing::error!(%urn, %error, "cannot open a bucket whose deletion was interrupted");
         }
@@ -72,7 +107,7 @@ fn invalid(error: inputs::InputsError) -> Report {
     Report {
         code: "E0302".into(),
         message: error.to_string(),
-        help: "a bucket takes `bucketName` and `forceDestroy`".into(),
+        help: "a bucket takes `bucketName`, `forceDestroy` and `cors`".into(),
         causes: vec![],
     }
 }
@@ -93,6 +128,15 @@ impl Buckets {
         let recorded = self.find(bucket);
         recorded
             .is_some_and(|r| inputs::read::<inputs::Bucket>(&r.urn, &r.inputs).is_ok_and(|b| b.force_destroy))
+    }
+
+    /// Makes a bucket be as it is to be after a start.
+    async fn reopen(&self, bucket: &str) -> Result<(), BucketError> {
+        self.set_state(bucket, OPEN).await?;
+        if self.setting::<Created>(bucket)?.is_none() {
+            self.put_setting(bucket, &Created { time: Timestamp::now() }).await?;
+        }
+        Ok(())
     }
 
     async fn close(&self, bucket: &str, force: bool) -> Result<(), BucketError> {

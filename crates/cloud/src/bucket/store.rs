@@ -3,6 +3,7 @@
 //! | row | holds |
 //! |---|---|
 //! | `bucket/<bucket>` | [`OPEN`], or [`CLOSING`] while the bucket is being deleted |
+//! | `setting/<bucket>/<name>` | a [`Setting`](super::settings::Setting) |
 //! | `object/<bucket>/<key>` | [`Object`] |
 //! | `body/<bucket>/<key>` | the body of an object that is kept inline, so that a listing does not read bodies |
 //! | `upload/<bucket>/<key>\0<upload id>` | [`Upload`] |

@@ -19,7 +19,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 use tandem_model::Explain;
 
 pub use address::Bound;
-pub use serve::{Routes, serve};
+pub use serve::{AnswersS3, Routes, serve};
 
 /// An address at which the gateway cannot listen.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use s3s::service::S3Service;
+use s3s::{HttpError, HttpRequest, HttpResponse};
 use tokio::net::TcpStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
@@ -26,11 +26,19 @@ const BODY_LIMIT: usize = 16 << 20;
 type Error = Box<dyn std::error::Error + Send + Sync>;
 type Body = UnsyncBoxBody<Bytes, Error>;
 
+/// Answers S3's requests, and verifies their signatures itself.
+#[async_trait::async_trait]
+pub trait AnswersS3: Send + Sync {
+    /// # Errors
+    /// Only what it cannot put into an answer; the gateway then answers that something is wrong inside.
+    async fn answer(&self, request: HttpRequest) -> Result<HttpResponse, HttpError>;
+}
+
 /// Who answers for each service.
 #[derive(Clone)]
 pub struct Routes {
     pub credentials: Arc<Credentials>,
-    pub s3: S3Service,
+    pub s3: Arc<dyn AnswersS3>,
     /// By the name in the credential scope: `lambda`. A router finds the caller's
     /// [`Principal`](crate::credential::Principal) in the request's extensions.
     pub others: HashMap<&'static str, Router>,
@@ -116,7 +124,7 @@ impl Routes {
 
     async fn to_s3(&self, request: Request<Incoming>) -> Response<Body> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let answer = self.s3.call(request.map(s3s::Body::from)).await;
+        let answer = self.s3.answer(request.map(s3s::Body::from)).await;
         match answer {
             Ok(response) => {
                 if response.status() == StatusCode::FORBIDDEN {

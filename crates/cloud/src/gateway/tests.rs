@@ -3,8 +3,9 @@ use std::{collections::HashMap, fs, sync::Arc, time::Duration};
 use axum::{Extension, Router, body::Bytes, extract::Path, routing::post};
 use http_body_util::BodyExt;
 use hyper_util::rt::TokioIo;
+use tandem_engine::CloudId;
 use tandem_model::{Explain, PhysicalId, Recorded};
-use tandem_store::{FileBlobs, MemoryStore};
+use tandem_store::{FileBlobs, MemoryStore, Store};
 use tokio::{net::TcpStream, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +18,7 @@ use crate::{
     home::Home,
     resource::Resources,
     stock_clients,
+    target::{CloudTarget, Services},
 };
 
 /// A gateway in front of one router for Lambda.
@@ -44,8 +46,10 @@ async fn served(lambda: Router) -> Served {
     let credentials = Arc::new(Credentials::open(&home, resources.clone()).unwrap());
     let blobs = FileBlobs::open(home.data(), tandem_model::ByteSize(0)).unwrap();
     let (outbox, _hints) = Dispatcher::outbox();
-    let buckets = Buckets::new(Arc::new(MemoryStore::new()), Arc::new(blobs), outbox, resources, endpoint);
-    let s3 = bucket::http::service(Arc::new(buckets), credentials.clone());
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let buckets = Buckets::new(store.clone(), Arc::new(blobs), outbox, resources.clone(), endpoint);
+    let target = CloudTarget::new(CloudId("test".to_owned()), store, resources, Services::new());
+    let s3 = bucket::http::service(Arc::new(buckets), credentials.clone(), Arc::new(target));
     let routes = Routes { credentials: credentials.clone(), s3, others: HashMap::from([("lambda", lambda)]) };
     let stop = CancellationToken::new();
     let serving = tokio::spawn(serve(bound, routes, stop.clone()));

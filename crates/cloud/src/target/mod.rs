@@ -158,9 +158,32 @@ impl CloudTarget {
         change: &Change,
         lines: &dyn Lines,
     ) -> Result<Option<Applied>, Report> {
+        self.apply_as(Some(op), change, lines).await
+    }
+
+    /// Makes a change that no engine asks for, and so no journal knows: a client makes or deletes a bucket. It happens
+    /// or not, by the same commit; a client that gets no answer looks.
+    ///
+    /// # Errors
+    /// A [`Report`] for the user; nothing was changed.
+    pub async fn change(&self, change: &Change) -> Result<(), Report> {
+        struct Unheard;
+        impl Lines for Unheard {
+            fn line(&self, _: &str) {}
+        }
+        self.apply_as(None, change, &Unheard).await.map(|_| ())
+    }
+
+    async fn apply_as(
+        &self,
+        op: Option<&OpId>,
+        change: &Change,
+        lines: &dyn Lines,
+    ) -> Result<Option<Applied>, Report> {
         let turn = self.turn(change.urn());
         let _turn = turn.lock().await;
-        if let Some(first) = self.first_result(op).map_err(|e| e.report())? {
+        let first = op.map(|op| self.first_result(op)).transpose().map_err(|e| e.report())?;
+        if let Some(first) = first.flatten() {
             return Ok(first);
         }
         let (id, before) = match change {
@@ -218,7 +241,7 @@ impl CloudTarget {
     #[expect(clippy::too_many_arguments, reason = "the parts of one commit")]
     async fn commit(
         &self,
-        op: &OpId,
+        op: Option<&OpId>,
         change: &Change,
         id: &PhysicalId,
         before: Option<&Recorded>,
@@ -234,7 +257,9 @@ impl CloudTarget {
                 Some(after) => batch.put(key.clone(), encode(after)),
                 None => batch.delete(key.clone()),
             };
-            batch.put(op_key(op), encode(result));
+            if let Some(op) = op {
+                batch.put(op_key(op), encode(result));
+            }
             service.write(&mut batch, change, id)?;
             match self.store.commit(batch).await {
                 // Our own record changes only in our own turn: what changed is what the service looked at.
@@ -286,7 +311,7 @@ fn recorded(
 ///
 /// Buckets share one namespace and are seen by clients, so theirs is lower case, ends in something unique, and can be
 /// pinned. The others are named after project, stack and name: one program's function is always found under one name.
-fn physical_id(urn: &Urn, inputs: &Properties, op: &OpId) -> PhysicalId {
+fn physical_id(urn: &Urn, inputs: &Properties, op: Option<&OpId>) -> PhysicalId {
     let Urn { stack, kind, name } = urn;
     PhysicalId(match kind {
         Kind::Bucket => match inputs.get("bucketName").and_then(|v| v.as_str()) {
@@ -294,7 +319,8 @@ fn physical_id(urn: &Urn, inputs: &Properties, op: &OpId) -> PhysicalId {
             None => {
                 let legal = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
                 let stem: String = name.as_str().chars().map(legal).take(48).collect();
-                format!("{stem}-{}", &archive::hash(op.0.as_bytes())["sha256:".len()..][..7])
+                let seed = op.map_or_else(|| Uuid::new_v4().to_string(), |op| op.0.clone());
+                format!("{stem}-{}", &archive::hash(seed.as_bytes())["sha256:".len()..][..7])
             }
         },
         Kind::Function | Kind::Task | Kind::Subscription => {

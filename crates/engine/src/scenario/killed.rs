@@ -24,7 +24,7 @@ const FAILPOINTS: [&str; 7] = [
 async fn up(folder: &Path, program: &str) -> Result<Summary, crate::ApplyError> {
     let world = Arc::new(World::kept(folder.join("world.json")));
     let files = Stacks::new(folder.join("stacks")).lock(&stack(), "test")?;
-    let options = Options { expected: None, force: false };
+    let options = Options::default();
     let update = Update::apply(Arc::new(files), world, options, Events::ignored(), Stop::default()).await?;
     declare(&update, &program.parse().unwrap()).await
 }

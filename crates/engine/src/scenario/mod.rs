@@ -138,7 +138,9 @@ impl Scenario {
             let preview = Update::preview(folded, world.clone(), Events::ignored()).await?;
             let previewed = declare(&preview, &program).await?.steps;
             let expected = Some(steps.unwrap_or(previewed));
-            let update = Update::apply(store, world, Options { expected, force }, events, stop).await?;
+            let update =
+                Update::apply(store, world, Options { expected, force, ..Options::default() }, events, stop)
+                    .await?;
             declare(&update, &program).await
         })
     }

@@ -10,19 +10,20 @@ use axum::{
     routing::{post, put},
 };
 use futures::StreamExt;
-use tandem_cloud::{Cloud, service::Lines};
+use tandem_cloud::{Cloud, bucket::is_made, service::Lines};
 use tandem_engine::Contents;
-use tandem_model::Urn;
+use tandem_model::{Recorded, Urn};
 use tokio::sync::mpsc;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::Refusal;
-use crate::wire::{Acknowledge, Apply, Applying, Named, record};
+use crate::wire::{Acknowledge, Apply, Applying, Named, OfStack, record};
 
 pub(super) fn routes() -> Router<super::State> {
     Router::new()
         .route("/v1/missing", post(missing))
         .route("/v1/contents", post(contents))
+        .route("/v1/made", post(made))
         .route("/v1/apply", post(apply))
         .route("/v1/acknowledge", post(acknowledge))
         .route("/v1/archives/{hash}", put(upload))
@@ -38,6 +39,14 @@ async fn contents(
     Json(named): Json<Named>,
 ) -> Result<Json<Vec<Contents>>, Refusal> {
     Ok(Json(cloud.target.contents(&named.resources).await?))
+}
+
+async fn made(
+    State(cloud): State<Arc<Cloud>>,
+    Json(OfStack { stack }): Json<OfStack>,
+) -> Json<Vec<Recorded>> {
+    let all = cloud.resources.list(stack.as_ref()).into_iter();
+    Json(all.filter(|r| is_made(&r.urn)).map(|r| (*r).clone()).collect())
 }
 
 async fn acknowledge(

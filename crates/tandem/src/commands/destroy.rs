@@ -9,7 +9,8 @@ use tandem_program::Project;
 use super::deploy;
 use crate::{background, exit::Failure, place::Place, ui::Terminal};
 
-/// Deletes everything that the stack consists of, in reverse order. Buckets that are not empty need --force.
+/// Deletes everything that the stack consists of, in reverse order, also the buckets that clients made over S3.
+/// Buckets that are not empty need --force.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -22,18 +23,27 @@ pub(crate) async fn run(place: Place, Args { consent }: Args) -> Result<(), Fail
     let stack = place.stack_of(&Project::find(&place.folder)?);
     let stacks = Stacks::new(place.home.stacks());
     let folded = stacks.read(&stack)?;
-    if folded.state.is_empty() && folded.pending.is_empty() {
+    // A stack that never was in a cloud has nothing there; clients may have made buckets in one that was.
+    if folded.state.is_empty() && folded.pending.is_empty() && folded.state.cloud.is_none() {
         terminal.say(&format!("There is nothing to destroy in {stack}."));
         return Ok(());
     }
     let files = Arc::new(stacks.lock(&stack, "tandem destroy")?);
-    let target: Arc<dyn Target> = Arc::new(background::ensure(&place).await?);
+    let client = background::ensure(&place).await?;
+    let made = client.made(&stack).await?;
+    let target: Arc<dyn Target> = Arc::new(client);
     // Read again: what was there before the lock may have changed since.
-    let preview = Update::preview(stacks.read(&stack)?, target.clone(), Events::ignored()).await?;
+    let mut folded = stacks.read(&stack)?;
+    folded.adopt(made.clone());
+    if folded.state.is_empty() && folded.pending.is_empty() {
+        terminal.say(&format!("There is nothing to destroy in {stack}."));
+        return Ok(());
+    }
+    let preview = Update::preview(folded, target.clone(), Events::ignored()).await?;
     let plan = preview.finish(Properties::new()).await?;
     deploy::agree(&terminal, &plan, &consent, "destroy all of this")?;
 
-    let options = Options { expected: Some(plan.steps), force: consent.force };
+    let options = Options { expected: Some(plan.steps), force: consent.force, adopt: made };
     let done = deploy::carry_out(&terminal, files, target, options, |update, _| async move {
         Ok(update.finish(Properties::new()).await?)
     });

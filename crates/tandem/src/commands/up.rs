@@ -46,7 +46,7 @@ pub(crate) async fn run(place: Place, Args { consent }: Args) -> Result<(), Fail
     let plan = preview.finish(exports).await?;
     deploy::agree(&terminal, &plan, &consent, "make these changes")?;
 
-    let options = Options { expected: Some(plan.steps), force: consent.force };
+    let options = Options { expected: Some(plan.steps), force: consent.force, ..Options::default() };
     let done = deploy::carry_out(&terminal, files, target, options, |update, notes| async move {
         let console = |line: &str| drop(notes.send(line.to_owned()));
         match host.run(&deployment, deploy::pass(&place, false), &update, &console).await {

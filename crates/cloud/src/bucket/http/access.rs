@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use s3s::{
-    S3Result,
+    S3Request, S3Result,
     access::{S3Access, S3AccessContext},
     auth::{S3Auth, SecretKey},
     s3_error,
 };
 
-use super::super::Buckets;
+use super::{super::Buckets, listing::OWNER};
 use crate::credential::{Credentials, Principal};
 
 /// Looks up secrets.
@@ -47,12 +47,26 @@ impl S3Access for Stacks {
         let Some((principal, _)) = self.credentials.lookup(&credentials.access_key) else {
             return Err(s3_error!(InvalidAccessKeyId));
         };
-        if let Some(bucket) = cx.s3_path().get_bucket_name() {
+        if let Some(owner) = cx.headers().get("x-amz-expected-bucket-owner")
+            && owner != OWNER
+        {
+            return Err(s3_error!(AccessDenied, "the owner of every bucket here is {OWNER}"));
+        }
+        // Whose a bucket is that is to be made is for that operation to say.
+        let makes = cx.s3_op().name() == "CreateBucket";
+        if let Some(bucket) = cx.s3_path().get_bucket_name()
+            && !makes
+        {
             may_reach(&principal, bucket, &self.buckets)?;
         }
         cx.extensions_mut().insert(principal);
         Ok(())
     }
+}
+
+/// Who makes the request.
+pub(super) fn caller<T>(req: &S3Request<T>) -> S3Result<&Principal> {
+    req.extensions.get::<Principal>().ok_or_else(|| s3_error!(AccessDenied, "the request is not signed"))
 }
 
 /// A bucket that does not exist is for the operation to answer.

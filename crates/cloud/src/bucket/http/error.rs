@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use s3s::{S3Error, S3ErrorCode, StdError, s3_error};
-use tandem_model::Explain;
+use tandem_model::{Explain, Report};
 use tandem_store::{BlobError, CommitError};
 
 use super::super::BucketError;
@@ -26,14 +26,30 @@ pub(super) fn wire(error: BucketError) -> S3Error {
     answer
 }
 
+/// What the target answered to a change that a client asked for.
+pub(super) fn reported(report: Report) -> S3Error {
+    let code = match &*report.code {
+        "E0813" => S3ErrorCode::BucketNotEmpty,
+        "E0814" => S3ErrorCode::InvalidBucketName,
+        "E0303" => S3ErrorCode::BucketAlreadyExists,
+        "E0305" => S3ErrorCode::OperationAborted,
+        _ => {
+            tracing::error!(code = report.code, causes = ?report.causes, "{}", report.message);
+            S3ErrorCode::InternalError
+        }
+    };
+    S3Error::with_message(code, report.message)
+}
+
 fn code(error: &BucketError) -> S3ErrorCode {
     match error {
         BucketError::NoSuchBucket { .. } => S3ErrorCode::NoSuchBucket,
-        BucketError::BucketName { .. } => S3ErrorCode::InvalidBucketName,
+        BucketError::BucketName { .. } | BucketError::ReservedName { .. } => S3ErrorCode::InvalidBucketName,
         BucketError::NotEmpty { .. } => S3ErrorCode::BucketNotEmpty,
         BucketError::NoSuchKey { .. } => S3ErrorCode::NoSuchKey,
         BucketError::KeyLength { length: 0, .. } => S3ErrorCode::InvalidArgument,
         BucketError::KeyLength { .. } => S3ErrorCode::KeyTooLongError,
+        BucketError::Cors { .. } => S3ErrorCode::InvalidRequest,
         BucketError::Range { .. } => S3ErrorCode::InvalidRange,
         BucketError::Precondition => S3ErrorCode::PreconditionFailed,
         BucketError::NotModified => S3ErrorCode::NotModified,

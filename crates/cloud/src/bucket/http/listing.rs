@@ -1,22 +1,17 @@
-//! Listings: buckets and objects.
+//! Listings of objects.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use s3s::{S3Request, S3Response, S3Result, dto::*, s3_error};
-use tandem_model::Kind;
+use s3s::{S3Response, S3Result, dto::*, s3_error};
 
 use super::{
     Answer, Wire,
     error::wire,
     input::{checksum_type, etag, size, url_encode, wire_time},
 };
-use crate::{
-    bucket::{BucketError, Object as Record, Page, Query},
-    credential::Principal,
-    endpoint::REGION,
-};
+use crate::bucket::{Object as Record, Page, Query};
 
 /// What owns everything: there are no accounts here, and clients expect one.
-const OWNER: &str = "000000000000";
+pub(super) const OWNER: &str = "000000000000";
 /// S3's limit of a page.
 const PAGE: i32 = 1000;
 
@@ -64,41 +59,6 @@ fn contents(page: &Page, encoding: Encoding, with_owner: bool) -> (Vec<Object>, 
 }
 
 impl Wire {
-    pub(super) fn find(&self, bucket: &str) -> S3Result<()> {
-        let found = self.buckets.find(bucket);
-        found.map(|_| ()).ok_or_else(|| wire(BucketError::NoSuchBucket { bucket: bucket.to_owned() }))
-    }
-
-    pub(super) fn head_bucket(&self, req: &S3Request<HeadBucketInput>) -> Answer<HeadBucketOutput> {
-        self.find(&req.input.bucket)?;
-        let bucket_region = Some(REGION.to_owned());
-        Ok(S3Response::new(HeadBucketOutput { bucket_region, ..HeadBucketOutput::default() }))
-    }
-
-    pub(super) fn list_buckets(&self, req: &S3Request<ListBucketsInput>) -> Answer<ListBucketsOutput> {
-        let Some(principal) = req.extensions.get::<Principal>() else {
-            return Err(s3_error!(AccessDenied, "the request is not signed"));
-        };
-        let prefix = req.input.prefix.clone().unwrap_or_default();
-        let of_stack = self.buckets.resources.list(Some(principal.stack()));
-        let mut names: Vec<String> =
-            of_stack.iter().filter(|r| r.urn.kind == Kind::Bucket).map(|r| r.id.0.clone()).collect();
-        names.retain(|name| name.starts_with(&prefix));
-        names.sort_unstable();
-        let bucket = |name: String| Bucket {
-            bucket_region: Some(REGION.to_owned()),
-            name: Some(name),
-            // Clients print a date for each bucket, and nobody remembers when one was made.
-            creation_date: Some(wire_time(jiff::Timestamp::UNIX_EPOCH)),
-        };
-        Ok(S3Response::new(ListBucketsOutput {
-            buckets: Some(names.into_iter().map(bucket).collect()),
-            owner: Some(owner()),
-            prefix: req.input.prefix.clone(),
-            ..ListBucketsOutput::default()
-        }))
-    }
-
     pub(super) fn list_objects_v2(&self, input: ListObjectsV2Input) -> Answer<ListObjectsV2Output> {
         let encoding = Encoding::of(input.encoding_type.as_ref())?;
         let limit = page_size(input.max_keys)?;

@@ -1,11 +1,14 @@
 //! Amazon S3's protocol over [`Buckets`](super::Buckets), by `s3s`, which parses, verifies signatures and writes XML.
 //!
-//! What is not supported is answered `NotImplemented` by its name, never ignored. Buckets come and go with the program
-//! that declares them, so creating and deleting them here is refused.
+//! What is not supported is answered `NotImplemented` by its name, never ignored. A bucket that a program declares comes
+//! and goes with it, so deleting it here is refused; buckets of their own clients make and delete as they like.
 //!
 //! Source: Amazon S3 API reference.
 
 mod access;
+mod buckets;
+mod configuration;
+mod cors;
 mod error;
 mod input;
 mod listing;
@@ -14,42 +17,45 @@ mod uploads;
 
 use std::sync::Arc;
 
-use s3s::{
-    S3, S3Request, S3Response, S3Result,
-    dto::*,
-    s3_error,
-    service::{S3Service, S3ServiceBuilder},
-};
+use http::StatusCode;
+use s3s::{S3, S3ErrorCode, S3Request, S3Response, S3Result, dto::*, service::S3ServiceBuilder};
 
 use super::Buckets;
-use crate::credential::Credentials;
+use crate::{credential::Credentials, gateway::AnswersS3, target::CloudTarget};
+use configuration::{code, not_configured};
 
 /// The service that answers S3 requests.
-pub fn service(buckets: Arc<Buckets>, credentials: Arc<Credentials>) -> S3Service {
-    let mut builder = S3ServiceBuilder::new(Wire { buckets: buckets.clone() });
+pub fn service(
+    buckets: Arc<Buckets>,
+    credentials: Arc<Credentials>,
+    target: Arc<CloudTarget>,
+) -> Arc<dyn AnswersS3> {
+    let mut builder = S3ServiceBuilder::new(Wire { buckets: buckets.clone(), target });
     builder.set_auth(access::Keys(credentials.clone()));
-    builder.set_access(access::Stacks { credentials, buckets });
-    builder.build()
+    builder.set_access(access::Stacks { credentials, buckets: buckets.clone() });
+    Arc::new(cors::Front { s3: builder.build(), buckets })
 }
 
 /// Translates between S3's requests and [`Buckets`].
 struct Wire {
     buckets: Arc<Buckets>,
+    /// Makes and deletes buckets.
+    target: Arc<CloudTarget>,
 }
+
+/// What deletions answer.
+const NO_CONTENT: StatusCode = StatusCode::NO_CONTENT;
 
 type Answer<T> = S3Result<S3Response<T>>;
 
-const DECLARE: &str = "buckets are declared in the program: `new cloud.Bucket(…)`, then `tandem up`; `tandem destroy`, or \
-                       an `up` without it, deletes one";
-
 #[async_trait::async_trait]
 impl S3 for Wire {
-    async fn create_bucket(&self, _: S3Request<CreateBucketInput>) -> Answer<CreateBucketOutput> {
-        Err(s3_error!(MethodNotAllowed, "{DECLARE}"))
+    async fn create_bucket(&self, req: S3Request<CreateBucketInput>) -> Answer<CreateBucketOutput> {
+        self.create_bucket(req).await
     }
 
-    async fn delete_bucket(&self, _: S3Request<DeleteBucketInput>) -> Answer<DeleteBucketOutput> {
-        Err(s3_error!(MethodNotAllowed, "{DECLARE}"))
+    async fn delete_bucket(&self, req: S3Request<DeleteBucketInput>) -> Answer<DeleteBucketOutput> {
+        self.delete_bucket(req).await
     }
 
     async fn head_bucket(&self, req: S3Request<HeadBucketInput>) -> Answer<HeadBucketOutput> {
@@ -159,5 +165,283 @@ impl S3 for Wire {
         req: S3Request<ListMultipartUploadsInput>,
     ) -> Answer<ListMultipartUploadsOutput> {
         self.list_uploads(req.input)
+    }
+
+    async fn put_bucket_tagging(
+        &self,
+        req: S3Request<PutBucketTaggingInput>,
+    ) -> Answer<PutBucketTaggingOutput> {
+        self.put_tags(req.input).await
+    }
+
+    async fn get_bucket_tagging(
+        &self,
+        req: S3Request<GetBucketTaggingInput>,
+    ) -> Answer<GetBucketTaggingOutput> {
+        self.get_tags(&req.input)
+    }
+
+    async fn delete_bucket_tagging(
+        &self,
+        req: S3Request<DeleteBucketTaggingInput>,
+    ) -> Answer<DeleteBucketTaggingOutput> {
+        self.buckets
+            .delete_setting::<super::tagging::BucketTags>(&req.input.bucket)
+            .await
+            .map_err(error::wire)?;
+        Ok(S3Response::with_status(DeleteBucketTaggingOutput {}, NO_CONTENT))
+    }
+
+    async fn put_bucket_cors(&self, req: S3Request<PutBucketCorsInput>) -> Answer<PutBucketCorsOutput> {
+        self.put_cors(req.input).await
+    }
+
+    async fn get_bucket_cors(&self, req: S3Request<GetBucketCorsInput>) -> Answer<GetBucketCorsOutput> {
+        self.get_cors(&req.input)
+    }
+
+    async fn delete_bucket_cors(
+        &self,
+        req: S3Request<DeleteBucketCorsInput>,
+    ) -> Answer<DeleteBucketCorsOutput> {
+        self.buckets.delete_setting::<super::cors::Cors>(&req.input.bucket).await.map_err(error::wire)?;
+        Ok(S3Response::with_status(DeleteBucketCorsOutput {}, NO_CONTENT))
+    }
+
+    async fn get_bucket_acl(&self, req: S3Request<GetBucketAclInput>) -> Answer<GetBucketAclOutput> {
+        self.acl_of_bucket(&req.input)
+    }
+
+    async fn put_bucket_acl(&self, req: S3Request<PutBucketAclInput>) -> Answer<PutBucketAclOutput> {
+        self.put_acl_of_bucket(&req.input)
+    }
+
+    async fn get_object_acl(&self, req: S3Request<GetObjectAclInput>) -> Answer<GetObjectAclOutput> {
+        self.acl_of_object(&req.input)
+    }
+
+    async fn put_object_acl(&self, req: S3Request<PutObjectAclInput>) -> Answer<PutObjectAclOutput> {
+        self.put_acl_of_object(&req.input)
+    }
+
+    async fn get_bucket_policy(&self, req: S3Request<GetBucketPolicyInput>) -> Answer<GetBucketPolicyOutput> {
+        self.find(&req.input.bucket)?;
+        not_configured(S3ErrorCode::NoSuchBucketPolicy, "policy")
+    }
+
+    async fn get_bucket_policy_status(
+        &self,
+        req: S3Request<GetBucketPolicyStatusInput>,
+    ) -> Answer<GetBucketPolicyStatusOutput> {
+        self.find(&req.input.bucket)?;
+        not_configured(S3ErrorCode::NoSuchBucketPolicy, "policy")
+    }
+
+    async fn get_bucket_encryption(
+        &self,
+        req: S3Request<GetBucketEncryptionInput>,
+    ) -> Answer<GetBucketEncryptionOutput> {
+        self.find(&req.input.bucket)?;
+        not_configured(
+            S3ErrorCode::ServerSideEncryptionConfigurationNotFoundError,
+            "encryption configuration",
+        )
+    }
+
+    async fn get_public_access_block(
+        &self,
+        req: S3Request<GetPublicAccessBlockInput>,
+    ) -> Answer<GetPublicAccessBlockOutput> {
+        self.find(&req.input.bucket)?;
+        not_configured(code("NoSuchPublicAccessBlockConfiguration"), "public access block")
+    }
+
+    async fn get_bucket_ownership_controls(
+        &self,
+        req: S3Request<GetBucketOwnershipControlsInput>,
+    ) -> Answer<GetBucketOwnershipControlsOutput> {
+        self.find(&req.input.bucket)?;
+        not_configured(S3ErrorCode::OwnershipControlsNotFoundError, "ownership controls")
+    }
+
+    async fn get_bucket_website(
+        &self,
+        req: S3Request<GetBucketWebsiteInput>,
+    ) -> Answer<GetBucketWebsiteOutput> {
+        self.find(&req.input.bucket)?;
+        not_configured(S3ErrorCode::NoSuchWebsiteConfiguration, "website configuration")
+    }
+
+    async fn get_bucket_replication(
+        &self,
+        req: S3Request<GetBucketReplicationInput>,
+    ) -> Answer<GetBucketReplicationOutput> {
+        self.find(&req.input.bucket)?;
+        not_configured(S3ErrorCode::ReplicationConfigurationNotFoundError, "replication configuration")
+    }
+
+    async fn get_object_lock_configuration(
+        &self,
+        req: S3Request<GetObjectLockConfigurationInput>,
+    ) -> Answer<GetObjectLockConfigurationOutput> {
+        self.find(&req.input.bucket)?;
+        not_configured(S3ErrorCode::ObjectLockConfigurationNotFoundError, "object lock configuration")
+    }
+
+    async fn get_bucket_analytics_configuration(
+        &self,
+        req: S3Request<GetBucketAnalyticsConfigurationInput>,
+    ) -> Answer<GetBucketAnalyticsConfigurationOutput> {
+        self.find(&req.input.bucket)?;
+        not_configured(code("NoSuchConfiguration"), "analytics configuration of that id")
+    }
+
+    async fn get_bucket_inventory_configuration(
+        &self,
+        req: S3Request<GetBucketInventoryConfigurationInput>,
+    ) -> Answer<GetBucketInventoryConfigurationOutput> {
+        self.find(&req.input.bucket)?;
+        not_configured(code("NoSuchConfiguration"), "inventory configuration of that id")
+    }
+
+    async fn get_bucket_metrics_configuration(
+        &self,
+        req: S3Request<GetBucketMetricsConfigurationInput>,
+    ) -> Answer<GetBucketMetricsConfigurationOutput> {
+        self.find(&req.input.bucket)?;
+        not_configured(code("NoSuchConfiguration"), "metrics configuration of that id")
+    }
+
+    async fn get_bucket_intelligent_tiering_configuration(
+        &self,
+        req: S3Request<GetBucketIntelligentTieringConfigurationInput>,
+    ) -> Answer<GetBucketIntelligentTieringConfigurationOutput> {
+        self.find(&req.input.bucket)?;
+        not_configured(code("NoSuchConfiguration"), "tiering configuration of that id")
+    }
+
+    async fn get_bucket_logging(
+        &self,
+        req: S3Request<GetBucketLoggingInput>,
+    ) -> Answer<GetBucketLoggingOutput> {
+        self.find(&req.input.bucket)?;
+        Ok(S3Response::new(GetBucketLoggingOutput::default()))
+    }
+
+    async fn get_bucket_accelerate_configuration(
+        &self,
+        req: S3Request<GetBucketAccelerateConfigurationInput>,
+    ) -> Answer<GetBucketAccelerateConfigurationOutput> {
+        self.find(&req.input.bucket)?;
+        Ok(S3Response::new(GetBucketAccelerateConfigurationOutput::default()))
+    }
+
+    async fn list_bucket_analytics_configurations(
+        &self,
+        req: S3Request<ListBucketAnalyticsConfigurationsInput>,
+    ) -> Answer<ListBucketAnalyticsConfigurationsOutput> {
+        self.find(&req.input.bucket)?;
+        Ok(S3Response::new(ListBucketAnalyticsConfigurationsOutput {
+            is_truncated: Some(false),
+            ..ListBucketAnalyticsConfigurationsOutput::default()
+        }))
+    }
+
+    async fn list_bucket_inventory_configurations(
+        &self,
+        req: S3Request<ListBucketInventoryConfigurationsInput>,
+    ) -> Answer<ListBucketInventoryConfigurationsOutput> {
+        self.find(&req.input.bucket)?;
+        Ok(S3Response::new(ListBucketInventoryConfigurationsOutput {
+            is_truncated: Some(false),
+            ..ListBucketInventoryConfigurationsOutput::default()
+        }))
+    }
+
+    async fn list_bucket_metrics_configurations(
+        &self,
+        req: S3Request<ListBucketMetricsConfigurationsInput>,
+    ) -> Answer<ListBucketMetricsConfigurationsOutput> {
+        self.find(&req.input.bucket)?;
+        Ok(S3Response::new(ListBucketMetricsConfigurationsOutput {
+            is_truncated: Some(false),
+            ..ListBucketMetricsConfigurationsOutput::default()
+        }))
+    }
+
+    async fn list_bucket_intelligent_tiering_configurations(
+        &self,
+        req: S3Request<ListBucketIntelligentTieringConfigurationsInput>,
+    ) -> Answer<ListBucketIntelligentTieringConfigurationsOutput> {
+        self.find(&req.input.bucket)?;
+        Ok(S3Response::new(ListBucketIntelligentTieringConfigurationsOutput {
+            is_truncated: Some(false),
+            ..ListBucketIntelligentTieringConfigurationsOutput::default()
+        }))
+    }
+
+    async fn get_bucket_notification_configuration(
+        &self,
+        req: S3Request<GetBucketNotificationConfigurationInput>,
+    ) -> Answer<GetBucketNotificationConfigurationOutput> {
+        self.find(&req.input.bucket)?;
+        Ok(S3Response::new(GetBucketNotificationConfigurationOutput::default()))
+    }
+
+    async fn get_bucket_request_payment(
+        &self,
+        req: S3Request<GetBucketRequestPaymentInput>,
+    ) -> Answer<GetBucketRequestPaymentOutput> {
+        self.find(&req.input.bucket)?;
+        let payer = Some(Payer::from_static(Payer::BUCKET_OWNER));
+        Ok(S3Response::new(GetBucketRequestPaymentOutput { payer }))
+    }
+
+    async fn delete_bucket_policy(
+        &self,
+        req: S3Request<DeleteBucketPolicyInput>,
+    ) -> Answer<DeleteBucketPolicyOutput> {
+        self.find(&req.input.bucket)?;
+        Ok(S3Response::with_status(DeleteBucketPolicyOutput {}, NO_CONTENT))
+    }
+
+    async fn delete_bucket_encryption(
+        &self,
+        req: S3Request<DeleteBucketEncryptionInput>,
+    ) -> Answer<DeleteBucketEncryptionOutput> {
+        self.find(&req.input.bucket)?;
+        Ok(S3Response::with_status(DeleteBucketEncryptionOutput {}, NO_CONTENT))
+    }
+
+    async fn delete_public_access_block(
+        &self,
+        req: S3Request<DeletePublicAccessBlockInput>,
+    ) -> Answer<DeletePublicAccessBlockOutput> {
+        self.find(&req.input.bucket)?;
+        Ok(S3Response::with_status(DeletePublicAccessBlockOutput {}, NO_CONTENT))
+    }
+
+    async fn delete_bucket_ownership_controls(
+        &self,
+        req: S3Request<DeleteBucketOwnershipControlsInput>,
+    ) -> Answer<DeleteBucketOwnershipControlsOutput> {
+        self.find(&req.input.bucket)?;
+        Ok(S3Response::with_status(DeleteBucketOwnershipControlsOutput {}, NO_CONTENT))
+    }
+
+    async fn delete_bucket_website(
+        &self,
+        req: S3Request<DeleteBucketWebsiteInput>,
+    ) -> Answer<DeleteBucketWebsiteOutput> {
+        self.find(&req.input.bucket)?;
+        Ok(S3Response::with_status(DeleteBucketWebsiteOutput {}, NO_CONTENT))
+    }
+
+    async fn delete_bucket_replication(
+        &self,
+        req: S3Request<DeleteBucketReplicationInput>,
+    ) -> Answer<DeleteBucketReplicationOutput> {
+        self.find(&req.input.bucket)?;
+        Ok(S3Response::with_status(DeleteBucketReplicationOutput {}, NO_CONTENT))
     }
 }

@@ -36,6 +36,16 @@ assert open("moved", "rb").read() == files["tree/large"]
 assert b"moved large" in aws("s3api", "list-objects-v2", "--bucket", "photos", "--query", "Contents[].Key", "--output", "text")
 aws("s3", "rm", "--recursive", "s3://photos/tree")
 assert b"tree" not in aws("s3", "ls", "s3://photos/")
-assert b"declared in the program" in aws("s3", "mb", "s3://mine", ok=False)
-assert b"declared in the program" in aws("s3", "rb", "s3://photos", ok=False)
+
+aws("s3", "mb", "s3://mine")
+assert b"mine" in aws("s3", "ls")
+aws("s3", "sync", "s3://photos", "s3://mine")
+assert b"BucketNotEmpty" in aws("s3", "rb", "s3://mine", ok=False)
+aws("s3", "rb", "--force", "s3://mine")
+assert b"mine" not in aws("s3", "ls")
+assert b"tandem destroy" in aws("s3", "rb", "s3://photos", ok=False)
+
+url = aws("s3", "presign", "s3://photos/one.txt").decode().strip()
+import urllib.request
+assert urllib.request.urlopen(url).read() == b"a" * 10
 assert b"404" in aws("s3", "cp", "s3://photos/nothing", "x", ok=False)

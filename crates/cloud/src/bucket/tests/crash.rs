@@ -9,7 +9,9 @@ use std::{
 use jiff::Timestamp;
 
 use super::{BUCKET, Fixture, once};
-use crate::bucket::{Algorithm, Claims, PartClaim, PutOptions, Query, Upload};
+use crate::bucket::{
+    Algorithm, Claims, PartClaim, PutOptions, Query, Upload, made::Created, tagging::BucketTags,
+};
 
 const FOLDER: &str = "TANDEM_BUCKET_CRASH_FOLDER";
 
@@ -23,6 +25,9 @@ async fn changes() {
     let f = Fixture::open(Path::new(&folder)).await;
     f.create_bucket("shop/dev", BUCKET, false).await.unwrap();
     f.subscribe().await;
+    f.make_bucket("shop/dev", "mine").await.unwrap();
+    f.buckets.put_setting(BUCKET, &BucketTags([("a".to_owned(), "b".to_owned())].into())).await.unwrap();
+    f.delete_bucket("mine", false).await.unwrap();
     f.put("small", "x").await;
     f.put("large", vec![1; LARGE]).await;
     f.put("large", vec![2; LARGE]).await;
@@ -140,8 +145,31 @@ async fn killed_after_an_abortion_or_a_deletion_nothing_is_left_of_it() {
 }
 
 #[tokio::test]
+async fn killed_around_the_making_or_setting_or_deletion_of_a_bucket_it_is_whole_or_not_there() {
+    // The third change is the client's: after the bucket and the subscription.
+    let (f, _folder) = killed_at("target.change.prepared@3").await;
+    assert!(f.buckets.find("mine").is_none());
+    f.make_bucket("shop/dev", "mine").await.unwrap();
+
+    let (f, _folder) = killed_at("target.change.committed@3").await;
+    assert!(f.buckets.setting::<Created>("mine").unwrap().is_some());
+    f.buckets.put("mine", "a", once("x"), &PutOptions::default()).await.unwrap();
+
+    let (f, _folder) = killed_at("bucket.setting.committed").await;
+    assert_eq!(f.buckets.setting::<BucketTags>(BUCKET).unwrap().unwrap().0["a"], "b");
+
+    let (f, _folder) = killed_at("bucket.closing.committed").await;
+    assert!(f.buckets.setting::<Created>("mine").unwrap().is_some(), "an unfinished deletion keeps settings");
+    f.buckets.put("mine", "a", once("x"), &PutOptions::default()).await.unwrap();
+
+    let (f, _folder) = killed_at("target.change.committed@4").await;
+    assert!(f.buckets.find("mine").is_none());
+    assert_eq!(f.store.snapshot().unwrap().prefix(b"setting/mine/").unwrap().count(), 0);
+}
+
+#[tokio::test]
 async fn killed_while_a_bucket_is_deleted_it_is_open_again_and_the_deletion_goes_on() {
-    for failpoint in ["bucket.closing.committed", "bucket.emptying.committed"] {
+    for failpoint in ["bucket.closing.committed@2", "bucket.emptying.committed"] {
         let (f, _folder) = killed_at(failpoint).await;
         is_consistent(&f, failpoint).await;
         f.delete_bucket(BUCKET, true).await.unwrap();

@@ -1,9 +1,10 @@
 use super::{BUCKET, Fixture, once};
 use crate::{
-    bucket::{BucketError, PutOptions, Query},
+    bucket::{BucketError, PutOptions, Query, cors::Cors, is_made},
     service::Service,
 };
-use tandem_model::PhysicalId;
+use serde_json::{Value, json};
+use tandem_model::{PhysicalId, Urn, plan::Change, resource::Properties};
 
 #[tokio::test]
 async fn a_bucket_with_objects_is_deleted_only_by_force() {
@@ -77,6 +78,51 @@ async fn a_name_that_clients_cannot_use_is_refused() {
         let refused = refused.unwrap_err();
         assert_eq!(refused.code, "E0814", "{wrong}");
     }
+}
+
+#[tokio::test]
+async fn a_program_cannot_declare_the_names_of_buckets_that_clients_make() {
+    let f = Fixture::new().await;
+    let urn = "urn:tandem:shop:dev:bucket:s3.photos".parse().unwrap();
+    let refused = f.apply(&Change::Create { urn, inputs: Properties::new() }).await.unwrap_err();
+    assert_eq!(refused.code, "E0814");
+}
+
+#[tokio::test]
+async fn a_bucket_that_a_client_made_has_events_and_is_deleted_as_any_other() {
+    let f = Fixture::new().await;
+    f.make_bucket("shop/dev", "mine").await.unwrap();
+    let found = f.buckets.find("mine").unwrap();
+    assert!(is_made(&found.urn) && !is_made(&f.buckets.find(BUCKET).unwrap().urn));
+    f.buckets.put("mine", "a", once("x"), &PutOptions::default()).await.unwrap();
+    assert_eq!(f.delete_bucket("mine", false).await.unwrap_err().code, "E0813");
+    f.delete_bucket("mine", true).await.unwrap();
+    assert_eq!(f.store.snapshot().unwrap().prefix(b"op/").unwrap().count(), 2, "made by no operation");
+}
+
+#[tokio::test]
+async fn cors_rules_come_and_go_with_the_program_that_declares_them() {
+    let f = Fixture::new().await;
+    let urn: Urn = "urn:tandem:shop:dev:bucket:photos".parse().unwrap();
+    let update = |old: Value, new: Value| Change::Update {
+        urn: urn.clone(),
+        id: PhysicalId(BUCKET.to_owned()),
+        old: old.as_object().unwrap().clone(),
+        new: new.as_object().unwrap().clone(),
+    };
+    let plain = json!({ "bucketName": BUCKET });
+    let open =
+        json!({ "bucketName": BUCKET, "cors": [{ "allowedOrigins": ["*"], "allowedMethods": ["GET"] }] });
+    f.apply(&update(plain.clone(), open.clone())).await.unwrap();
+    assert_eq!(f.buckets.setting::<Cors>(BUCKET).unwrap().unwrap().rules[0].allowed_methods, ["GET"]);
+    f.apply(&update(open, plain.clone())).await.unwrap();
+    assert_eq!(f.buckets.setting::<Cors>(BUCKET).unwrap(), None);
+
+    let wrong =
+        json!({ "bucketName": BUCKET, "cors": [{ "allowedOrigins": ["*"], "allowedMethods": ["GRAB"] }] });
+    let refused = f.apply(&update(plain, wrong)).await.unwrap_err();
+    assert_eq!(refused.code, "E0816");
+    assert!(refused.message.contains("GRAB"), "{refused:?}");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use tandem_model::{
 use tandem_store::{Blobs, FileBlobs, Options, RedbStore, Store};
 use tempfile::TempDir;
 
-use super::{Buckets, http};
+use super::{Buckets, http, made};
 use crate::{
     credential::Credentials,
     dispatch::{Delivery, Dispatcher, Hints, Subscriptions},
@@ -40,7 +40,7 @@ pub(super) struct Fixture {
     pub(super) store: Arc<dyn Store>,
     pub(super) blobs: Arc<dyn Blobs>,
     pub(super) resources: Arc<Resources>,
-    target: CloudTarget,
+    target: Arc<CloudTarget>,
     credentials: Arc<Credentials>,
     bound: Option<Bound>,
     endpoint: Endpoint,
@@ -86,7 +86,7 @@ impl Fixture {
             (Kind::Bucket, buckets.clone() as Arc<dyn Service>),
             (Kind::Subscription, Arc::new(subscriptions) as Arc<dyn Service>),
         ]);
-        let target = CloudTarget::new(id, store.clone(), resources.clone(), services);
+        let target = Arc::new(CloudTarget::new(id, store.clone(), resources.clone(), services));
         target.settle_all().await;
         let bound = Some(bound);
         Self {
@@ -117,6 +117,13 @@ impl Fixture {
         let inputs = serde_json::json!({ "bucketName": name, "forceDestroy": force_destroy });
         let serde_json::Value::Object(inputs) = inputs else { unreachable!("an object was written") };
         self.apply(&Change::Create { urn, inputs }).await
+    }
+
+    /// As a client does it.
+    pub(super) async fn make_bucket(&self, stack: &str, name: &str) -> Result<(), Report> {
+        let urn = made::urn(&stack.parse().unwrap(), name).unwrap();
+        let inputs = Properties::from_iter([("bucketName".to_owned(), name.into())]);
+        self.target.change(&Change::Create { urn, inputs }).await
     }
 
     pub(super) async fn delete_bucket(&self, name: &str, force: bool) -> Result<(), Report> {
@@ -174,7 +181,7 @@ impl Fixture {
 
     /// Answers requests from now on; ends with the runtime.
     pub(super) fn serve(&mut self) {
-        let s3 = http::service(self.buckets.clone(), self.credentials.clone());
+        let s3 = http::service(self.buckets.clone(), self.credentials.clone(), self.target.clone());
         let routes = Routes { credentials: self.credentials.clone(), s3, others: Default::default() };
         let bound = self.bound.take().expect("served once");
         tokio::spawn(serve(bound, routes, Default::default()));

@@ -1,10 +1,14 @@
-//! Over the wire, with stock clients: boto3 and the AWS CLI.
+//! Over the wire, with stock clients: boto3, the AWS CLI, the AWS SDK for JavaScript, rclone and s3cmd.
 
 use super::Fixture;
 use crate::stock_clients;
 
 /// Runs a script of this folder as the operator of one stack, who also knows the keys of another.
 async fn run(script: &str, f: &mut Fixture) {
+    stock_clients::run(script, environment(f)).await;
+}
+
+fn environment(f: &mut Fixture) -> Vec<(&'static str, String)> {
     f.serve();
     let of = |stack: &str| stock_clients::environment(f.endpoint, &f.credentials, stack);
     let mut environment = of("shop/dev");
@@ -13,7 +17,7 @@ async fn run(script: &str, f: &mut Fixture) {
         "AWS_SECRET_ACCESS_KEY" => Some(("OTHER_SECRET_ACCESS_KEY", value)),
         _ => None,
     }));
-    stock_clients::run(script, environment).await;
+    environment
 }
 
 async fn with_other_stack() -> Fixture {
@@ -55,7 +59,43 @@ async fn bad_requests_get_the_errors_that_s3_gives() {
 }
 
 #[tokio::test]
+async fn boto3_makes_lists_and_deletes_buckets_of_its_stack() {
+    let mut f = with_other_stack().await;
+    run(include_str!("buckets.py"), &mut f).await;
+}
+
+#[tokio::test]
+async fn boto3_configures_a_bucket_as_far_as_there_is_something_to_configure() {
+    let mut f = with_other_stack().await;
+    run(include_str!("configuration.py"), &mut f).await;
+}
+
+#[tokio::test]
+async fn browsers_are_told_what_pages_of_other_origins_may_do() {
+    let mut f = with_other_stack().await;
+    run(include_str!("cors.py"), &mut f).await;
+}
+
+#[tokio::test]
 async fn the_aws_cli_copies_syncs_moves_and_removes() {
     let mut f = with_other_stack().await;
     run(include_str!("cli.py"), &mut f).await;
+}
+
+#[tokio::test]
+async fn the_aws_sdk_for_javascript_makes_a_bucket_fills_it_signs_and_deletes_it() {
+    let mut f = with_other_stack().await;
+    stock_clients::run_node(include_str!("sdk.mjs"), environment(&mut f)).await;
+}
+
+#[tokio::test]
+async fn rclone_makes_syncs_checks_moves_links_and_purges() {
+    let mut f = with_other_stack().await;
+    run(include_str!("rclone.py"), &mut f).await;
+}
+
+#[tokio::test]
+async fn s3cmd_makes_syncs_describes_moves_signs_and_removes() {
+    let mut f = with_other_stack().await;
+    run(include_str!("s3cmd.py"), &mut f).await;
 }

@@ -1,0 +1,47 @@
+//! Buckets that clients make over S3, beside those that a program declares.
+
+use crate::harness::Cloud;
+
+const PROGRAM: &str = r#"
+const cloud = require("@tandem/cloud");
+exports.bucket = new cloud.Bucket("bucket", {
+    cors: [{ allowedOrigins: ["https://*.example.com"], allowedMethods: ["GET"], maxAgeSeconds: 60 }],
+}).id;
+"#;
+
+#[test]
+fn a_bucket_that_a_client_made_outlives_up_and_is_shown_guarded_and_deleted_by_destroy() {
+    let cloud = Cloud::new();
+    let project = cloud.project("clients", &[("index.js", PROGRAM)]);
+    project.up();
+    let client = cloud.client(&project);
+    client
+        .boto3("s3.create_bucket(Bucket='mine'); s3.put_object(Bucket='mine', Key='a', Body=b'x')", &[])
+        .ok();
+
+    let again = project.tandem(&["up", "--yes"]).ok();
+    assert!(!again.all().contains("s3.mine"), "{}", again.all());
+    let refused = project.tandem(&["destroy", "--yes"]).failed("E0206").says("bucket/s3.mine holds 1 object");
+    assert!(!refused.all().contains("Deleted"), "{}", refused.all());
+    client.boto3("s3.head_object(Bucket='mine', Key='a')", &[]).ok();
+
+    project.tandem(&["destroy", "--yes", "--force"]).ok().says("Deleted bucket/s3.mine");
+    project.tandem(&["destroy", "--yes"]).ok().says("nothing to destroy");
+}
+
+#[test]
+fn cors_rules_are_those_that_the_program_declares() {
+    let cloud = Cloud::new();
+    let project = cloud.project("pages", &[("index.js", PROGRAM)]);
+    project.up();
+    let bucket = project.output("bucket");
+    let rules = "print(s3.get_bucket_cors(Bucket=arguments[0])['CORSRules'])";
+    let client = cloud.client(&project);
+    assert_eq!(
+        client.boto3(rules, &[&bucket]).ok().value(),
+        "[{'AllowedMethods': ['GET'], 'AllowedOrigins': ['https://*.example.com'], 'MaxAgeSeconds': 60}]"
+    );
+    project.edit("index.js", &PROGRAM.replace("GET", "GRAB"));
+    project.tandem(&["up", "--yes"]).refused().says("GRAB");
+    project.destroy();
+}
