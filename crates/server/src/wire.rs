@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tandem_cloud::{
-    function::FunctionStatus,
+    function::{FunctionStatus, WorkerStatus},
     log::Filter,
     task::{RunId, RunStatus},
 };
@@ -119,6 +119,10 @@ pub struct OfStack {
 #[serde(rename_all = "camelCase")]
 pub struct Processes {
     pub functions: Vec<FunctionStatus>,
+    /// Workers of no deployed function, of whatever stack: those that wait for one, and those of functions that were
+    /// removed while they worked.
+    #[serde(default)]
+    pub spares: Vec<WorkerStatus>,
     /// Those that have not ended, and of each task the last few that have; newest first.
     pub runs: Vec<RunStatus>,
     /// Events on their way, by subscription.

@@ -16,3 +16,5 @@ mod crash;
 mod crash_start;
 #[cfg(test)]
 mod example;
+#[cfg(test)]
+mod pool;

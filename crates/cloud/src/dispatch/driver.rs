@@ -1,12 +1,15 @@
 //! The delivering side: takes deliveries to their consumers and commits what became of them.
 //!
-//! Each subscription has a lane of its own with a bounded number of attempts at once, so a slow consumer slows nobody
+//! Each subscription has a [`Lane`] of its own with a bounded number of attempts at once, so a slow consumer slows nobody
 //! else. Claims live in memory only; the rows tell a restart all it needs.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,14 +22,15 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Consumer, Delivery, Outbox, Undelivered,
+    Begin, Consumer, Delivery, Outbox, Undelivered,
     core::{Next, after},
-    row::{DEAD, DELIVERIES, DeadLetter, dead_key, delivery_key, encode, scan},
+    lane::Lane,
+    row::{DEAD, DeadLetter, count, dead_key, delivery_key, encode, scan, subscriptions_with_rows},
 };
 use crate::log::{Line, Sink, Stream};
 
-/// How many attempts of one subscription run at once. The consumer's own limits come on top.
-const LANE_WIDTH: usize = 128;
+/// How long a row that could not be read is left alone.
+const REREAD: Duration = Duration::from_secs(1);
 
 /// Who takes deliveries, by the kind of the consumer.
 pub type Consumers = HashMap<Kind, Arc<dyn Consumer>>;
@@ -42,14 +46,10 @@ struct Shared {
     consumers: Consumers,
     log: Arc<dyn Sink>,
     lanes: Mutex<HashMap<Urn, Lane>>,
+    /// A lane was filled from the store once, so a hint may be older than the end of its delivery.
+    refilled: AtomicBool,
     closing: watch::Sender<bool>,
     attempts: TaskTracker,
-}
-
-#[derive(Default)]
-struct Lane {
-    waiting: VecDeque<Delivery>,
-    running: usize,
 }
 
 impl fmt::Debug for Dispatcher {
@@ -80,16 +80,25 @@ impl Dispatcher {
         consumers: Consumers,
         log: Arc<dyn Sink>,
     ) -> Result<Self, ReadError> {
-        let open: Vec<Delivery> = scan(&*store.snapshot()?, DELIVERIES.as_bytes())?;
+        let subscriptions = subscriptions_with_rows(&*store.snapshot()?)?;
         let shared = Arc::new(Shared {
             store,
             consumers,
             log,
             lanes: Mutex::default(),
+            refilled: AtomicBool::new(false),
             closing: watch::Sender::new(false),
             attempts: TaskTracker::new(),
         });
-        open.into_iter().for_each(|delivery| shared.push(delivery));
+        for subscription in subscriptions {
+            let mut lane = Lane::default();
+            lane.refill(&*shared.store.snapshot()?, &subscription)?;
+            if lane.has_more() {
+                shared.refilled.store(true, Ordering::Relaxed);
+            }
+            shared.lanes().insert(subscription.clone(), lane);
+            shared.fill(&subscription);
+        }
         let receiving = shared.clone();
         shared.attempts.spawn(async move { receiving.receive(hints).await });
         Ok(Self { shared })
@@ -103,10 +112,25 @@ impl Dispatcher {
         scan(&*self.shared.store.snapshot()?, DEAD.as_bytes())
     }
 
-    /// How many deliveries wait or run, by subscription.
-    pub fn backlog(&self) -> HashMap<Urn, usize> {
-        let lanes = self.shared.lanes();
-        lanes.iter().map(|(urn, lane)| (urn.clone(), lane.waiting.len() + lane.running)).collect()
+    /// How many deliveries are open, by subscription: those that wait, that are tried, and that pause between attempts.
+    ///
+    /// # Errors
+    /// [`ReadError`] if those that are in the store only cannot be counted.
+    pub fn backlog(&self) -> Result<HashMap<Urn, usize>, ReadError> {
+        let mut long = Vec::new();
+        let mut all = HashMap::new();
+        for (urn, lane) in &*self.shared.lanes() {
+            if lane.has_more() {
+                long.push(urn.clone());
+            } else {
+                all.insert(urn.clone(), lane.claimed());
+            }
+        }
+        for urn in long {
+            let count = count(&*self.shared.store.snapshot()?, &urn)?;
+            all.insert(urn, count);
+        }
+        Ok(all)
     }
 
     /// Begins no further attempt, and waits at most `grace` for those under way. What is left is delivered after the
@@ -132,7 +156,7 @@ impl Shared {
         loop {
             tokio::select! {
                 hint = hints.0.recv() => match hint {
-                    Some(delivery) => self.push(delivery),
+                    Some(delivery) => self.hear(delivery),
                     None => return,
                 },
                 _ = closing.wait_for(|closing| *closing) => return,
@@ -140,10 +164,32 @@ impl Shared {
         }
     }
 
-    fn push(self: &Arc<Self>, delivery: Delivery) {
-        let lane = delivery.subscription.clone();
-        self.lanes().entry(lane.clone()).or_default().waiting.push_back(delivery);
-        self.fill(&lane);
+    /// Takes up a delivery that was committed just now.
+    fn hear(self: &Arc<Self>, delivery: Delivery) {
+        let urn = delivery.subscription.clone();
+        {
+            let mut lanes = self.lanes();
+            // While the lanes are locked, none takes it up or ends it.
+            if self.refilled.load(Ordering::Relaxed)
+                && self.row(&delivery_key(&delivery)).is_ok_and(|row| row.is_none())
+            {
+                return;
+            }
+            let size = encode(&delivery).len();
+            let lane = lanes.entry(urn.clone()).or_default();
+            lane.push(delivery, size);
+        }
+        self.fill(&urn);
+    }
+
+    fn row(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        self.store.snapshot()?.get(key)
+    }
+
+    fn read(&self, key: &[u8]) -> Result<Option<(Delivery, usize)>, ReadError> {
+        let Some(row) = self.row(key)? else { return Ok(None) };
+        let delivery = serde_json::from_slice(&row).map_err(|e| ReadError(Box::new(e)))?;
+        Ok(Some((delivery, row.len())))
     }
 
     /// Begins as many attempts of a lane as fit.
@@ -152,46 +198,80 @@ impl Shared {
             let delivery = {
                 let mut lanes = self.lanes();
                 let Some(lane) = lanes.get_mut(urn) else { return };
-                if self.is_closing() || lane.running >= LANE_WIDTH {
+                if self.is_closing() {
                     return;
                 }
-                let Some(delivery) = lane.waiting.pop_front() else {
-                    if lane.running == 0 {
+                if lane.wants_more() {
+                    self.refill(lane, urn);
+                }
+                let Some(delivery) = lane.begin() else {
+                    if lane.is_empty() {
                         lanes.remove(urn);
                     }
                     return;
                 };
-                lane.running += 1;
                 delivery
             };
             let shared = self.clone();
             self.attempts.spawn(async move {
-                let lane = delivery.subscription.clone();
-                let again = shared.attempt(delivery).await;
+                let (lane, id) = (delivery.subscription.clone(), delivery.id.clone());
+                let key = delivery_key(&delivery);
+                let pause = shared.attempt(delivery).await;
                 if let Some(lane) = shared.lanes().get_mut(&lane) {
-                    lane.running -= 1;
+                    lane.ended(&id, pause.is_some());
                 }
-                if let Some((delivery, pause)) = again {
-                    shared.push_after(delivery, pause);
+                if let Some(pause) = pause {
+                    shared.resume_after(lane.clone(), id, key, pause);
                 }
                 shared.fill(&lane);
             });
         }
     }
 
-    fn push_after(self: &Arc<Self>, delivery: Delivery, pause: Duration) {
+    fn refill(self: &Arc<Self>, lane: &mut Lane, urn: &Urn) {
+        self.refilled.store(true, Ordering::Relaxed);
+        let filled = self.store.snapshot().and_then(|snapshot| lane.refill(&*snapshot, urn));
+        if let Err(error) = filled {
+            tracing::error!(subscription = %urn, %error, "cannot read open deliveries; trying again");
+            let (shared, urn) = (self.clone(), urn.clone());
+            self.attempts.spawn(async move { shared.paused(REREAD).await.then(|| shared.fill(&urn)) });
+        }
+    }
+
+    /// Waits; false if the dispatcher closes meanwhile.
+    async fn paused(&self, pause: Duration) -> bool {
+        let mut closing = self.closing.subscribe();
+        tokio::select! {
+            () = tokio::time::sleep(pause) => true,
+            _ = closing.wait_for(|closing| *closing) => false,
+        }
+    }
+
+    /// Lets a delivery pause. Its row keeps it meanwhile.
+    fn resume_after(self: &Arc<Self>, urn: Urn, id: String, key: Bytes, pause: Duration) {
         let shared = self.clone();
         self.attempts.spawn(async move {
-            let mut closing = shared.closing.subscribe();
-            tokio::select! {
-                () = tokio::time::sleep(pause) => shared.push(delivery),
-                _ = closing.wait_for(|closing| *closing) => {}
+            loop {
+                if !shared.paused(pause).await {
+                    return;
+                }
+                match shared.read(&key) {
+                    Ok(found) => {
+                        if let Some(lane) = shared.lanes().get_mut(&urn) {
+                            lane.resume(&id, found);
+                        }
+                        return shared.fill(&urn);
+                    }
+                    Err(error) => {
+                        tracing::error!(row = %key.escape_ascii(), %error, "cannot read a delivery; trying again");
+                    }
+                }
             }
         });
     }
 
-    /// One attempt: counts it, makes it, commits what became of it. Answers the delivery if it must be tried again.
-    async fn attempt(&self, delivery: Delivery) -> Option<(Delivery, Duration)> {
+    /// One attempt: counts it, makes it, commits what became of it. Answers after which pause it must be tried again.
+    async fn attempt(&self, delivery: Delivery) -> Option<Duration> {
         let begun = Delivery { attempt: delivery.attempt + 1, ..delivery.clone() };
         if begun.attempt > begun.max_attempts {
             let consumer = self.consumers.get(&delivery.consumer.kind);
@@ -209,11 +289,27 @@ impl Shared {
             };
             return self.conclude(&delivery, Next::Dead { error, log_tail: vec![] }).await;
         }
-        let (counted, result) = tokio::join!(self.count(&delivery, &begun), self.deliver(&begun));
+        let (begin, has_begun) = Begin::new();
+        let counting = async {
+            match has_begun.await {
+                Ok(()) => Some(self.count(&delivery, &begun).await),
+                Err(_) => None,
+            }
+        };
+        let (counted, result) = tokio::join!(counting, self.deliver(&begun, begin));
         hit("dispatch.consumer.answered");
+        let never_begun = counted.is_none() && result == Err(Undelivered::Throttled);
+        let next = after(begun.attempt, begun.max_attempts, result, jitter());
+        if let (true, Next::Again { pause, .. }) = (never_begun, &next) {
+            // The row says already what it said before.
+            return Some(*pause);
+        }
+        let counted = match counted {
+            Some(counted) => counted,
+            None => self.count(&delivery, &begun).await,
+        };
         // Its subscription was deleted meanwhile, and the row with it; or the cloud closes, and the next start goes on.
         counted.ok()?;
-        let next = after(begun.attempt, begun.max_attempts, result, jitter());
         self.conclude(&begun, next).await
     }
 
@@ -253,42 +349,39 @@ impl Shared {
         self.store.snapshot().and_then(|s| s.get(key)).is_ok_and(|found| found.as_ref() == wanted)
     }
 
-    async fn deliver(&self, delivery: &Delivery) -> Result<(), Undelivered> {
+    async fn deliver(&self, delivery: &Delivery, begin: Begin) -> Result<(), Undelivered> {
         match self.consumers.get(&delivery.consumer.kind) {
-            Some(consumer) => consumer.deliver(delivery).await,
+            Some(consumer) => consumer.attempt(delivery, begin).await,
             None => Err(Undelivered::Throttled),
         }
     }
 
-    async fn conclude(&self, begun: &Delivery, next: Next) -> Option<(Delivery, Duration)> {
+    async fn conclude(&self, begun: &Delivery, next: Next) -> Option<Duration> {
         let mut batch = Batch::default();
         let key = delivery_key(begun);
         batch.expect(key.clone(), Some(encode(begun)));
-        let again = match next {
+        let (wanted, pause) = match next {
             // The row already says what a retry needs.
-            Next::Again { attempt, pause } if attempt == begun.attempt => {
-                return Some((begun.clone(), pause));
-            }
+            Next::Again { attempt, pause } if attempt == begun.attempt => return Some(pause),
             Next::Again { attempt, pause } => {
-                let uncounted = Delivery { attempt, ..begun.clone() };
-                batch.put(key.clone(), encode(&uncounted));
-                Some((uncounted, pause))
+                let uncounted = encode(&Delivery { attempt, ..begun.clone() });
+                batch.put(key.clone(), uncounted.clone());
+                (Some(uncounted), Some(pause))
             }
             Next::Settled => {
                 batch.delete(key.clone());
-                None
+                (None, None)
             }
             Next::Dead { error, log_tail } => {
                 self.say(begun, &error);
                 let letter = DeadLetter { delivery: begun.clone(), time: Timestamp::now(), error, log_tail };
                 batch.delete(key.clone()).put(dead_key(begun), encode(&letter));
-                None
+                (None, None)
             }
         };
-        let wanted = again.as_ref().map(|(delivery, _)| encode(delivery));
         self.record(batch, &key, wanted).await.ok()?;
         hit("dispatch.outcome.committed");
-        again
+        pause
     }
 
     fn say(&self, delivery: &Delivery, error: &Report) {

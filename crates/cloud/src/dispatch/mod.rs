@@ -10,6 +10,7 @@
 //! |---|---|---|
 //! | before the source's commit | none | nothing happened |
 //! | after it, before the first attempt | attempt 0 | delivers |
+//! | while it waits for the consumer | as before | delivers: waiting is no attempt |
 //! | while the consumer works | attempt n | delivers again as n + 1, or gives up if n was the last |
 //! | after the effect, before the outcome's commit | attempt n | delivers again: at least once |
 //! | after the outcome's commit | none, or under `dead/` | nothing to do |
@@ -17,10 +18,14 @@
 //! The number of an attempt is committed while the attempt runs, not before: that costs no latency, and an event that
 //! takes the cloud down with it still cannot do so for ever. The outcome's commit waits for it.
 //!
+//! Memory is bounded: of each subscription only so many deliveries are held that the consumer is never short of them; the
+//! others stay in the store until there is room.
+//!
 //! Start at [`Outbox`] for the writing side, at [`Dispatcher`] for the delivering side.
 
 mod core;
 mod driver;
+mod lane;
 mod outbox;
 mod row;
 mod subscriptions;
@@ -28,6 +33,7 @@ mod subscriptions;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tandem_model::{Event, Report, Urn};
+use tokio::sync::oneshot;
 
 pub use driver::{Consumers, Dispatcher, Hints};
 pub use outbox::{Enqueued, Outbox};
@@ -48,6 +54,27 @@ pub struct Delivery {
     pub event: Event,
 }
 
+/// Tells the dispatcher that an attempt begins, so that it is counted.
+#[derive(Debug)]
+pub struct Begin(oneshot::Sender<()>);
+
+impl Begin {
+    fn new() -> (Self, oneshot::Receiver<()>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(sender), receiver)
+    }
+
+    /// For a delivery that nobody counts.
+    pub(crate) fn unheard() -> Self {
+        Self::new().0
+    }
+
+    /// The consumer has the event from here on.
+    pub(crate) fn now(self) {
+        let _ = self.0.send(());
+    }
+}
+
 /// Takes deliveries: a function, a task.
 #[async_trait]
 pub trait Consumer: Send + Sync {
@@ -56,6 +83,16 @@ pub trait Consumer: Send + Sync {
     /// # Errors
     /// [`Undelivered`] says whether it counts as an attempt.
     async fn deliver(&self, delivery: &Delivery) -> Result<(), Undelivered>;
+
+    /// Handles one delivery, for a consumer with which one may wait before it is begun: it tells when. What ends without
+    /// having begun is counted only if it has failed.
+    ///
+    /// # Errors
+    /// As [`deliver`](Self::deliver).
+    async fn attempt(&self, delivery: &Delivery, begin: Begin) -> Result<(), Undelivered> {
+        begin.now();
+        self.deliver(delivery).await
+    }
 
     /// Whether the last attempt, which a stop of the cloud cut off, goes on by itself or has ended: then what became of
     /// it. `None`: it is gone with the cloud.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tandem_model::{Report, Urn};
-use tandem_store::{ReadError, Snapshot};
+use tandem_store::{Direction, ReadError, Snapshot, after_prefix};
 
 use super::Delivery;
 
@@ -51,4 +51,22 @@ pub(super) fn scan<T: DeserializeOwned>(snapshot: &dyn Snapshot, prefix: &[u8]) 
             serde_json::from_slice(&value).map_err(|e| ReadError(Box::new(e)))
         })
         .collect()
+}
+
+/// The subscriptions that have open deliveries. Looks at one row of each, so however many there are costs nothing.
+pub(super) fn subscriptions_with_rows(snapshot: &dyn Snapshot) -> Result<Vec<Urn>, ReadError> {
+    let end = after_prefix(DELIVERIES.as_bytes());
+    let mut from = DELIVERIES.as_bytes().to_vec();
+    let mut found = Vec::new();
+    while let Some(row) = snapshot.range(&from, &end, Direction::Ascending)?.next() {
+        let delivery: Delivery = serde_json::from_slice(&row?.1).map_err(|e| ReadError(Box::new(e)))?;
+        from = after_prefix(&prefix(DELIVERIES, &delivery.subscription));
+        found.push(delivery.subscription);
+    }
+    Ok(found)
+}
+
+/// How many open deliveries a subscription has.
+pub(super) fn count(snapshot: &dyn Snapshot, subscription: &Urn) -> Result<usize, ReadError> {
+    snapshot.prefix(&prefix(DELIVERIES, subscription))?.try_fold(0, |count, row| row.map(|_| count + 1))
 }

@@ -28,6 +28,8 @@ use crate::{
     service::Service,
 };
 
+mod many;
+
 /// Answers by script, then succeeds; tells of each delivery it saw.
 struct Scripted {
     answers: Mutex<VecDeque<Result<(), Undelivered>>>,

@@ -56,7 +56,7 @@ use self::{
     version::Version,
     workers::Workers,
 };
-use crate::{archive::Archives, call::Calls, log::Sink, resource::Resources};
+use crate::{archive::Archives, call::Calls, dispatch::Begin, log::Sink, resource::Resources};
 
 /// The variables that a function's program gets from the cloud: its credentials, where the cloud is.
 pub type Environment = dyn Fn(&Urn, &PhysicalId) -> BTreeMap<String, String> + Send + Sync;
@@ -205,9 +205,12 @@ impl Functions {
     /// [`InvokeError`]. The handler did not run for `NoSuchFunction`, `TooManyRequests`, `PayloadTooLarge`,
     /// `NoWorkers` and `Closing`; it may have run, in part, for the others.
     pub async fn invoke(&self, function: &Urn, invocation: Invocation) -> Result<Invoked, InvokeError> {
+        self.run(&self.id_of(function)?, invocation, None).await
+    }
+
+    fn id_of(&self, function: &Urn) -> Result<PhysicalId, InvokeError> {
         let id = self.deployed(|deployed| deployed.by_urn.get(function).cloned());
-        let id = id.ok_or_else(|| InvokeError::NoSuchFunction { name: function.short() })?;
-        self.invoke_id(&id, invocation).await
+        id.ok_or_else(|| InvokeError::NoSuchFunction { name: function.short() })
     }
 
     /// As [`invoke`](Self::invoke), by the function's physical name.
@@ -215,6 +218,16 @@ impl Functions {
     /// # Errors
     /// As [`invoke`](Self::invoke).
     pub async fn invoke_id(&self, id: &PhysicalId, invocation: Invocation) -> Result<Invoked, InvokeError> {
+        self.run(id, invocation, None).await
+    }
+
+    /// As [`invoke_id`](Self::invoke_id); `begin` is told when a worker gets the request.
+    async fn run(
+        &self,
+        id: &PhysicalId,
+        invocation: Invocation,
+        begin: Option<Begin>,
+    ) -> Result<Invoked, InvokeError> {
         let version = self.deployed(|deployed| deployed.by_id.get(id).cloned());
         let version = version.ok_or_else(|| InvokeError::NoSuchFunction { name: id.to_string() })?;
         if invocation.payload.len() > runtime_api::LARGEST {
@@ -225,7 +238,7 @@ impl Functions {
             Backend::Unfit(reason) => return Err(InvokeError::NoWorkers { reason: reason.clone() }),
         };
         let Invocation { request_id, payload, traceparent } = invocation;
-        let ask = Ask { request: request_id, payload, traceparent };
+        let ask = Ask { request: request_id, payload, traceparent, begin };
         let result = match pools.invoke(version.function, ask).await {
             Ok(ended) => conclude(&version, ended),
             Err(refused) => Err(refusal(&version, refused)),

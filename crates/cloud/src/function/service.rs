@@ -17,7 +17,7 @@ use super::{
     version::{InvalidFunction, Version, arn},
 };
 use crate::{
-    dispatch::{Consumer, Delivery, Undelivered},
+    dispatch::{Begin, Consumer, Delivery, Undelivered},
     service::{Lines, Service},
 };
 
@@ -108,6 +108,11 @@ impl Functions {
 #[async_trait]
 impl Consumer for Functions {
     async fn deliver(&self, delivery: &Delivery) -> Result<(), Undelivered> {
+        self.attempt(delivery, Begin::unheard()).await
+    }
+
+    /// A request may wait long for a worker, and the cloud may stop meanwhile: that is no attempt.
+    async fn attempt(&self, delivery: &Delivery, begin: Begin) -> Result<(), Undelivered> {
         let payload = match delivery.event.kind.as_str() {
             FUNCTION_INVOKED => serde_json::to_vec(&delivery.event.data),
             _ => serde_json::to_vec(&delivery.event),
@@ -119,7 +124,10 @@ impl Consumer for Functions {
             traceparent: delivery.event.traceparent.clone(),
         };
         tandem_failpoint::hit("function.delivery.received");
-        let result = self.invoke(&delivery.consumer, invocation).await;
+        let result = match self.id_of(&delivery.consumer) {
+            Ok(id) => self.run(&id, invocation, Some(begin)).await,
+            Err(error) => Err(error),
+        };
         tandem_failpoint::hit("function.delivery.answered");
         match result {
             Ok(_) => Ok(()),

@@ -12,12 +12,13 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tandem_model::{Explain, Report};
 use tokio::{
     net::unix::OwnedReadHalf,
-    sync::{Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::AbortHandle,
 };
 
 use super::{
     channel::{self, Answer, Assignment, Call},
+    error::FunctionError,
     output::Output,
     pool::{
         Launch, Pools, Session,
@@ -54,9 +55,14 @@ pub(super) struct Workers {
 
 /// What is kept for a living worker.
 struct Alive {
-    frames: mpsc::UnboundedSender<Bytes>,
+    session: Arc<Session>,
+    frames: Frames,
     tasks: Vec<AbortHandle>,
 }
+
+/// Frames for a worker. A call's answer carries the call's permit until it is written, so that a worker that asks and does
+/// not read does not fill the cloud's memory.
+type Frames = mpsc::UnboundedSender<(Bytes, Option<OwnedSemaphorePermit>)>;
 
 impl Workers {
     pub(super) fn new(
@@ -129,12 +135,7 @@ impl Workers {
     }
 
     /// Answers a worker's calls until it closes the connection.
-    async fn serve_calls(
-        self: Arc<Self>,
-        session: Arc<Session>,
-        mut reader: OwnedReadHalf,
-        frames: mpsc::UnboundedSender<Bytes>,
-    ) {
+    async fn serve_calls(self: Arc<Self>, session: Arc<Session>, mut reader: OwnedReadHalf, frames: Frames) {
         let open = Arc::new(Semaphore::new(OPEN_CALLS));
         // Dropped with this future, and with it whatever is still being answered.
         let mut answering = tokio::task::JoinSet::new();
@@ -146,9 +147,8 @@ impl Workers {
                 let id = call.id;
                 let result = workers.answer(&session, call).await;
                 if let Ok(frame) = serde_json::to_vec(&Answer { id, result }) {
-                    let _ = frames.send(frame.into());
+                    let _ = frames.send((frame.into(), Some(permit)));
                 }
-                drop(permit);
             });
         }
         // It may have ended, or said something that is not a call; either way it is of no use any more.
@@ -197,7 +197,7 @@ impl Workers {
         let output = Arc::new(Output::new(self.sink.clone(), [(out, Stream::Stdout), (err, Stream::Stderr)]));
         session.prints_to(output.clone());
         let (reader, mut writer) = channel.into_split();
-        let (frames, mut outgoing) = mpsc::unbounded_channel::<Bytes>();
+        let (frames, mut outgoing) = mpsc::unbounded_channel();
         let (workers, served) = (self.clone(), session.clone());
         let tasks = vec![
             tokio::spawn(async move {
@@ -209,7 +209,7 @@ impl Workers {
             .abort_handle(),
             tokio::spawn(self.clone().serve_calls(session.clone(), reader, frames.clone())).abort_handle(),
             tokio::spawn(async move {
-                while let Some(frame) = outgoing.recv().await {
+                while let Some((frame, _permit)) = outgoing.recv().await {
                     if channel::write(&mut writer, &frame).await.is_err() {
                         break;
                     }
@@ -218,7 +218,7 @@ impl Workers {
             .abort_handle(),
             tokio::spawn(async move { output.follow().await }).abort_handle(),
         ];
-        self.alive(|alive| alive.insert(session.worker, Alive { frames, tasks }));
+        self.alive(|alive| alive.insert(session.worker, Alive { session: session.clone(), frames, tasks }));
         Ok(())
     }
 }
@@ -229,19 +229,20 @@ impl Launch for Arc<Workers> {
     }
 
     fn assign(&self, worker: WorkerId, version: &Arc<Version>) {
-        let Some(frames) = self.alive(|alive| alive.get(&worker).map(|a| a.frames.clone())) else { return };
+        let found = self.alive(|alive| alive.get(&worker).map(|a| (a.session.clone(), a.frames.clone())));
+        let Some((session, frames)) = found else { return };
         let (workers, version) = (self.clone(), version.clone());
         tokio::spawn(async move {
             let archive = match workers.programs.read(&version.inputs.code).await {
                 Ok(archive) => archive,
                 Err(error) => {
-                    tracing::error!(function = %version.urn, code = version.inputs.code, %error, "a program's archive cannot be read");
-                    return workers.kill(worker);
+                    let message = format!("the program's archive cannot be read: {error}");
+                    return session.fail_init(FunctionError::new("Runtime.CodeUnreadable", message));
                 }
             };
             if let Ok(assignment) = serde_json::to_vec(&workers.assignment(&version)) {
-                let _ = frames.send(assignment.into());
-                let _ = frames.send(archive);
+                let _ = frames.send((assignment.into(), None));
+                let _ = frames.send((archive, None));
             }
         });
     }

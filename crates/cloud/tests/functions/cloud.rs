@@ -1,7 +1,7 @@
 //! A cloud of functions only, for one test.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     future::Future,
     path::Path,
@@ -22,16 +22,18 @@ use tandem_cloud::{
 };
 use tandem_js::{Archive, Module, ModuleKind};
 use tandem_model::{PhysicalId, Report, Urn, resource::Recorded};
+use tokio::task::JoinHandle;
 
 /// One test's helper and name.
 pub(crate) struct Test {
     name: &'static str,
     spawner: Option<Spawner>,
+    helper: Option<i32>,
 }
 
 impl Test {
-    pub(crate) fn new(name: &'static str, spawner: Option<Spawner>) -> Self {
-        Self { name, spawner }
+    pub(crate) fn new(name: &'static str, spawner: Option<Spawner>, helper: Option<i32>) -> Self {
+        Self { name, spawner, helper }
     }
 
     /// Runs the test in a cloud, closes it, and checks that nothing of it is left.
@@ -43,11 +45,11 @@ impl Test {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(async {
             let name = format!("test-{}-{}", std::process::id(), self.name.len());
-            let cloud = Cloud::open(&name, self.spawner, settings).await;
+            let mut cloud = Cloud::open(&name, self.spawner, settings).await;
+            cloud.helper = self.helper;
             let functions = cloud.functions.clone();
             test(cloud).await;
-            let pids: Vec<_> =
-                functions.status().iter().flat_map(|f| &f.workers).filter_map(|w| w.pid).collect();
+            let pids = pids(&functions);
             functions.close(Duration::from_secs(5)).await;
             for pid in pids {
                 assert!(!Path::new(&format!("/proc/{pid}")).exists(), "worker {pid} is left");
@@ -62,6 +64,8 @@ impl Test {
 }
 
 pub(crate) struct Cloud {
+    /// The process whose children the workers are.
+    helper: Option<i32>,
     pub(crate) functions: Functions,
     pub(crate) log: Arc<Kept>,
     pub(crate) calls: Arc<Echo>,
@@ -81,6 +85,23 @@ impl Sink for Kept {
 }
 
 impl Kept {
+    pub(crate) fn clear(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
+    /// How often each line was printed.
+    pub(crate) fn counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for line in &*self.0.lock().unwrap() {
+            *counts.entry(line.text.clone()).or_default() += 1;
+        }
+        counts
+    }
+
+    pub(crate) fn texts(&self) -> Vec<String> {
+        self.0.lock().unwrap().iter().map(|l| l.text.clone()).collect()
+    }
+
     pub(crate) fn of(&self, request: &str) -> Vec<String> {
         self.0.lock().unwrap().iter().filter(|l| l.id == request).map(|l| l.text.clone()).collect()
     }
@@ -119,7 +140,7 @@ impl Cloud {
             }),
         };
         let functions = Functions::open(spawner, surroundings, settings).await;
-        Self { functions, log, calls, resources, archives, _home: home }
+        Self { functions, log, calls, resources, archives, helper: None, _home: home }
     }
 
     /// Deploys a program whose only module is this, as a function of this name with these further inputs.
@@ -163,6 +184,27 @@ impl Cloud {
         self.functions.invoke(&urn(name), invocation).await
     }
 
+    /// The processes of workers, as the kernel knows them.
+    pub(crate) fn children(&self) -> BTreeSet<i32> {
+        self.helper.map(children_of).unwrap_or_default()
+    }
+
+    /// Asks for a run without waiting for it.
+    pub(crate) fn begin(
+        &self,
+        name: &str,
+        request: &str,
+        event: Value,
+    ) -> JoinHandle<Result<Invoked, InvokeError>> {
+        let (functions, name) = (self.functions.clone(), urn(name));
+        let invocation = Invocation {
+            request_id: request.to_owned(),
+            payload: event.to_string().into(),
+            traceparent: None,
+        };
+        tokio::spawn(async move { functions.invoke(&name, invocation).await })
+    }
+
     /// Waits for something that comes by itself, looking now and then.
     pub(crate) async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
         let since = Instant::now();
@@ -173,11 +215,32 @@ impl Cloud {
     }
 }
 
+/// The children of a process that have not ended.
+pub(crate) fn children_of(parent: i32) -> BTreeSet<i32> {
+    let all = fs::read_dir("/proc").unwrap();
+    let pids = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // `pid (name) state parent …`
+        let Some((_, rest)) = stat.rsplit_once(") ") else { return false };
+        let mut fields = rest.split(' ');
+        fields.next() != Some("Z") && fields.next().and_then(|p| p.parse().ok()) == Some(parent)
+    })
+    .collect()
+}
+
+/// The processes of all workers, as `tandem ps` tells of them.
+pub(crate) fn pids(functions: &Functions) -> Vec<i32> {
+    let (deployed, others) = functions.processes();
+    deployed.iter().flat_map(|f| &f.workers).chain(&others).filter_map(|w| w.pid).collect()
+}
+
 /// What a handler answered.
 pub(crate) fn answer(invoked: &Invoked) -> Value {
     serde_json::from_slice(&invoked.payload).unwrap()
 }
 
+/// Whether there is such a process, and it has not ended; one that has is there until its parent has noticed.
 pub(crate) fn is_alive(pid: i32) -> bool {
-    fs::metadata(format!("/proc/{pid}")).is_ok()
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }

@@ -6,8 +6,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod cloud;
+mod dying;
 mod life;
 mod limits;
+mod load;
+mod memory;
 mod sandbox;
 
 use std::process::ExitCode;
@@ -19,15 +22,19 @@ use tandem_cloud::function::spawner;
 type Run = fn(Test) -> Result<(), Failed>;
 
 fn main() -> ExitCode {
-    let tests: Vec<(&str, Run)> = [life::TESTS, limits::TESTS, sandbox::TESTS].concat();
+    let tests: Vec<(&str, Run)> =
+        [dying::TESTS, life::TESTS, limits::TESTS, load::TESTS, memory::TESTS, sandbox::TESTS].concat();
     let arguments = Arguments::from_args();
+    let own = std::process::id().cast_signed();
     let trials = tests
         .into_iter()
         .map(|(name, run)| {
             let wanted =
                 !arguments.list && arguments.filter.as_ref().is_none_or(|f| name.contains(f.as_str()));
+            let before = cloud::children_of(own);
             let spawner = wanted.then(|| spawner::start().expect("the helper starts"));
-            Trial::test(name, move || run(Test::new(name, spawner)))
+            let helper = cloud::children_of(own).difference(&before).next().copied();
+            Trial::test(name, move || run(Test::new(name, spawner, helper)))
         })
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -30,18 +30,20 @@ async fn processes(
     Json(OfStack { stack }): Json<OfStack>,
 ) -> Result<Json<Processes>, Refusal> {
     let within = |urn: &tandem_model::Urn| stack.as_ref().is_none_or(|stack| urn.stack == *stack);
-    let functions = cloud.functions.status().into_iter().filter(|f| within(&f.urn)).collect();
+    let (functions, spares) = cloud.functions.processes();
+    let functions = functions.into_iter().filter(|f| within(&f.urn)).collect();
     let runs = cloud.tasks.status(stack.as_ref()).map_err(|e| Refusal::of(&e))?;
     let backlog: BTreeMap<_, _> = cloud
         .dispatcher
         .backlog()
+        .map_err(|e| Refusal::of(&e))?
         .into_iter()
         .filter(|(urn, _)| within(urn))
         .map(|(urn, waiting)| (urn.short(), waiting))
         .collect();
     let dead = cloud.dispatcher.dead_letters().map_err(|e| Refusal::of(&e))?;
     let dead_letters = dead.iter().filter(|letter| within(&letter.delivery.subscription)).count();
-    Ok(Json(Processes { functions, runs, backlog, dead_letters }))
+    Ok(Json(Processes { functions, spares, runs, backlog, dead_letters }))
 }
 
 async fn invoke(

@@ -161,6 +161,7 @@ mod tests {
         };
         let processes = Processes {
             functions: vec![function],
+            spares: Vec::new(),
             runs: vec![run],
             backlog: BTreeMap::from([("subscription/s".into(), 2)]),
             dead_letters: 1,

@@ -7,6 +7,7 @@
 //! A worker is somebody else's business: [`Launch`] starts and ends them, a [`Session`] is what one may do.
 
 pub(crate) mod core;
+mod machine;
 mod request;
 mod session;
 mod state;
@@ -14,7 +15,7 @@ mod state;
 mod tests;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
@@ -24,6 +25,7 @@ use tokio::sync::{Notify, oneshot};
 
 pub(super) use self::{
     core::Refused,
+    machine::lives,
     request::{Ask, Ended, How, describe},
     session::{Job, Session},
 };
@@ -53,6 +55,14 @@ pub(super) struct Seen {
     pub(super) doing: core::Doing,
     pub(super) started: Instant,
     pub(super) requests: u64,
+}
+
+/// What all pools do at one moment.
+#[derive(Debug, Default)]
+pub(super) struct Observed {
+    pub(super) workers: Vec<Seen>,
+    /// Requests that wait for a worker, where there are any.
+    pub(super) queued: HashMap<FunctionId, usize>,
 }
 
 /// All pools of one cloud.
@@ -104,11 +114,9 @@ impl Pools {
         let (reply, ended) = oneshot::channel();
         let invocation = {
             let mut state = self.lock();
-            state.last += 1;
-            let invocation = InvocationId(state.last);
-            state.asks.insert(invocation, Open::new(ask, function, reply));
+            let invocation = state.admit(Open::new(ask, function, reply))?;
             if let Err(refused) = self.step(&mut state, Event::Invoke { function, invocation }) {
-                state.asks.remove(&invocation);
+                state.release(invocation);
                 return Err(refused);
             }
             invocation
@@ -168,7 +176,8 @@ impl Pools {
         }
     }
 
-    pub(super) fn workers(&self) -> Vec<Seen> {
+    /// All workers and queues at one moment.
+    pub(super) fn observe(&self) -> Observed {
         let state = self.lock();
         let seen = |(id, function, doing)| {
             let worker = state.workers.get(&id)?;
@@ -180,11 +189,8 @@ impl Pools {
                 requests: worker.requests,
             })
         };
-        state.core.workers().filter_map(seen).collect()
-    }
-
-    pub(super) fn queued(&self, function: FunctionId) -> usize {
-        self.lock().core.queued(function)
+        let workers = state.core.workers().filter_map(seen).collect();
+        Observed { workers, queued: state.core.queues().collect() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -244,6 +250,11 @@ impl Pools {
                 state.settle(invocation, outcome);
                 None
             }
+            Effect::Look => {
+                let pids = state.workers.values().filter(|w| w.version.is_some()).filter_map(|w| w.pid);
+                let computing = pids.filter(|pid| machine::computes(*pid)).count();
+                Some(Event::Looked { computing, memory: machine::has_memory() })
+            }
             Effect::Kill { worker } => {
                 if let Some(slot) = state.workers.get_mut(&worker) {
                     slot.polls.clear();
@@ -284,7 +295,7 @@ impl Drop for Abandon<'_> {
     fn drop(&mut self) {
         let mut state = self.pools.lock();
         if state.asks.get(&self.invocation).is_some_and(|open| open.handed.is_none()) {
-            state.asks.remove(&self.invocation);
+            state.release(self.invocation);
             let _ = self.pools.step(&mut state, Event::Abandon { invocation: self.invocation });
         }
     }

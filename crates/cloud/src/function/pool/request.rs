@@ -10,17 +10,22 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::core::{FunctionId, Loss, WorkerId};
-use crate::function::{
-    error::{FunctionError, seconds},
-    version::Version,
+use crate::{
+    dispatch::Begin,
+    function::{
+        error::{FunctionError, seconds},
+        version::Version,
+    },
 };
 
 /// A request for a function.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(in crate::function) struct Ask {
     pub(in crate::function) request: String,
     pub(in crate::function) payload: Bytes,
     pub(in crate::function) traceparent: Option<String>,
+    /// Told when a worker gets it.
+    pub(in crate::function) begin: Option<Begin>,
 }
 
 /// How it ended.

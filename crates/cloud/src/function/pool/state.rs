@@ -9,7 +9,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    Ended, How, Job, Session,
+    Ended, How, Job, Refused, Session,
     core::{Core, Event, FunctionId, InvocationId, Limits, Loss, Now, Outcome, WorkerId},
     request::{Handed, Open},
 };
@@ -18,12 +18,18 @@ use crate::function::{
     version::Version,
 };
 
+/// Payloads of open requests that are held in memory together, in bytes. Beyond it, requests are refused as if too many
+/// waited. Events wait in the store.
+const MOST_HELD: usize = 128 << 20;
+
 pub(super) struct State {
     pub(super) core: Core,
     pub(super) versions: HashMap<FunctionId, Arc<Version>>,
     pub(super) asks: HashMap<InvocationId, Open>,
     pub(super) workers: HashMap<WorkerId, Worker>,
     pub(super) last: u64,
+    /// The payloads of all of `asks`, in bytes.
+    held: usize,
     pub(super) armed: Option<Now>,
     /// Why the worker could not start whose event is being taken.
     pub(super) init_error: FunctionError,
@@ -62,10 +68,33 @@ impl State {
             asks: HashMap::new(),
             workers: HashMap::new(),
             last: 0,
+            held: 0,
             armed: None,
             init_error: FunctionError::default(),
             start_error: String::new(),
         }
+    }
+
+    /// Takes a request in, unless those that are open already hold too much.
+    ///
+    /// # Errors
+    /// [`Refused::QueueFull`].
+    pub(super) fn admit(&mut self, open: Open) -> Result<InvocationId, Refused> {
+        let held = self.held + open.ask.payload.len();
+        if held > MOST_HELD && !self.asks.is_empty() {
+            return Err(Refused::QueueFull);
+        }
+        self.held = held;
+        self.last += 1;
+        let invocation = InvocationId(self.last);
+        self.asks.insert(invocation, open);
+        Ok(invocation)
+    }
+
+    pub(super) fn release(&mut self, invocation: InvocationId) -> Option<Open> {
+        let open = self.asks.remove(&invocation)?;
+        self.held -= open.ask.payload.len();
+        Some(open)
     }
 
     pub(super) fn hand(&mut self, id: WorkerId, invocation: InvocationId) -> Option<Event> {
@@ -92,6 +121,9 @@ impl State {
                     let cold = worker.requests == 0;
                     worker.requests += 1;
                     worker.running.push(invocation);
+                    if let Some(begin) = open.ask.begin.take() {
+                        begin.now();
+                    }
                     open.handed = Some(Handed { worker: id, at: Instant::now(), cold, version });
                     return None;
                 }
@@ -106,7 +138,7 @@ impl State {
     }
 
     pub(super) fn settle(&mut self, invocation: InvocationId, outcome: Outcome) {
-        let Some(open) = self.asks.remove(&invocation) else { return };
+        let Some(open) = self.release(invocation) else { return };
         let how = match outcome {
             Outcome::Answered => match open.answer {
                 Some(Err(error)) if error.error_type == TIMED_OUT => How::TimedOut(error.stack_trace),

@@ -182,7 +182,7 @@ fn pools(program: Option<&Path>, timeout: f64) -> (Arc<Pools>, Arc<Kept>, mpsc::
 }
 
 fn ask(request: &str, payload: &Value) -> Ask {
-    Ask { request: request.to_owned(), payload: payload.to_string().into(), traceparent: None }
+    Ask { request: request.to_owned(), payload: payload.to_string().into(), traceparent: None, begin: None }
 }
 
 fn answered(ended: Result<Ended, Refused>) -> Value {

@@ -8,12 +8,14 @@
 //! - The requests of a function start in the order in which they came.
 //! - A worker serves one function, in one version, for its whole life.
 //! - Assigned workers never exceed `at_most`; beyond `at_once` one more starts only when nothing has finished for
-//!   `stall`. So fifty events on two cores do not start fifty processes, and handlers that wait for each other, or for
-//!   a container, do not starve the rest.
+//!   `stall` and fewer than `at_once` compute. So fifty events on two cores do not start fifty processes, however long
+//!   each computes, and handlers that wait for each other, or for a container, do not starve the rest.
+//! - A function whose workers die before they have answered anything gets a new one only after a pause that grows.
 //! - With no event for `idle`, no worker exists.
 //!
 //! Start at [`Core::on`].
 
+mod backoff;
 mod invocation;
 mod queries;
 mod requests;
@@ -25,20 +27,22 @@ mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use self::{
+    backoff::Backoff,
+    invocation::{Happening, Invocation},
+    worker::Worker,
+};
 pub(crate) use self::{
     invocation::Outcome,
     queries::Doing,
     terms::{Definition, Effect, Event, FunctionId, InvocationId, Limits, Loss, Now, Refused, WorkerId},
-};
-use self::{
-    invocation::{Happening, Invocation},
-    worker::Worker,
 };
 
 #[derive(Debug)]
 struct Function {
     definition: Definition,
     queue: VecDeque<InvocationId>,
+    backoff: Backoff,
 }
 
 /// The state of all pools.
@@ -95,8 +99,13 @@ impl Core {
             }
             Event::PutBack { worker, invocation } => self.put_back(now, worker, invocation, effects),
             Event::Answer { worker, invocation } => self.answer(now, worker, invocation, effects)?,
-            Event::InitFail { worker } => self.fail_init(worker, effects),
+            Event::InitFail { worker } => self.fail_init(now, worker, effects),
             Event::Exit { worker, loss } => self.exit(now, worker, loss, effects),
+            Event::Looked { computing, memory } => {
+                if memory && computing < self.limits.at_once {
+                    self.extra += 1;
+                }
+            }
             Event::Tick => self.tick(now, effects),
             Event::Close => self.close(effects),
             Event::Abort => self.end_where(|_, _| true, effects),
@@ -107,7 +116,7 @@ impl Core {
 
     fn define(&mut self, id: FunctionId, definition: Definition, effects: &mut Vec<Effect>) {
         let queue = self.functions.remove(&id).map(|f| f.queue).unwrap_or_default();
-        self.functions.insert(id, Function { definition, queue });
+        self.functions.insert(id, Function { definition, queue, backoff: Backoff::default() });
         self.end_stale(id, effects);
     }
 
@@ -123,10 +132,9 @@ impl Core {
     fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let Limits { idle, init, stall, .. } = self.limits;
         let overdue: Vec<_> = self
-            .invocations
-            .iter()
-            .filter_map(|(id, (_, state))| match state {
-                Invocation::Running { worker, deadline, .. } if *deadline <= now => Some((*id, *worker)),
+            .running()
+            .filter_map(|(id, state)| match state {
+                Invocation::Running { worker, deadline, .. } if deadline <= now => Some((id, worker)),
                 _ => None,
             })
             .collect();
@@ -141,7 +149,13 @@ impl Core {
             .map(|(id, _)| *id)
             .collect();
         for worker in late {
+            if let Some(duty) = self.workers.get(&worker).and_then(Worker::duty) {
+                self.start_failed(now, duty);
+            }
             self.end(worker, Some(Happening::InitExpire), effects);
+        }
+        for function in self.functions.values_mut() {
+            function.backoff.pass(now);
         }
         self.end_where(|_, w| w.idle_until(idle).is_some_and(|until| until <= now), effects);
         if self.last_used.is_none_or(|used| used + idle <= now) {
@@ -149,8 +163,8 @@ impl Core {
             self.end_where(|_, w| matches!(w, Worker::Spare), effects);
         }
         if self.stalled_since.is_some_and(|since| since + stall <= now) {
-            self.extra += 1;
             self.stalled_since = None;
+            effects.push(Effect::Look);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the state of all pools says, without changing it.
 
 use super::{
-    Core, FunctionId, Now, WorkerId,
+    Core, FunctionId, InvocationId, Now, WorkerId,
     invocation::Invocation,
     worker::{Duty, Worker},
 };
@@ -25,14 +25,24 @@ impl Core {
             Worker::Spare => Some(self.last_used.unwrap_or_default() + limits.idle),
             Worker::Serving { .. } | Worker::Ending { .. } => worker.idle_until(limits.idle),
         });
-        let deadlines = self.invocations.values().filter_map(|(_, state)| match state {
-            Invocation::Running { deadline, .. } => Some(*deadline),
+        let deadlines = self.running().filter_map(|(_, state)| match state {
+            Invocation::Running { deadline, .. } => Some(deadline),
             Invocation::Queued | Invocation::Expired { .. } => None,
         });
+        let paused = self.waiting.iter().filter_map(|id| self.functions.get(id)?.backoff.until());
         let stall = self.stalled_since.map(|since| since + limits.stall);
         let spares = (self.spares_wanted(self.spares_from) && self.spares() < limits.spares)
             .then_some(self.spares_from);
-        workers.chain(deadlines).chain(stall).chain(spares).min()
+        workers.chain(deadlines).chain(paused).chain(stall).chain(spares).min()
+    }
+
+    /// What workers have in flight. Found by the workers, of which there are few, and not among all that wait.
+    pub(super) fn running(&self) -> impl Iterator<Item = (InvocationId, Invocation)> {
+        let in_flight = self.workers.values().flat_map(|worker| match worker {
+            Worker::Serving { running, .. } => running.as_slice(),
+            _ => &[],
+        });
+        in_flight.filter_map(|id| Some((*id, self.invocations.get(id)?.1)))
     }
 
     pub(crate) fn workers(&self) -> impl Iterator<Item = (WorkerId, Option<FunctionId>, Doing)> {
@@ -48,8 +58,9 @@ impl Core {
         })
     }
 
-    pub(crate) fn queued(&self, function: FunctionId) -> usize {
-        self.functions.get(&function).map_or(0, |f| f.queue.len())
+    /// How many requests wait, for each function for which any do.
+    pub(crate) fn queues(&self) -> impl Iterator<Item = (FunctionId, usize)> {
+        self.waiting.iter().filter_map(|id| Some((*id, self.functions.get(id)?.queue.len())))
     }
 
     pub(crate) fn has_workers(&self) -> bool {

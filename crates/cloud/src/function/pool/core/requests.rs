@@ -2,6 +2,7 @@
 
 use super::{
     Core, Definition, Effect, FunctionId, InvocationId, Loss, Now, Refused, WorkerId,
+    backoff::YOUNG,
     invocation::{Happening, Invocation, Next},
     room::SPARE_RETRY,
     worker::Worker,
@@ -65,8 +66,10 @@ impl Core {
         let state = self.workers.get_mut(&worker).ok_or(Refused::NotExpected)?;
         match state {
             Worker::Spare | Worker::Ending { .. } => return Err(Refused::NotExpected),
-            Worker::Loading { duty, .. } => {
-                *state = Worker::Serving { duty: *duty, polls: 1, running: Vec::new(), idle_since: now };
+            Worker::Loading { duty, since } => {
+                let (duty, since) = (*duty, *since);
+                let running = Vec::new();
+                *state = Worker::Serving { duty, since, proven: false, polls: 1, running, idle_since: now };
             }
             Worker::Serving { polls, .. } => *polls += 1,
         }
@@ -80,7 +83,7 @@ impl Core {
             let (duty, polls, in_flight) = (*duty, *polls, running.len());
             let current =
                 self.functions.get(&duty.function).filter(|f| f.definition.generation == duty.generation);
-            if in_flight == 0 && (self.closing || current.is_none() || self.yields(duty.function)) {
+            if in_flight == 0 && (self.closing || current.is_none() || self.yields(now, duty.function)) {
                 return self.end(worker, None, effects);
             }
             let Some(Definition { per_worker, timeout, .. }) = current.map(|f| f.definition) else { return };
@@ -129,6 +132,7 @@ impl Core {
         state.on(Happening::Answer { worker }).map_err(|_| Refused::NotInFlight)?;
         self.happen(invocation, Happening::Answer { worker }, effects);
         self.forget_running(now, worker, invocation);
+        self.prove(worker);
         self.stalled_since = None;
         self.last_used = Some(now);
         if let Some(duty) = self.workers.get(&worker).and_then(Worker::duty)
@@ -140,11 +144,12 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn fail_init(&mut self, worker: WorkerId, effects: &mut Vec<Effect>) {
+    pub(super) fn fail_init(&mut self, now: Now, worker: WorkerId, effects: &mut Vec<Effect>) {
         let state = self.workers.get(&worker);
         let Some(Worker::Loading { duty, .. } | Worker::Serving { duty, .. }) = state else { return };
-        let function = duty.function;
-        if let Some(first) = self.pop(function) {
+        let duty = *duty;
+        self.start_failed(now, duty);
+        if let Some(first) = self.pop(duty.function) {
             self.happen(first, Happening::InitFail, effects);
         }
         self.end(worker, None, effects);
@@ -157,8 +162,16 @@ impl Core {
                 self.spares_from = now + SPARE_RETRY;
                 return;
             }
-            Some(Worker::Loading { duty, .. }) => (Some(duty), Vec::new(), Some(Happening::Lose(loss))),
-            Some(Worker::Serving { running, .. }) => (None, running, None),
+            Some(Worker::Loading { duty, .. }) => {
+                self.start_failed(now, duty);
+                (Some(duty), Vec::new(), Some(Happening::Lose(loss)))
+            }
+            Some(Worker::Serving { duty, since, proven, running, .. }) => {
+                if !proven && now < since + YOUNG {
+                    self.start_failed(now, duty);
+                }
+                (None, running, None)
+            }
             Some(Worker::Ending { duty, running, failing }) => (duty, running, failing),
         };
         for invocation in running {

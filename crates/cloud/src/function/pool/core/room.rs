@@ -17,7 +17,7 @@ impl Core {
     /// Starts workers for requests that no worker will come for, and spares, as far as there is room.
     pub(super) fn balance(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let mut stalled = false;
-        while let Some(function) = self.hungriest() {
+        while let Some(function) = self.hungriest(now) {
             if self.assigned() < self.allowed() {
                 let worker = self.take_spare().unwrap_or_else(|| self.start(effects));
                 let generation = self.functions[&function].definition.generation;
@@ -84,19 +84,26 @@ impl Core {
     }
 
     /// The function whose oldest request has waited longest among those that no starting worker will take.
-    pub(super) fn hungriest(&self) -> Option<FunctionId> {
+    pub(super) fn hungriest(&self, now: Now) -> Option<FunctionId> {
         if self.closing {
             return None;
         }
-        self.waiting.iter().filter_map(|id| Some((self.uncovered(*id)?, *id))).min().map(|(_, id)| id)
+        self.waiting.iter().filter_map(|id| Some((self.uncovered(now, *id)?, *id))).min().map(|(_, id)| id)
     }
 
-    fn uncovered(&self, id: FunctionId) -> Option<InvocationId> {
+    fn uncovered(&self, now: Now, id: FunctionId) -> Option<InvocationId> {
         let function = self.functions.get(&id)?;
+        if function.backoff.holds(now) {
+            return None;
+        }
         let mut coming = 0;
         let mut alive = 0;
         for worker in self.workers.values() {
             match worker {
+                // Until one has shown that it can start, they start one after another.
+                Worker::Loading { duty, .. } if duty.function == id && function.backoff.is_wary() => {
+                    return None;
+                }
                 Worker::Loading { duty, .. } if duty.function == id => {
                     coming += 1;
                     alive += 1;
@@ -108,7 +115,11 @@ impl Core {
                     coming += 1;
                     alive += 1;
                 }
-                Worker::Serving { duty, .. } if duty.function == id => alive += 1,
+                Worker::Serving { duty, .. } | Worker::Ending { duty: Some(duty), .. }
+                    if duty.function == id =>
+                {
+                    alive += 1;
+                }
                 _ => {}
             }
         }
@@ -121,7 +132,7 @@ impl Core {
         self.workers
             .iter()
             .filter_map(|(id, worker)| match worker {
-                Worker::Serving { duty, running, idle_since, polls: 1.. }
+                Worker::Serving { duty, running, idle_since, polls: 1.., .. }
                     if running.is_empty() && duty.function != but =>
                 {
                     Some((*idle_since, *id))
@@ -133,14 +144,14 @@ impl Core {
     }
 
     /// Whether a free worker of this function should go, because a function without any has waited longer.
-    pub(super) fn yields(&self, function: FunctionId) -> bool {
+    pub(super) fn yields(&self, now: Now, function: FunctionId) -> bool {
         if self.assigned() < self.allowed() || self.room_is_coming() {
             return false;
         }
         let own = self.functions.get(&function).and_then(|f| f.queue.front());
         self.waiting.iter().filter(|id| **id != function).any(|id| {
             let alive = self.workers.values().any(|w| w.duty().is_some_and(|d| d.function == *id));
-            !alive && self.uncovered(*id).is_some_and(|theirs| own.is_none_or(|own| theirs < *own))
+            !alive && self.uncovered(now, *id).is_some_and(|theirs| own.is_none_or(|own| theirs < *own))
         })
     }
 }

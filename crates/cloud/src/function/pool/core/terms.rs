@@ -26,7 +26,7 @@ pub(crate) struct Limits {
     pub(crate) spares: usize,
     /// How long a worker may be idle, and spares unused.
     pub(crate) idle: Duration,
-    /// How long nothing must finish before a worker beyond `at_once` starts.
+    /// How long nothing must finish before a worker beyond `at_once` may start.
     pub(crate) stall: Duration,
     /// How long a program's top level may take.
     pub(crate) init: Duration,
@@ -98,6 +98,11 @@ pub(crate) enum Event {
         worker: WorkerId,
         loss: Loss,
     },
+    /// What [`Effect::Look`] asked for: how many workers compute just now, and whether the machine has memory for one more.
+    Looked {
+        computing: usize,
+        memory: bool,
+    },
     /// Time has passed; see [`Core::due`].
     Tick,
     /// Takes nothing new; what runs may finish.
@@ -128,6 +133,8 @@ pub(crate) enum Effect {
     Kill {
         worker: WorkerId,
     },
+    /// See whether one more worker would help. An [`Event::Looked`] will follow.
+    Look,
 }
 
 /// The event was refused, and nothing changed.

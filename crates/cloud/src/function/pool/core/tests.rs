@@ -12,6 +12,8 @@ use super::{
     *,
 };
 
+mod load;
+
 const LIMITS: Limits = Limits {
     at_once: 4,
     at_most: 6,
@@ -38,6 +40,11 @@ struct World {
     handed: BTreeMap<FunctionId, Vec<InvocationId>>,
     of: BTreeMap<InvocationId, FunctionId>,
     settled: BTreeMap<InvocationId, Outcome>,
+    /// What is seen when the core asks to look: how many workers compute, and whether there is memory.
+    sees: (usize, bool),
+    /// Requests that were abandoned before they started.
+    left: BTreeSet<InvocationId>,
+    started: usize,
 }
 
 impl World {
@@ -53,6 +60,9 @@ impl World {
             handed: BTreeMap::new(),
             of: BTreeMap::new(),
             settled: BTreeMap::new(),
+            sees: (0, true),
+            left: BTreeSet::new(),
+            started: 0,
         };
         for function in [F, G] {
             world.define(function, 100);
@@ -73,9 +83,14 @@ impl World {
         if result.is_err() {
             assert!(effects.is_empty(), "a refused event has no effects");
         }
+        let mut looks = false;
         for effect in effects {
             match effect {
-                Effect::Start { worker } => assert!(self.alive.insert(worker, None).is_none()),
+                Effect::Look => looks = true,
+                Effect::Start { worker } => {
+                    self.started += 1;
+                    assert!(self.alive.insert(worker, None).is_none());
+                }
                 Effect::Assign { worker, function, generation } => {
                     let duty = self.alive.get_mut(&worker).expect("only a living worker is assigned");
                     assert!(duty.replace((function, generation)).is_none(), "a worker is assigned once");
@@ -97,6 +112,11 @@ impl World {
                 }
             }
         }
+        if looks {
+            let (computing, memory) = self.sees;
+            self.on(Event::Looked { computing, memory }).unwrap();
+        }
+        self.listed_as_they_are();
         let assigned = self.alive.values().flatten().count();
         assert!(assigned <= self.core.limits.at_most, "{assigned} assigned workers");
         if let Some(due) = self.core.due()
@@ -106,6 +126,40 @@ impl World {
             panic!("a tick leaves nothing due: {due:?} at {:?}", self.now);
         }
         result
+    }
+
+    /// What `tandem ps` would tell is what there is: every process, what it serves, and whether it works.
+    fn listed_as_they_are(&self) {
+        let listed: BTreeMap<_, _> = self.core.workers().map(|(id, f, doing)| (id, (f, doing))).collect();
+        assert!(listed.keys().eq(self.alive.keys()), "listed {listed:?}, alive {:?}", self.alive);
+        for (worker, duty) in &self.alive {
+            let (function, doing) = listed[worker];
+            assert_eq!(function, duty.map(|(function, _)| function), "{worker:?}");
+            let busy = self.running.values().any(|by| by == worker);
+            match doing {
+                Doing::Ending => assert!(self.killed.contains(worker)),
+                Doing::Spare => assert!(duty.is_none() && !self.killed.contains(worker)),
+                Doing::Busy => assert!(busy && !self.killed.contains(worker)),
+                Doing::Starting | Doing::Idle => {
+                    assert!(duty.is_some() && !busy && !self.killed.contains(worker));
+                }
+            }
+        }
+        if self.of.len() > 200 {
+            // Counting them anew for each event takes too long.
+            return;
+        }
+        let waiting = |f| self.of.iter().filter(|(i, of)| **of == f && self.is_waiting(**i)).count();
+        for function in [F, G] {
+            let queued = self.core.queues().find(|(id, _)| *id == function).map_or(0, |(_, n)| n);
+            assert_eq!(queued, waiting(function), "{function:?} in {:?}", self.core);
+        }
+    }
+
+    fn is_waiting(&self, invocation: InvocationId) -> bool {
+        !self.settled.contains_key(&invocation)
+            && !self.running.contains_key(&invocation)
+            && !self.left.contains(&invocation)
     }
 
     fn invoke(&mut self, function: FunctionId) -> InvocationId {
@@ -123,6 +177,13 @@ impl World {
             .filter(|(id, duty)| duty.is_some_and(|(f, _)| f == function) && !self.killed.contains(id))
             .map(|(id, _)| *id)
             .collect()
+    }
+
+    fn abandon(&mut self, invocation: InvocationId) {
+        if self.is_waiting(invocation) {
+            self.left.insert(invocation);
+        }
+        self.on(Event::Abandon { invocation }).unwrap();
     }
 
     fn poll(&mut self, worker: WorkerId) {
@@ -295,6 +356,7 @@ fn a_worker_that_cannot_start_fails_one_request_and_the_next_gets_a_worker() {
     w.on(Event::InitFail { worker }).unwrap();
     assert_eq!(w.settled[&a], Outcome::InitFailed);
     w.bury();
+    w.pass(Duration::from_millis(10));
     let worker = w.workers(F)[0];
     w.exit(worker, Loss::NotStarted);
     assert_eq!(w.settled[&b], Outcome::Lost(Loss::NotStarted));
@@ -441,7 +503,6 @@ proptest! {
     #[test]
     fn every_invocation_settles_once_whatever_workers_do(plays in prop::collection::vec(play(), 1..120)) {
         let mut w = World::new(LIMITS);
-        let mut abandoned = BTreeSet::new();
         let mut polling = BTreeSet::new();
         let pick = |w: &World, n: usize| w.alive.keys().nth(n).copied();
         for play in plays {
@@ -450,8 +511,7 @@ proptest! {
                 Play::Abandon(n) => {
                     let open = w.of.keys().filter(|i| !w.settled.contains_key(i)).nth(n).copied();
                     if let Some(invocation) = open {
-                        if !w.running.contains_key(&invocation) { abandoned.insert(invocation); }
-                        w.on(Event::Abandon { invocation }).unwrap();
+                        w.abandon(invocation);
                     }
                 }
                 Play::Poll(n) => if let Some(worker) = pick(&w, n) {
@@ -482,7 +542,7 @@ proptest! {
         }
         // Well-behaved workers from here on: everything must come to its end.
         let open = |w: &World| {
-            w.of.keys().any(|i| !w.settled.contains_key(i) && !abandoned.contains(i))
+            w.of.keys().any(|i| !w.settled.contains_key(i) && !w.left.contains(i))
         };
         for _ in 0..2_000 {
             if !open(&w) { break; }
@@ -496,7 +556,7 @@ proptest! {
         }
         for invocation in w.of.keys() {
             prop_assert!(
-                w.settled.contains_key(invocation) || abandoned.contains(invocation),
+                w.settled.contains_key(invocation) || w.left.contains(invocation),
                 "{invocation:?} of {:?} is lost", w.core
             );
         }

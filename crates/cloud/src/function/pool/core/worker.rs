@@ -20,22 +20,19 @@ pub(super) enum Worker {
     /// Started, without a function.
     Spare,
     /// Loads its program.
-    Loading {
-        duty: Duty,
-        since: Now,
-    },
+    Loading { duty: Duty, since: Now },
     Serving {
         duty: Duty,
+        /// When it was assigned.
+        since: Now,
+        /// It has answered something.
+        proven: bool,
         polls: usize,
         running: Vec<InvocationId>,
         idle_since: Now,
     },
     /// Killed, and not gone yet. `failing`: its function's first waiting request fails with it.
-    Ending {
-        duty: Option<Duty>,
-        running: Vec<InvocationId>,
-        failing: Option<Happening>,
-    },
+    Ending { duty: Option<Duty>, running: Vec<InvocationId>, failing: Option<Happening> },
 }
 
 impl Worker {
