@@ -65,6 +65,7 @@ fn copy(mut from: impl Read, to: &mut impl Write) -> io::Result<String> {
             Ok(0) => return Ok(named(&hash.finalize())),
             Ok(count) => {
                 hash.update(&buffer[..count]);
+                tandem_failpoint::try_hit("archive.file.writing")?;
                 to.write_all(&buffer[..count])?;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -133,7 +134,7 @@ impl Archives {
 
     fn settle(&self, file: &fs::File, temporary: &Path, path: &Path) -> io::Result<()> {
         file.sync_all()?;
-        tandem_failpoint::hit("archive.file.synced");
+        tandem_failpoint::try_hit("archive.file.synced")?;
         fs::rename(temporary, path)?;
         fs::File::open(&self.folder)?.sync_all()
     }

@@ -21,6 +21,7 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use tandem_failpoint::{hit, try_hit};
 use tandem_model::StackId;
 use tokio::{sync::OnceCell, task};
 
@@ -171,7 +172,8 @@ impl StateStore for StackFiles {
     async fn clear(&self) -> Result<(), StateError> {
         let path = journal_path(&self.folder);
         blocking(move || {
-            let cleared = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
+            let cleared = try_hit("engine.journal.clearing")
+                .and_then(|()| OpenOptions::new().write(true).create(true).truncate(true).open(&path));
             cleared.and_then(|file| file.sync_all()).map_err(|source| StateError::Io {
                 verb: "write",
                 path,
@@ -242,7 +244,9 @@ fn contents(path: PathBuf) -> Result<(PathBuf, Vec<u8>), StateError> {
 fn open_journal(folder: &Path, stack: &StackId) -> Result<Writer, StateError> {
     let path = journal_path(folder);
     let (_, intact) = read(folder, stack)?;
-    let opened = OpenOptions::new().append(true).create(true).open(&path).and_then(|file| {
+    let opened = try_hit("engine.journal.opening");
+    let opened = opened.and_then(|()| OpenOptions::new().append(true).create(true).open(&path));
+    let opened = opened.and_then(|file| {
         file.set_len(intact as u64)?;
         file.sync_all()?;
         sync_folder(folder)?;
@@ -253,14 +257,15 @@ fn open_journal(folder: &Path, stack: &StackId) -> Result<Writer, StateError> {
 
 /// Replaces `state.json`: write beside it, fsync, rename over it, fsync the folder.
 fn replace(folder: &Path, text: &[u8]) -> io::Result<()> {
+    try_hit("engine.state.writing")?;
     let fresh = folder.join("state.json.new");
     let mut file = File::create(&fresh)?;
     file.write_all(text)?;
     file.sync_all()?;
-    tandem_failpoint::hit("engine.state.written");
+    try_hit("engine.state.written")?;
     fs::rename(&fresh, state_path(folder))?;
     sync_folder(folder)?;
-    tandem_failpoint::hit("engine.state.saved");
+    hit("engine.state.saved");
     Ok(())
 }
 
@@ -272,6 +277,7 @@ fn make(folder: &Path) -> io::Result<()> {
     if let Some(parent) = folder.parent() {
         make(parent)?;
     }
+    try_hit("engine.folder.making")?;
     match fs::create_dir(folder) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
         _ => {}

@@ -141,7 +141,9 @@ fn write(mut file: File, requests: &mpsc::Receiver<Request>) {
     while let Ok(first) = requests.recv() {
         let group: Vec<Request> = std::iter::once(first).chain(requests.try_iter()).collect();
         let bytes = group.iter().flat_map(|(line, _)| line).copied().collect::<Vec<u8>>();
-        let result = file.write_all(&bytes).and_then(|()| file.sync_data());
+        let result = tandem_failpoint::try_hit("engine.journal.writing")
+            .and_then(|()| file.write_all(&bytes))
+            .and_then(|()| file.sync_data());
         let failed = result.is_err();
         let mut result = Some(result);
         for (_, answer) in group {

@@ -42,7 +42,8 @@ impl Lock {
             Ok(mut file) => {
                 let holder = Holder { pid: std::process::id(), command: command.to_owned(), since: now };
                 let text = serde_json::to_vec(&holder).map_err(|e| io(e.into()))?;
-                file.set_len(0)
+                tandem_failpoint::try_hit("engine.lock.writing")
+                    .and_then(|()| file.set_len(0))
                     .and_then(|()| file.rewind())
                     .and_then(|()| file.write_all(&text))
                     .map_err(io)?;

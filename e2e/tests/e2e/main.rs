@@ -15,6 +15,8 @@ mod crash;
 #[cfg(test)]
 mod crash_start;
 #[cfg(test)]
+mod disk_full;
+#[cfg(test)]
 mod example;
 #[cfg(test)]
 mod pool;

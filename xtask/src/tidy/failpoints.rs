@@ -29,14 +29,14 @@ pub(super) fn check(sources: &[Source]) -> Vec<Finding> {
         if name.split('.').count() != 3 || name.split('.').any(str::is_empty) {
             findings.push(Finding::new(place, format!("`{name}` is not <area>.<what>.<moment>")));
         }
-        if !tests.contains(&format!("\"{name}\"")) && !tests.contains(&format!("\"{name}@")) {
+        if !['"', '@', ':'].iter().any(|end| tests.contains(&format!("\"{name}{end}"))) {
             findings.push(Finding::new(place, format!("no test names the failpoint `{name}`")));
         }
     }
     findings
 }
 
-/// Calls `hit("name")`, of the failpoint crate by its usual names.
+/// Calls `hit("name")` and `try_hit("name")`, of the failpoint crate by its usual names.
 fn hits(text: &str) -> Vec<(usize, &str)> {
     let calls = text.match_indices("hit(\"").filter_map(|(at, call)| {
         let rest = &text[at + call.len()..];

@@ -55,7 +55,7 @@ fn write(path: &Path, root: &RootKey) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(&serde_json::to_vec(root)?)?;
     file.sync_all()?;
-    tandem_failpoint::hit("credential.root.written");
+    tandem_failpoint::try_hit("credential.root.written")?;
     fs::rename(&beside, path)?;
     File::open(folder)?.sync_all()
 }

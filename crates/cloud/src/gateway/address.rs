@@ -78,6 +78,7 @@ impl Bound {
 
 fn record(path: &Path, address: SocketAddr) -> io::Result<()> {
     let beside = path.with_extension("new");
+    tandem_failpoint::try_hit("gateway.address.writing")?;
     let mut file = File::create(&beside)?;
     writeln!(file, "{address}")?;
     file.sync_all()?;

@@ -101,6 +101,7 @@ impl Tip {
 
     /// Appends complete lines, then begins a new segment if this one is full.
     pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        tandem_failpoint::try_hit("log.segment.writing")?;
         self.file.write_all(lines)?;
         self.size += lines.len() as u64;
         if self.size < self.limit {

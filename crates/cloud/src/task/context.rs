@@ -8,6 +8,7 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
+use tandem_failpoint::try_hit;
 use tandem_model::{Urn, inputs};
 use tar::EntryType;
 use tempfile::TempDir;
@@ -49,9 +50,11 @@ pub(super) fn unpack(home: &Home, task: &Urn, build: &inputs::Build) -> Result<T
             return Err(bad(format!("`{name}` is neither a file nor a folder nor a link")));
         }
         // Refuses whatever would land outside, also by way of a link that was unpacked before.
-        match entry.unpack_in(folder.path()) {
+        let unpacked = try_hit("task.context.unpacking").and_then(|()| entry.unpack_in(folder.path()));
+        match unpacked {
             Ok(true) => {}
             Ok(false) => return Err(bad(format!("`{name}` leads out of the folder"))),
+            Err(e) if is_full(&e) => return Err(at(folder.path())(e)),
             Err(e) => return Err(bad(format!("`{name}`: {e}"))),
         }
     }
@@ -59,6 +62,11 @@ pub(super) fn unpack(home: &Home, task: &Urn, build: &inputs::Build) -> Result<T
         return Err(bad(format!("there is no `{}` in {}", build.dockerfile, build.folder)));
     }
     Ok(folder)
+}
+
+/// Nothing is wrong with the archive then.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn digest(path: &Path) -> io::Result<String> {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::fs::{FlockOperation, flock};
-use tandem_failpoint::hit;
+use tandem_failpoint::{hit, try_hit};
 
 use super::{cgroup, monitor, rootfs, seccomp, spec, user};
 use crate::{
@@ -88,6 +88,7 @@ impl Bundle {
     pub(super) fn begin(&self, image: &str) -> Result<Locks, ContainerError> {
         let unfinished = self.unfinished();
         remove_folder(&unfinished)?;
+        try_hit("container.bundle.writing").map_err(at(&unfinished))?;
         fs::create_dir(&unfinished).map_err(at(&unfinished))?;
         fs::write(unfinished.join(IMAGE_OF_BUNDLE), image).map_err(at(&unfinished))?;
         fs::write(unfinished.join(CGROUP), cgroup::name(&self.folder, &self.id)).map_err(at(&unfinished))?;
@@ -122,9 +123,9 @@ impl Bundle {
 
     /// Mounts the root file system and writes the OCI configuration.
     pub(super) fn prepare(&self, spec: &Spec, prepared: &Prepared) -> Result<(), ContainerError> {
-        hit("container.start.prepared");
+        try_hit("container.start.prepared").map_err(at(&self.folder))?;
         rootfs::mount(&self.folder, &prepared.layers)?;
-        hit("container.start.mounted");
+        try_hit("container.start.mounted").map_err(at(&self.folder))?;
         let who = user::resolve(&self.rootfs(), &spec.user)?;
         let cgroup = cgroup::name(&self.folder, &self.id);
         let config = spec::configuration(&self.id, spec, &who, &cgroup, seccomp::profile()?)?;

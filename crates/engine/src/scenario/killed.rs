@@ -42,7 +42,44 @@ fn spawn(folder: &Path, program: &str, failpoint: &str) -> ExitStatus {
     command.args(["--exact", "scenario::killed::child", "--ignored", "--quiet"]);
     command.env("SCENARIO_FOLDER", folder).env("SCENARIO_PROGRAM", program);
     command.env(tandem_failpoint::VARIABLE, failpoint);
+    command.env(tandem_failpoint::MET_VARIABLE, folder.join("met"));
     command.output().unwrap().status
+}
+
+/// Every write of the engine, in the order in which an update comes by.
+const WRITES: [&str; 7] = [
+    "engine.folder.making",
+    "engine.lock.writing",
+    "engine.state.writing",
+    "engine.state.written",
+    "engine.journal.opening",
+    "engine.journal.writing",
+    "engine.journal.clearing",
+];
+
+#[tokio::test]
+async fn an_update_that_met_a_full_disk_at_any_write_is_finished_by_the_next() {
+    for (point, errno) in WRITES.iter().flat_map(|point| [(point, "enospc"), (point, "eio")]) {
+        for turn in 1..=4 {
+            let folder = tempfile::tempdir().unwrap();
+            let folder = folder.path();
+            let program = "bucket/a; task/b pin=1; function/c env=@task/b";
+            let armed = format!("{point}@{turn}:{errno}");
+            let status = spawn(folder, program, &armed);
+            assert!(status.success(), "{armed}: it must end by itself: {status}");
+            let met = std::fs::read_to_string(folder.join("met")).unwrap();
+            assert!(met.contains(&format!("try {point}\n")), "{armed} was not passed");
+            up(folder, program).await.unwrap_or_else(|error| panic!("{armed}: {error}"));
+            let files = Stacks::new(folder.join("stacks")).lock(&stack(), "test").unwrap();
+            let stored = files.load().await.unwrap();
+            let folded = state::fold(stored.state, stored.journal);
+            let world = World::kept(folder.join("world.json"));
+            let recorded: Vec<String> =
+                folded.state.resources.values().map(|r| format!("{}={}", r.urn.short(), r.id)).collect();
+            assert_eq!(world.list(), recorded, "{armed}");
+            assert_eq!((folded.pending.len(), world.unacknowledged()), (0, 0), "{armed}");
+        }
+    }
 }
 
 #[tokio::test]

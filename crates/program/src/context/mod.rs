@@ -261,6 +261,7 @@ struct Hashing {
 
 impl Write for Hashing {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        tandem_failpoint::try_hit("program.context.writing")?;
         let count = self.inner.write(buffer)?;
         self.hash.update(&buffer[..count]);
         self.size += count as u64;

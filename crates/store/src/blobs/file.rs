@@ -18,6 +18,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream};
+use tandem_failpoint::{hit, try_hit};
 use tandem_model::ByteSize;
 use tokio::task::{self, JoinHandle};
 
@@ -107,6 +108,7 @@ impl Blobs for FileBlobs {
             if !folder.reserve.allows(0)? {
                 return Err(io::Error::from(io::ErrorKind::StorageFull));
             }
+            try_hit("blob.file.creating")?;
             File::create_new(folder.file(id))
         })
         .await
@@ -247,10 +249,10 @@ impl BlobWriter for FileWriter {
         let (pieces, folder) = (self.take(), self.folder.clone());
         blocking(move || {
             write_all(&mut file, &pieces)?;
-            tandem_failpoint::hit("blob.file.written");
+            try_hit("blob.file.written")?;
             sync(&file);
             sync(&folder.handle);
-            tandem_failpoint::hit("blob.file.synced");
+            hit("blob.file.synced");
             Ok(())
         })
         .await
@@ -272,6 +274,7 @@ impl Drop for FileWriter {
 }
 
 fn write_all(file: &mut File, pieces: &[Bytes]) -> io::Result<()> {
+    try_hit("blob.file.writing")?;
     let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
     let mut left = &mut slices[..];
     // Empty pieces at the end would look like a disk that takes nothing.

@@ -46,7 +46,9 @@ impl Cloud {
         let mut command = Command::new(&self.binary);
         command.env("TANDEM_HOME", self.home()).current_dir(self.folder.path()).stdin(Stdio::null());
         let ours = std::env::vars_os().map(|(name, _)| name);
-        for name in ours.filter(|n| n.to_string_lossy().starts_with("AWS_") || *n == "TANDEM_FAILPOINT") {
+        for name in ours.filter(|n| {
+            n.to_string_lossy().starts_with("AWS_") || n.to_string_lossy().starts_with("TANDEM_FAILPOINT")
+        }) {
             command.env_remove(name);
         }
         command

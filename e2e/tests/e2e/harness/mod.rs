@@ -5,6 +5,7 @@ mod cloud;
 mod gate;
 mod leaks;
 mod log;
+mod met;
 mod program;
 
 use std::{
@@ -19,6 +20,7 @@ pub(crate) use self::{
     cloud::Cloud,
     gate::Gate,
     log::Log,
+    met::Met,
     program::{Project, examples},
 };
 

@@ -167,7 +167,7 @@ fn write(database: &Database, group: &Group) -> Result<Vec<Result<(), CommitErro
             });
         }
     }
-    tandem_failpoint::hit("store.commit.judged");
+    tandem_failpoint::try_hit("store.commit.judged").map_err(redb::Error::Io)?;
     match changed {
         true => transaction.commit()?,
         false => transaction.abort()?,
