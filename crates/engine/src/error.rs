@@ -136,9 +136,10 @@ impl Explain for ApplyError {
                 "run `tandem preview` to see the new plan; a program should declare the same resources each time".into()
             }
             Self::NotTried { .. } => "mend what failed and run `tandem up` again".into(),
-            Self::Failed { .. } => {
-                "mend what failed and run the command again: it goes on where this one stopped".into()
-            }
+            Self::Failed { failures, .. } => match common_help(failures) {
+                Some(help) => format!("{help}; then run the command again: it goes on where this one stopped"),
+                None => "mend what failed and run the command again: it goes on where this one stopped".into(),
+            },
             Self::Rejected(report) => report.help.clone(),
             Self::Stopped => "run the command again: it goes on where this one stopped".into(),
         }
@@ -157,7 +158,10 @@ impl Explain for ApplyError {
             }
             Self::Failed { failures, .. } => failures
                 .iter()
-                .map(|f| format!("{} {}: {} [{}]", f.op, f.urn.short(), f.report.message, f.report.code))
+                .map(|Failure { op, urn, report }| {
+                    let because = report.causes.first().map(|cause| format!(": {cause}")).unwrap_or_default();
+                    format!("{op} {}: {}{because} [{}]", urn.short(), report.message, report.code)
+                })
                 .collect(),
             Self::Dependency { declared_at: Some(at), .. } => vec![format!("declared at {at}")],
             _ => Vec::new(),
@@ -195,6 +199,12 @@ fn full(contents: &[Contents]) -> String {
         })
         .collect();
     format!("would delete data: {}", each.join(", "))
+}
+
+/// What to do, if it is the same for all: one full disk fails many steps.
+fn common_help(failures: &[Failure]) -> Option<&str> {
+    let (first, rest) = failures.split_first()?;
+    rest.iter().all(|f| f.report.help == first.report.help).then_some(&first.report.help)
 }
 
 fn failed(failures: &[Failure], not_tried: usize) -> String {
