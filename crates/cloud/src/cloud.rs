@@ -244,6 +244,7 @@ impl Cloud {
         self.serving.close();
         self.serving.wait().await;
         self.log.flush().await;
+        tandem_failpoint::hit("cloud.close.drained");
         self.store.close().await;
     }
 }

@@ -22,6 +22,8 @@ pub struct Holding {
     pub items: u64,
     pub bytes: u64,
     pub unit: &'static str,
+    /// What is on its way in: uploads that are neither completed nor aborted. Their bytes count.
+    pub unfinished: u64,
 }
 
 /// One kind of resource, as the target sees it.

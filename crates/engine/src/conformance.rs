@@ -23,7 +23,7 @@ macro_rules! target_conformance_tests {
             deleting_what_does_not_exist_succeeds
             a_second_create_of_a_urn_makes_another_resource
             an_update_keeps_the_physical_id
-            what_is_missing_is_told_and_nothing_else
+            what_exists_of_a_stack_is_listed_and_nothing_else
             acknowledging_twice_is_harmless
             equal_inputs_have_no_difference_and_an_unknown_has_one
             the_identity_stays
@@ -67,10 +67,11 @@ async fn make(target: &dyn Target, op: &str, name: &str) -> Applied {
     apply(target, op, &create(name)).await.expect("a create answers with what it made")
 }
 
-async fn missing(target: &dyn Target, resources: &[(&str, &PhysicalId)]) -> Vec<String> {
-    let resources: Vec<_> = resources.iter().map(|(name, id)| (urn(name), (*id).clone())).collect();
-    let missing = target.missing(&resources).await.expect("the target must be able to look");
-    missing.into_iter().map(|urn| urn.name.as_str().to_owned()).collect()
+/// The ids of what exists of the stack.
+async fn existing(target: &dyn Target) -> Vec<PhysicalId> {
+    let stack = "conformance/test".parse().expect("a stack");
+    let found = target.list(&stack).await.expect("the target must be able to look");
+    found.into_iter().map(|recorded| recorded.id).collect()
 }
 
 pub async fn an_operation_that_comes_again_is_answered_as_it_was_first(target: &dyn Target) {
@@ -78,7 +79,7 @@ pub async fn an_operation_that_comes_again_is_answered_as_it_was_first(target: &
     assert_eq!(make(target, "op-1", "a").await, first);
     apply(target, "op-2", &delete("a", &first.id)).await;
     assert_eq!(make(target, "op-1", "a").await, first, "even if what it made is gone since");
-    assert_eq!(missing(target, &[("a", &first.id)]).await, ["a"], "a repetition makes nothing");
+    assert_eq!(existing(target).await, [], "a repetition makes nothing");
 }
 
 pub async fn an_operation_that_comes_twice_at_once_is_done_once(target: &dyn Target) {
@@ -103,7 +104,7 @@ pub async fn a_second_create_of_a_urn_makes_another_resource(target: &dyn Target
     let new = make(target, "op-2", "a").await;
     assert_ne!(old.id, new.id);
     apply(target, "op-3", &delete("a", &old.id)).await;
-    assert_eq!(missing(target, &[("a", &new.id)]).await, Vec::<String>::new(), "the newer one stays");
+    assert_eq!(existing(target).await, [new.id], "the newer one stays");
 }
 
 pub async fn an_update_keeps_the_physical_id(target: &dyn Target) {
@@ -115,11 +116,23 @@ pub async fn an_update_keeps_the_physical_id(target: &dyn Target) {
     assert_eq!(apply(target, "op-2", &update).await, Some(updated));
 }
 
-pub async fn what_is_missing_is_told_and_nothing_else(target: &dyn Target) {
-    assert_eq!(missing(target, &[]).await, Vec::<String>::new());
-    let (kept, gone) = (make(target, "op-1", "kept").await, make(target, "op-2", "gone").await);
+pub async fn what_exists_of_a_stack_is_listed_and_nothing_else(target: &dyn Target) {
+    assert_eq!(existing(target).await, []);
+    let inputs = Properties::from_iter([("forceDestroy".to_owned(), json!(true))]);
+    let change = Change::Create { urn: urn("kept"), inputs: inputs.clone() };
+    let kept = apply(target, "op-1", &change).await.expect("a create answers with what it made");
+    let gone = make(target, "op-2", "gone").await;
     apply(target, "op-3", &delete("gone", &gone.id)).await;
-    assert_eq!(missing(target, &[("kept", &kept.id), ("gone", &gone.id)]).await, ["gone"]);
+    let elsewhere = Change::Create {
+        urn: "urn:tandem:conformance:other:bucket:kept".parse().expect("a urn"),
+        inputs: Properties::new(),
+    };
+    apply(target, "op-4", &elsewhere).await;
+    let stack = "conformance/test".parse().expect("a stack");
+    let listed = target.list(&stack).await.expect("the target must be able to look");
+    let [found] = &listed[..] else { panic!("one resource of the stack is left: {listed:?}") };
+    assert_eq!((&found.urn, &found.id, &found.inputs), (&urn("kept"), &kept.id, &inputs));
+    assert_eq!(found.outputs, kept.outputs);
 }
 
 pub async fn acknowledging_twice_is_harmless(target: &dyn Target) {
@@ -128,7 +141,7 @@ pub async fn acknowledging_twice_is_harmless(target: &dyn Target) {
     for _ in 0..2 {
         target.acknowledge(&ops).await.expect("the target must be able to forget");
     }
-    assert_eq!(missing(target, &[("a", &made.id)]).await, Vec::<String>::new());
+    assert_eq!(existing(target).await, [made.id]);
 }
 
 pub async fn equal_inputs_have_no_difference_and_an_unknown_has_one(target: &dyn Target) {

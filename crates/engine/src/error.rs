@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tandem_model::{ByteSize, Explain, Report, StackId, Urn, plan::Op};
+use tandem_model::{Explain, PhysicalId, Report, StackId, Urn, plan::Op};
 
 use crate::port::{CloudId, Contents, TargetError};
 
@@ -44,7 +44,8 @@ impl Explain for StateError {
             Self::Poisoned { .. } => "free space on the disk, then run the command again: it resumes".into(),
             Self::Damaged { path, .. } => {
                 format!(
-                    "restore `{}` from a copy, or give the stack up with `tandem stack reset`",
+                    "mend that place of `{}`, or restore the file from a copy; without one, `tandem stack reset` and \
+                     then `tandem refresh` make a new state from what is in the cloud",
                     path.display()
                 )
             }
@@ -72,6 +73,12 @@ pub enum ApplyError {
     NotEmpty { contents: Vec<Contents> },
     #[error("stack `{stack}` lives in the cloud {expected:.8}, but this is the cloud {found:.8}", expected = expected.0, found = found.0)]
     OtherCloud { stack: StackId, expected: CloudId, found: CloudId },
+    /// The cloud has resources of the stack that neither the state nor its journal knows.
+    #[error(
+        "the cloud has resources of stack `{stack}` that its state does not know: {}",
+        unknown(resources)
+    )]
+    Unknown { stack: StackId, resources: Vec<(Urn, PhysicalId)> },
     /// The program does, for real, what its preview did not announce.
     #[error("the preview did not foresee this: {reason}")]
     Unforeseen { urn: Box<Urn>, reason: String },
@@ -106,6 +113,7 @@ impl Explain for ApplyError {
             Self::NotEmpty { .. } => "E0206",
             Self::OtherCloud { .. } => "E0207",
             Self::Unforeseen { .. } => "E0208",
+            Self::Unknown { .. } => "E0212",
             Self::Dependency { .. } | Self::Foreign { .. } => "E0209",
             Self::Stopped => "E0210",
         }
@@ -128,9 +136,12 @@ impl Explain for ApplyError {
                     .into()
             }
             Self::OtherCloud { .. } => {
-                "set TANDEM_HOME to the folder it was deployed with; if that cloud is gone for good, \
-                 `tandem stack reset` forgets what was in it"
+                "set TANDEM_HOME to the folder it was deployed with; if that cloud or its data is gone for good, \
+                 `tandem refresh` brings the state in line with this one, and `tandem up` then makes anew what is gone"
                     .into()
+            }
+            Self::Unknown { .. } => {
+                "run `tandem refresh`: it takes them into the state, and changes nothing in the cloud".into()
             }
             Self::Unforeseen { .. } => {
                 "run `tandem preview` to see the new plan; a program should declare the same resources each time".into()
@@ -191,13 +202,7 @@ fn places(first: Option<&str>, second: Option<&str>) -> String {
 }
 
 fn full(contents: &[Contents]) -> String {
-    let each: Vec<String> = contents
-        .iter()
-        .map(|c| {
-            let plural = if c.items == 1 { "" } else { "s" };
-            format!("{} holds {} {}{plural} ({})", c.urn.short(), c.items, c.unit, ByteSize(c.bytes))
-        })
-        .collect();
+    let each: Vec<String> = contents.iter().map(Contents::to_string).collect();
     format!("would delete data: {}", each.join(", "))
 }
 
@@ -205,6 +210,16 @@ fn full(contents: &[Contents]) -> String {
 fn common_help(failures: &[Failure]) -> Option<&str> {
     let (first, rest) = failures.split_first()?;
     rest.iter().all(|f| f.report.help == first.report.help).then_some(&first.report.help)
+}
+
+fn unknown(resources: &[(Urn, PhysicalId)]) -> String {
+    const SHOWN: usize = 5;
+    let mut each: Vec<String> =
+        resources.iter().take(SHOWN).map(|(urn, id)| format!("{} (`{id}`)", urn.short())).collect();
+    if resources.len() > SHOWN {
+        each.push(format!("and {} more", resources.len() - SHOWN));
+    }
+    each.join(", ")
 }
 
 fn failed(failures: &[Failure], not_tried: usize) -> String {
@@ -244,8 +259,15 @@ mod tests {
             items: 1,
             bytes: 3 << 20,
             unit: "object".into(),
+            unfinished: 0,
         }];
         let error = ApplyError::NotEmpty { contents };
         assert_eq!(error.to_string(), "would delete data: bucket/photos holds 1 object (3 MiB)");
+        let holding = |items, unfinished| {
+            let urn = "urn:tandem:shop:dev:bucket:photos".parse().unwrap();
+            Contents { urn, items, bytes: 1024, unit: "object".into(), unfinished }.to_string()
+        };
+        assert_eq!(holding(2, 1), "bucket/photos holds 2 objects and 1 unfinished upload (1 KiB)");
+        assert_eq!(holding(0, 2), "bucket/photos holds 2 unfinished uploads (1 KiB)");
     }
 }

@@ -205,12 +205,16 @@ fn read(folder: &Path, stack: &StackId) -> Result<(Stored, usize), StateError> {
     // The journal first: a writer saves the snapshot before it empties the journal, so what is missed here is in the
     // snapshot, and what is in both is folded in twice without harm.
     let (path, bytes) = contents(journal_path(folder))?;
+    let bytes = bytes.unwrap_or_default();
     let damaged =
         |path: &Path, Damage { line, reason }| StateError::Damaged { path: path.to_owned(), line, reason };
     let (journal, intact) = journal::decode(&bytes).map_err(|damage| damaged(&path, damage))?;
 
     let (path, bytes) = contents(state_path(folder))?;
-    let state = if bytes.is_empty() { State::empty(stack.clone()) } else { decode_state(&path, &bytes)? };
+    let state = match bytes {
+        Some(bytes) => decode_state(&path, &bytes)?,
+        None => State::empty(stack.clone()),
+    };
     Ok((Stored { state, journal }, intact))
 }
 
@@ -232,10 +236,10 @@ fn decode_state(path: &Path, bytes: &[u8]) -> Result<State, StateError> {
 }
 
 /// The bytes of a file; none if it does not exist.
-fn contents(path: PathBuf) -> Result<(PathBuf, Vec<u8>), StateError> {
+fn contents(path: PathBuf) -> Result<(PathBuf, Option<Vec<u8>>), StateError> {
     match fs::read(&path) {
-        Ok(bytes) => Ok((path, bytes)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok((path, Vec::new())),
+        Ok(bytes) => Ok((path, Some(bytes))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok((path, None)),
         Err(source) => Err(StateError::Io { verb: "read", path, source }),
     }
 }

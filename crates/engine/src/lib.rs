@@ -1,10 +1,11 @@
 //! The engine: plans what would change, applies it, and remembers what it did.
 //!
-//! Three parts, each with its own file and its own reason to change:
+//! Four parts, each with its own file and its own reason to change:
 //!
 //! - **Planning** ([`plan`]) is a pure, incremental fold: a program's registrations against the recorded state.
 //! - **Applying** ([`update`], [`apply`]) journals each operation, asks the [`Target`], and journals the answer.
 //!   Independent steps run in parallel, in the order of their dependencies.
+//! - **Refreshing** ([`refresh`]) brings the state in line with what exists, and changes nothing else.
 //! - **Remembering** ([`state`], [`journal`], [`files`]) makes a kill at any point harmless: the next update repeats
 //!   what was begun and not ended, with the same operation ids.
 //!
@@ -26,6 +27,7 @@ pub mod journal;
 pub mod lock;
 pub mod plan;
 pub mod port;
+pub mod refresh;
 pub mod state;
 mod stop;
 pub mod update;
@@ -37,6 +39,7 @@ pub use error::{ApplyError, Failure, StateError};
 pub use event::{EngineEvent, Events};
 pub use files::{StackFiles, Stacks};
 pub use port::{ArchiveReader, CloudId, Contents, Progress, StateStore, Stored, Target, TargetError};
+pub use refresh::{Drift, DriftKind, Refresh};
 pub use state::State;
 pub use stop::Stop;
 pub use update::{Options, Registered, Summary, Update};

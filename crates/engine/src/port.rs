@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tandem_model::{
-    Explain, OpId, PhysicalId, Report, Urn,
+    ByteSize, Explain, OpId, PhysicalId, Recorded, Report, StackId, Urn,
     plan::{Applied, Change, PropertyChange},
     resource::Properties,
 };
@@ -27,6 +27,29 @@ pub struct Contents {
     pub bytes: u64,
     /// What one item is called: `object`.
     pub unit: String,
+    /// What is on its way in: multipart uploads that are neither completed nor aborted.
+    #[serde(default)]
+    pub unfinished: u64,
+}
+
+impl Contents {
+    pub fn is_empty(&self) -> bool {
+        self.items == 0 && self.unfinished == 0
+    }
+}
+
+/// `bucket/photos holds 3 objects and 1 unfinished upload (2 KiB)`
+impl fmt::Display for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |n: u64, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
+        let unfinished = count(self.unfinished, "unfinished upload");
+        let held = match (self.items, self.unfinished) {
+            (items, 0) => count(items, &self.unit),
+            (0, _) => unfinished,
+            (items, _) => format!("{} and {unfinished}", count(items, &self.unit)),
+        };
+        write!(f, "{} holds {held} ({})", self.urn.short(), ByteSize(self.bytes))
+    }
 }
 
 /// Receives a line of progress of a long change (a build's output), to show and not to keep.
@@ -56,11 +79,18 @@ pub trait Target: fmt::Debug + Send + Sync {
         outputs.clone()
     }
 
-    /// Which of these no longer exist. One bulk read, however many there are.
+    /// Everything that exists of a stack, ordered by urn and id. One bulk read, however much there is. The target need
+    /// not know what depends on what.
     ///
     /// # Errors
     /// [`TargetError::Unreachable`] if the target does not answer.
-    async fn missing(&self, resources: &[(Urn, PhysicalId)]) -> Result<Vec<Urn>, TargetError>;
+    async fn list(&self, stack: &StackId) -> Result<Vec<Recorded>, TargetError>;
+
+    /// Whether clients made it, so that no program declares it. It exists beside what the engine makes, and is no drift.
+    fn made_by_client(&self, urn: &Urn) -> bool {
+        let _ = urn;
+        false
+    }
 
     /// What the data resources among these hold. One bulk read; resources that hold nothing are left out.
     ///

@@ -16,6 +16,7 @@ use tandem_model::{
 };
 
 use crate::{
+    data,
     journal::{Begin, Entry, Outcome},
     port::CloudId,
 };
@@ -70,13 +71,7 @@ impl State {
                     && let Some(old) = self.resources.get(&recorded.urn)
                     && old.id == id
                 {
-                    let mut old = old.clone();
-                    // What the newer inputs say about losing data goes for the older resource, too.
-                    match recorded.inputs.get("forceDestroy") {
-                        Some(force) => drop(old.inputs.insert("forceDestroy".into(), force.clone())),
-                        None => drop(old.inputs.remove("forceDestroy")),
-                    }
-                    self.replaced.push(old);
+                    self.replaced.push(data::replaced_by(old, &recorded.inputs));
                 }
                 self.resources.insert(recorded.urn.clone(), recorded);
             }

@@ -75,6 +75,8 @@ pub struct Summary {
     pub resumes: Vec<Step>,
     /// In a preview: the data that would be lost, which `up` refuses without force.
     pub contents: Vec<Contents>,
+    /// In a preview: the data that is lost with resources that say by `forceDestroy` that it may be.
+    pub forfeit: Vec<Contents>,
     pub exports: Properties,
     pub elapsed: Duration,
 }
@@ -125,9 +127,18 @@ impl Update {
         let started = Instant::now();
         identify(&folded, &*target).await?;
         let (state, uncertain) = folded.foreseen();
-        let missing = missing(&state, &uncertain, &*target).await?;
+        let begun: HashSet<Urn> = folded.pending.iter().map(|begin| begin.change.urn().clone()).collect();
+        let mut missing = survey(&state, &begun, &*target).await?;
+        missing.extend(uncertain);
         let mut planning = Planning::new(planner(&state, missing, &target), None);
         planning.resumes = folded.pending.iter().map(|begin| begin.step()).collect();
+        let left = folded.state.replaced.iter();
+        planning.resumes.extend(left.map(|old| Step {
+            op: Op::Delete,
+            urn: old.urn.clone(),
+            changes: Vec::new(),
+        }));
+        planning.replaced = state.replaced.clone();
         Ok(Self::new(state.stack, target, events, started, planning, None))
     }
 
@@ -162,10 +173,12 @@ impl Update {
         executor.settle(None).await?;
 
         let state = executor.state().clone();
+        let missing = survey(&state, &HashSet::new(), &*target).await?;
         if let (Some(expected), false) = (&expected, force) {
-            data::guard(&*target, expected.iter().filter_map(|step| planning::doomed(&state, step))).await?;
+            let doomed = expected.iter().filter_map(|step| planning::doomed(&state, step));
+            let doomed: Vec<Recorded> = doomed.chain(state.replaced.iter().cloned()).collect();
+            data::guard(&*target, &doomed).await?;
         }
-        let missing = missing(&state, &HashSet::new(), &*target).await?;
         let foresight = expected.map(|steps| Foresight::new(steps, resumed));
         let planning = Planning::new(planner(&state, missing, &target), foresight);
         let live = Live { executor, steps: TaskTracker::new(), force };
@@ -238,19 +251,25 @@ async fn identify(folded: &Folded, target: &dyn Target) -> Result<crate::port::C
     }
 }
 
-/// What is recorded and gone: one bulk read, and none if nothing is recorded.
-async fn missing(
+/// What is recorded and gone: one bulk read. What exists and is not recorded stops an update, lest it be forgotten for
+/// good; of what is `begun` only the target knows how far it came. (I5)
+async fn survey(
     state: &State,
-    uncertain: &HashSet<Urn>,
+    begun: &HashSet<Urn>,
     target: &dyn Target,
 ) -> Result<HashSet<Urn>, ApplyError> {
-    let certain = state.resources.values().filter(|r| !uncertain.contains(&r.urn));
-    let resources: Vec<(Urn, PhysicalId)> = certain.map(|r| (r.urn.clone(), r.id.clone())).collect();
-    let mut missing = uncertain.clone();
+    let found = target.list(&state.stack).await?;
+    let existing: HashSet<(&Urn, &PhysicalId)> = found.iter().map(|r| (&r.urn, &r.id)).collect();
+    let recorded: HashSet<(&Urn, &PhysicalId)> =
+        state.resources.values().chain(&state.replaced).map(|r| (&r.urn, &r.id)).collect();
+    let unknown = found.iter().filter(|r| !recorded.contains(&(&r.urn, &r.id)) && !begun.contains(&r.urn));
+    let unknown = unknown.filter(|r| !target.made_by_client(&r.urn));
+    let resources: Vec<_> = unknown.map(|r| (r.urn.clone(), r.id.clone())).collect();
     if !resources.is_empty() {
-        missing.extend(target.missing(&resources).await?);
+        return Err(ApplyError::Unknown { stack: state.stack.clone(), resources });
     }
-    Ok(missing)
+    let gone = state.resources.values().filter(|r| !existing.contains(&(&r.urn, &r.id)));
+    Ok(gone.map(|r| r.urn.clone()).collect())
 }
 
 fn planner(state: &State, missing: HashSet<Urn>, target: &Arc<dyn Target>) -> Planner<'static> {
@@ -270,13 +289,14 @@ impl Inner {
         self.planning.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn summary(&self, contents: Vec<Contents>, exports: Properties) -> Summary {
+    fn summary(&self, loss: data::Loss, exports: Properties) -> Summary {
         let planning = self.planning();
         Summary {
             stack: self.stack.clone(),
             steps: planning.steps.clone(),
             resumes: planning.resumes.clone(),
-            contents,
+            contents: loss.guarded,
+            forfeit: loss.allowed,
             exports,
             elapsed: self.started.elapsed(),
         }
@@ -330,8 +350,8 @@ impl Inner {
             (planning.planner.finish(), planning.replaced.clone())
         };
         self.plan_deletes(&deletes);
-        let contents = data::at_risk(&*self.target, deletes.iter().chain(&replaced)).await?;
-        Ok(self.summary(contents, exports))
+        let loss = data::loss(&*self.target, deletes.iter().chain(&replaced)).await?;
+        Ok(self.summary(loss, exports))
     }
 
     async fn finish_live(&self, live: &Live, exports: Properties) -> Result<Summary, ApplyError> {
@@ -343,7 +363,7 @@ impl Inner {
         // Even a failed update saves what it did.
         live.executor.settle(result.is_ok().then(|| exports.clone())).await?;
         result?;
-        Ok(self.summary(Vec::new(), exports))
+        Ok(self.summary(data::Loss::default(), exports))
     }
 
     fn plan_deletes(&self, deletes: &[Recorded]) {

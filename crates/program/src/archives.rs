@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tandem_engine::{ArchiveReader, CloudId, Contents, Progress, Target, TargetError};
 use tandem_model::{
-    OpId, PhysicalId, Urn,
+    OpId, PhysicalId, Recorded, StackId, Urn,
     plan::{Applied, Change, PropertyChange},
     resource::Properties,
 };
@@ -117,8 +117,12 @@ impl Target for Uploading {
         self.target.foresee(urn, changes, outputs)
     }
 
-    async fn missing(&self, resources: &[(Urn, PhysicalId)]) -> Result<Vec<Urn>, TargetError> {
-        self.target.missing(resources).await
+    fn made_by_client(&self, urn: &Urn) -> bool {
+        self.target.made_by_client(urn)
+    }
+
+    async fn list(&self, stack: &StackId) -> Result<Vec<Recorded>, TargetError> {
+        self.target.list(stack).await
     }
 
     async fn contents(&self, resources: &[(Urn, PhysicalId)]) -> Result<Vec<Contents>, TargetError> {
@@ -177,7 +181,7 @@ mod tests {
         fn diff(&self, _: &Urn, _: &Properties, _: &Properties) -> Vec<PropertyChange> {
             Vec::new()
         }
-        async fn missing(&self, _: &[(Urn, PhysicalId)]) -> Result<Vec<Urn>, TargetError> {
+        async fn list(&self, _: &StackId) -> Result<Vec<Recorded>, TargetError> {
             Ok(Vec::new())
         }
         async fn contents(&self, _: &[(Urn, PhysicalId)]) -> Result<Vec<Contents>, TargetError> {

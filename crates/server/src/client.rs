@@ -1,6 +1,9 @@
 //! The other side of the socket: what `tandem`'s commands use, and the engine's way to the cloud.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -86,6 +89,8 @@ fn broken(error: impl std::fmt::Display) -> ClientError {
 #[derive(Debug, Clone)]
 pub struct Client {
     socket: PathBuf,
+    /// The cloud that this client first met, which its changes are meant for.
+    cloud: Arc<OnceLock<CloudId>>,
 }
 
 /// A request's body: bytes, or a stream of them.
@@ -93,7 +98,7 @@ type Body = BoxBody<Bytes, std::io::Error>;
 
 impl Client {
     pub fn new(socket: impl AsRef<Path>) -> Self {
-        Self { socket: socket.as_ref().to_owned() }
+        Self { socket: socket.as_ref().to_owned(), cloud: Arc::default() }
     }
 
     async fn send(&self, method: Method, path: &str, body: Body) -> Result<Response<Incoming>, ClientError> {
@@ -227,7 +232,10 @@ fn json(body: &impl Serialize) -> Result<Body, ClientError> {
 #[async_trait]
 impl Target for Client {
     async fn identity(&self) -> Result<CloudId, TargetError> {
-        Ok(CloudId(self.info().await?.id))
+        let id = CloudId(self.info().await?.id);
+        // Changes are meant for the one that was met first: one that takes its place meanwhile is another.
+        self.cloud.get_or_init(|| id.clone());
+        Ok(id)
     }
 
     fn diff(&self, urn: &Urn, old: &Properties, new: &Properties) -> Vec<PropertyChange> {
@@ -238,8 +246,12 @@ impl Target for Client {
         tandem_cloud::target::foresee(urn, changes, outputs)
     }
 
-    async fn missing(&self, resources: &[(Urn, PhysicalId)]) -> Result<Vec<Urn>, TargetError> {
-        Ok(self.post("/v1/missing", &wire::Named { resources: resources.to_vec() }).await?)
+    fn made_by_client(&self, urn: &Urn) -> bool {
+        tandem_cloud::bucket::is_made(urn)
+    }
+
+    async fn list(&self, stack: &StackId) -> Result<Vec<Recorded>, TargetError> {
+        Ok(self.post("/v1/resources", &wire::Resources { stack: stack.clone() }).await?)
     }
 
     async fn contents(&self, resources: &[(Urn, PhysicalId)]) -> Result<Vec<Contents>, TargetError> {
@@ -252,7 +264,8 @@ impl Target for Client {
         change: &Change,
         progress: &dyn Progress,
     ) -> Result<Option<Applied>, TargetError> {
-        let request = wire::Apply { op: op.clone(), change: change.clone() };
+        let cloud = self.cloud.get().cloned();
+        let request = wire::Apply { op: op.clone(), change: change.clone(), cloud };
         let mut answer = self.stream::<Applying>("/v1/apply", &request).await?;
         while let Some(record) = answer.next().await {
             match record? {

@@ -14,6 +14,7 @@ use tandem_cloud::{
     log::Filter,
     task::{RunId, RunStatus},
 };
+use tandem_engine::CloudId;
 use tandem_model::{
     OpId, PhysicalId, Report, StackId, Urn,
     plan::{Applied, Change},
@@ -30,7 +31,13 @@ pub struct CloudInfo {
     pub started: Timestamp,
 }
 
-/// `POST /v1/missing`, `POST /v1/contents`
+/// `POST /v1/resources`, answered by all that the engine made in the stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    pub stack: StackId,
+}
+
+/// `POST /v1/contents`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Named {
     pub resources: Vec<(Urn, PhysicalId)>,
@@ -41,6 +48,9 @@ pub struct Named {
 pub struct Apply {
     pub op: OpId,
     pub change: Change,
+    /// The cloud that the plan was made for, as far as the asker knows. Another one refuses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<CloudId>,
 }
 
 /// A record of the answer to an apply; the last one is `Done` or `Failed`.

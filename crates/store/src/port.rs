@@ -78,6 +78,8 @@ pub enum Direction {
 pub struct Batch {
     pub preconditions: Vec<Precondition>,
     pub writes: Vec<Write>,
+    /// Whether it may use the reserve of free space though it puts something: see [`Batch::frees`].
+    pub frees: bool,
 }
 
 impl Batch {
@@ -89,6 +91,18 @@ impl Batch {
     pub fn delete(&mut self, key: impl Into<Bytes>) -> &mut Self {
         self.writes.push(Write::Delete { key: key.into() });
         self
+    }
+
+    /// Lets it use the reserve of free space, because it makes room or is a step towards that. A batch that only deletes
+    /// may do so anyhow.
+    pub fn frees(&mut self) -> &mut Self {
+        self.frees = true;
+        self
+    }
+
+    /// Whether it is refused while less than the reserve is free.
+    pub fn needs_room(&self) -> bool {
+        !self.frees && self.writes.iter().any(|write| matches!(write, Write::Put { .. }))
     }
 
     /// Requires that `key` holds exactly `value`; `None` requires that it is absent.

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use tandem_model::StackName;
 
 use crate::commands::{
-    config, destroy, env, explain, image, invoke, logs, new, preview, ps, run, serve, stack, up,
+    config, destroy, env, explain, image, invoke, logs, new, preview, ps, refresh, run, serve, stack, up,
 };
 
 /// Functions and containers in one program, on one engine, in one binary.
@@ -49,6 +49,8 @@ pub(crate) enum Command {
     Up(up::Args),
     /// Delete everything that the stack consists of
     Destroy(destroy::Args),
+    /// Bring the state in line with what exists in the cloud
+    Refresh(refresh::Args),
     /// Show stacks and their outputs, and forget them
     Stack(stack::Args),
     /// Show and change the stack's settings

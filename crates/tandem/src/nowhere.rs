@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use tandem_engine::{ArchiveReader, CloudId, Contents, Progress, Target, TargetError};
 use tandem_model::{
-    OpId, PhysicalId, Urn,
+    OpId, PhysicalId, Recorded, StackId, Urn,
     plan::{Applied, Change, PropertyChange},
     resource::Properties,
 };
@@ -25,8 +25,8 @@ impl Target for Nowhere {
         tandem_cloud::target::diff(urn, old, new)
     }
 
-    async fn missing(&self, resources: &[(Urn, PhysicalId)]) -> Result<Vec<Urn>, TargetError> {
-        Ok(resources.iter().map(|(urn, _)| urn.clone()).collect())
+    async fn list(&self, _: &StackId) -> Result<Vec<Recorded>, TargetError> {
+        Ok(Vec::new())
     }
 
     async fn contents(&self, _: &[(Urn, PhysicalId)]) -> Result<Vec<Contents>, TargetError> {

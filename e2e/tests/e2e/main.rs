@@ -17,6 +17,14 @@ mod crash_start;
 #[cfg(test)]
 mod disk_full;
 #[cfg(test)]
+mod drift;
+#[cfg(test)]
 mod example;
+#[cfg(test)]
+mod guarded;
+#[cfg(test)]
+mod held;
+#[cfg(test)]
+mod killed;
 #[cfg(test)]
 mod pool;

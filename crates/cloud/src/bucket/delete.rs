@@ -42,6 +42,8 @@ impl Buckets {
         loop {
             let source = self.urn(bucket)?.to_string();
             let mut batch = Batch::default();
+            // With the events that it makes: a full disk can be emptied by its clients.
+            batch.frees();
             let mut deleted = Vec::new();
             let mut enqueued = Vec::new();
             {

@@ -19,8 +19,8 @@ pub enum BucketError {
     ReservedName { name: String },
     #[error("the CORS rules are not valid: {fault}")]
     Cors { fault: String },
-    #[error("the bucket `{bucket}` is not empty: it holds {items} objects")]
-    NotEmpty { bucket: String, items: u64 },
+    #[error("the bucket `{bucket}` is not empty: it holds {items} objects and {uploads} unfinished uploads")]
+    NotEmpty { bucket: String, items: u64, uploads: u64 },
     #[error("there is no object `{key}` in the bucket `{bucket}`")]
     NoSuchKey { bucket: String, key: String },
     #[error("a key has {} to {} bytes in UTF-8, not {length}", allowed.start(), allowed.end())]

@@ -98,8 +98,7 @@ impl Service for Buckets {
     }
 
     async fn holding(&self, id: &PhysicalId) -> Result<Option<Holding>, Report> {
-        let (items, bytes) = self.count(&id.0).map_err(|e| e.report())?;
-        Ok(Some(Holding { items, bytes, unit: "object" }))
+        self.count(&id.0).map(Some).map_err(|e| e.report())
     }
 }
 
@@ -140,19 +139,26 @@ impl Buckets {
     }
 
     async fn close(&self, bucket: &str, force: bool) -> Result<(), BucketError> {
-        let (items, _) = self.count(bucket)?;
-        if items > 0 && !force {
-            return Err(BucketError::NotEmpty { bucket: bucket.to_owned(), items });
-        }
+        self.refuse_loss(bucket, force)?;
         self.set_state(bucket, CLOSING).await?;
         hit("bucket.closing.committed");
         // Nothing is added any more; but something may have been between the count and the closing.
-        let (items, _) = self.count(bucket)?;
-        if items > 0 && !force {
+        if let Err(error) = self.refuse_loss(bucket, force) {
             self.set_state(bucket, OPEN).await?;
-            return Err(BucketError::NotEmpty { bucket: bucket.to_owned(), items });
+            return Err(error);
         }
         self.empty(bucket).await
+    }
+
+    /// An upload that is under way is data, too: its parts were acknowledged.
+    fn refuse_loss(&self, bucket: &str, force: bool) -> Result<(), BucketError> {
+        match self.count(bucket)? {
+            Holding { items: 0, unfinished: 0, .. } => Ok(()),
+            _ if force => Ok(()),
+            Holding { items, unfinished, .. } => {
+                Err(BucketError::NotEmpty { bucket: bucket.to_owned(), items, uploads: unfinished })
+            }
+        }
     }
 
     async fn set_state(&self, bucket: &str, state: &'static [u8]) -> Result<(), BucketError> {
@@ -160,19 +166,27 @@ impl Buckets {
             return Ok(());
         }
         let mut batch = Batch::default();
-        batch.put(bucket_row(bucket), state);
+        // Closing is the first step of a deletion, which makes room.
+        batch.put(bucket_row(bucket), state).frees();
         Ok(self.store.commit(batch).await?)
     }
 
-    /// The objects of a bucket and their bytes.
-    fn count(&self, bucket: &str) -> Result<(u64, u64), BucketError> {
+    /// The objects of a bucket, the uploads under way, and their bytes.
+    fn count(&self, bucket: &str) -> Result<Holding, BucketError> {
         let snapshot = self.store.snapshot()?;
-        let (mut items, mut bytes) = (0, 0);
+        let mut holding = Holding { unit: "object", ..Holding::default() };
         for entry in snapshot.prefix(table("object", bucket).as_bytes())? {
-            items += 1;
-            bytes += decode::<Object>(&entry?.1)?.size;
+            holding.items += 1;
+            holding.bytes += decode::<Object>(&entry?.1)?.size;
         }
-        Ok((items, bytes))
+        for entry in snapshot.prefix(table("upload", bucket).as_bytes())? {
+            entry?;
+            holding.unfinished += 1;
+        }
+        for entry in snapshot.prefix(table("part", bucket).as_bytes())? {
+            holding.bytes += decode::<Part>(&entry?.1)?.size;
+        }
+        Ok(holding)
     }
 
     /// Removes everything in a closed bucket: objects, uploads, answers.

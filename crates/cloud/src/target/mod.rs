@@ -26,7 +26,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tandem_engine::{CloudId, Contents};
 use tandem_failpoint::hit;
 use tandem_model::{
-    Explain, Kind, OpId, PhysicalId, Report, Urn,
+    Explain, Kind, OpId, PhysicalId, Report, StackId, Urn,
     plan::{Applied, Change},
     resource::{Properties, Recorded},
 };
@@ -122,11 +122,9 @@ impl CloudTarget {
         }
     }
 
-    /// Which of these do not exist here.
-    pub fn missing(&self, resources: &[(Urn, PhysicalId)]) -> Vec<Urn> {
-        let gone =
-            |(urn, id): &&(Urn, PhysicalId)| self.resources.by_id(urn.kind, id).is_none_or(|r| r.urn != *urn);
-        resources.iter().filter(gone).map(|(urn, _)| urn.clone()).collect()
+    /// Everything that exists of a stack, ordered by urn and id.
+    pub fn list(&self, stack: &StackId) -> Vec<Recorded> {
+        self.resources.list(Some(stack)).into_iter().map(Arc::unwrap_or_clone).collect()
     }
 
     /// What the data resources among these hold; those that hold nothing are left out.
@@ -136,12 +134,14 @@ impl CloudTarget {
     pub async fn contents(&self, resources: &[(Urn, PhysicalId)]) -> Result<Vec<Contents>, Report> {
         let mut contents = Vec::new();
         for (urn, id) in resources.iter().filter(|(urn, _)| urn.kind.holds_data()) {
-            if let Some(holding) = self.service(urn.kind)?.holding(id).await?.filter(|h| h.items > 0) {
+            let holding = self.service(urn.kind)?.holding(id).await?;
+            if let Some(holding) = holding.filter(|h| h.items > 0 || h.unfinished > 0) {
                 contents.push(Contents {
                     urn: urn.clone(),
                     items: holding.items,
                     bytes: holding.bytes,
                     unit: holding.unit.to_owned(),
+                    unfinished: holding.unfinished,
                 });
             }
         }
@@ -259,6 +259,10 @@ impl CloudTarget {
             };
             if let Some(op) = op {
                 batch.put(op_key(op), encode(result));
+            }
+            if after.is_none() {
+                // A full disk can be emptied by a destroy.
+                batch.frees();
             }
             service.write(&mut batch, change, id)?;
             match self.store.commit(batch).await {

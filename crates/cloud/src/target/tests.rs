@@ -40,7 +40,7 @@ impl Service for Counting {
     }
 
     async fn holding(&self, _: &PhysicalId) -> Result<Option<Holding>, Report> {
-        Ok(Some(Holding { items: 2, bytes: 10, unit: "object" }))
+        Ok(Some(Holding { items: 2, bytes: 10, unit: "object", unfinished: 0 }))
     }
 }
 
@@ -148,15 +148,14 @@ async fn deleting_what_is_gone_succeeds_and_acknowledged_results_are_forgotten()
 }
 
 #[tokio::test]
-async fn missing_and_contents_are_told_in_bulk() {
+async fn resources_and_contents_are_told_in_bulk() {
     let world = World::new().await;
     let id = world.apply("op-1", &create(BUCKET)).await.unwrap().unwrap();
     let urn: Urn = BUCKET.parse().unwrap();
-    let gone = PhysicalId("gone".into());
-    assert_eq!(
-        world.target.missing(&[(urn.clone(), id.clone()), (urn.clone(), gone)]),
-        std::slice::from_ref(&urn)
-    );
+    let ids = |stack: &str| -> Vec<PhysicalId> {
+        world.target.list(&stack.parse().unwrap()).into_iter().map(|recorded| recorded.id).collect()
+    };
+    assert_eq!((ids("p/dev"), ids("p/prod")), (vec![id.clone()], vec![]));
     let contents = world.target.contents(&[(urn.clone(), id)]).await.unwrap();
     assert_eq!((contents[0].items, contents[0].bytes), (2, 10));
 }

@@ -64,7 +64,7 @@ fn a_preview_reads_once_and_changes_nothing() {
     s.program("bucket/a x=1; function/c")
         .preview()
         .steps("update bucket/a; create function/c; delete function/b");
-    assert_eq!(s.world.calls(), ["missing"]);
+    assert_eq!(s.world.calls(), ["list"]);
     assert_eq!(s.folded(), before);
 }
 
@@ -137,6 +137,41 @@ fn a_replacement_does_not_lose_data_unasked() {
     assert_eq!(preview.summary().contents[0].items, 1);
     s.up().leaves("bucket/a=a-1").fails("E0206");
     s.program("bucket/a pin=2 forceDestroy=true").up().steps("replace bucket/a").leaves("bucket/a=a-2");
+}
+
+#[test]
+fn a_replacement_goes_by_what_the_newer_inputs_say_of_its_data() {
+    let mut s = Scenario::new();
+    s.program("bucket/a pin=1 forceDestroy=true").up();
+    s.world.fill(&urn("bucket/a"), 1);
+    let preview = s.program("bucket/a pin=2").preview();
+    assert_eq!(preview.summary().contents[0].items, 1);
+    s.up().leaves("bucket/a=a-1").fails("E0206");
+    s.force().up().leaves("bucket/a=a-2");
+}
+
+#[test]
+fn data_that_may_go_is_told_all_the_same() {
+    let mut s = Scenario::new();
+    s.program("bucket/a forceDestroy=true; bucket/b").up();
+    s.world.fill(&urn("bucket/a"), 2);
+    let preview = s.program("").preview();
+    assert_eq!((preview.summary().contents.len(), preview.summary().forfeit[0].items), (0, 2));
+}
+
+#[test]
+fn what_an_interrupted_replacement_left_is_told_and_guarded_before_anything_is_done() {
+    let mut s = Scenario::new();
+    s.program("bucket/a pin=1").up();
+    s.program("bucket/a pin=2").crash_after(Op::Create, "bucket/a").up().crashed();
+    s.world.fill(&urn("bucket/a"), 1);
+    s.up().leaves("bucket/a=a-1; bucket/a=a-2").fails("E0206");
+    let preview = s.preview();
+    assert!(preview.summary().changes(), "the older one is still to go");
+    assert_eq!(preview.summary().contents.len(), 1);
+    s.force().up().leaves("bucket/a=a-2");
+    assert!(!s.preview().summary().changes());
+    s.assert_settled();
 }
 
 #[test]

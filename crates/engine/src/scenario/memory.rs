@@ -33,6 +33,10 @@ impl Memory {
         self.disk.lock().unwrap().clone()
     }
 
+    pub(crate) fn overwrite(&self, stored: Stored) {
+        *self.disk.lock().unwrap() = stored;
+    }
+
     async fn write(&self, effect: impl FnOnce(&mut Stored)) {
         let life = self.life.lock().unwrap().clone();
         life.pass().await;

@@ -145,6 +145,30 @@ impl Scenario {
         })
     }
 
+    /// Brings the state in line with the world.
+    pub(crate) fn refresh(&self) -> crate::Refresh {
+        let (world, store, folded) = (self.world.clone(), self.store.clone(), self.folded());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let told = crate::Refresh::look(folded.clone(), &*world).await.unwrap();
+            let kept = crate::Refresh::look(folded, &*world).await.unwrap();
+            kept.keep(&*store, &*world).await.unwrap();
+            told
+        })
+    }
+
+    /// Deletes the state and its journal, as by hand.
+    pub(crate) fn lose_state(&self) {
+        self.store.overwrite(Stored { state: State::empty(stack()), journal: Vec::new() });
+    }
+
+    /// Changes the state, as by hand.
+    pub(crate) fn edit(&self, edit: impl FnOnce(&mut State)) {
+        let mut stored = self.store.disk();
+        edit(&mut stored.state);
+        self.store.overwrite(stored);
+    }
+
     /// Lives until the future ends or the armed crash comes.
     fn run<F>(&mut self, update: impl FnOnce(Stop, Events) -> F) -> Outcome
     where

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tandem_model::{
-    OpId, PhysicalId, Report, Urn,
+    OpId, PhysicalId, Recorded, Report, StackId, Urn,
     plan::{Applied, Change, Op, PropertyChange},
     resource::Properties,
     value,
@@ -214,11 +214,20 @@ impl Target for World {
         changes
     }
 
-    async fn missing(&self, resources: &[(Urn, PhysicalId)]) -> Result<Vec<Urn>, TargetError> {
-        self.note("missing");
+    async fn list(&self, stack: &StackId) -> Result<Vec<Recorded>, TargetError> {
+        self.note("list");
         let inner = self.inner.lock().unwrap();
-        let gone = resources.iter().filter(|(_, id)| !inner.resources.contains_key(&id.0));
-        Ok(gone.map(|(urn, _)| urn.clone()).collect())
+        let of_stack = inner.resources.iter().filter(|(_, thing)| thing.urn.stack == *stack);
+        let recorded = of_stack.map(|(id, thing)| Recorded {
+            urn: thing.urn.clone(),
+            id: PhysicalId(id.clone()),
+            inputs: thing.inputs.clone(),
+            outputs: object(json!({ "token": id })),
+            depends_on: Vec::new(),
+        });
+        let mut all: Vec<_> = recorded.collect();
+        all.sort_by(|a, b| (&a.urn, &a.id).cmp(&(&b.urn, &b.id)));
+        Ok(all)
     }
 
     async fn contents(&self, resources: &[(Urn, PhysicalId)]) -> Result<Vec<Contents>, TargetError> {
@@ -226,7 +235,13 @@ impl Target for World {
         let inner = self.inner.lock().unwrap();
         let held = resources.iter().filter_map(|(urn, id)| {
             let items = inner.resources.get(&id.0)?.objects;
-            Some(Contents { urn: urn.clone(), items, bytes: items * 100, unit: "object".into() })
+            Some(Contents {
+                urn: urn.clone(),
+                items,
+                bytes: items * 100,
+                unit: "object".into(),
+                unfinished: 0,
+            })
         });
         Ok(held.collect())
     }

@@ -23,7 +23,7 @@ pub(super) struct Planning {
     pub(super) steps: Vec<Step>,
     /// What an interrupted update left open, for a preview to tell.
     pub(super) resumes: Vec<Step>,
-    /// The resources that a replacement would delete, unless their loss was asked for.
+    /// The resources that a replacement would delete, or one that was interrupted has left.
     pub(super) replaced: Vec<Recorded>,
     pub(super) failures: Vec<Failure>,
     /// The first registration that could not be planned.
@@ -66,8 +66,8 @@ impl Planning {
         let step = self.planner.register(desired).map_err(|rejected| refusal(rejected, desired))?;
         self.foresee(&step)?;
         let old = self.planner.existing(urn).cloned();
-        if let (Op::Replace, Some(old), false) = (step.op, &old, data::forced(&desired.inputs)) {
-            self.replaced.push(old.clone());
+        if let (Op::Replace, Some(old)) = (step.op, &old) {
+            self.replaced.push(data::replaced_by(old, &desired.inputs));
         }
         let on = desired.depends_on.iter();
         let dependencies = on.filter_map(|on| Some((on.clone(), self.done.get(on)?.clone()))).collect();
@@ -94,15 +94,15 @@ fn refusal(rejected: Rejected, desired: &Desired) -> ApplyError {
     }
 }
 
-/// The resource that a foreseen step would delete, unless the step itself allows the loss.
-pub(super) fn doomed<'a>(state: &'a State, step: &Step) -> Option<&'a Recorded> {
-    let allowed = step.changes.iter().any(|change| {
-        change.property == "forceDestroy"
-            && change.new.as_ref().is_some_and(|new| *new == serde_json::Value::Bool(true))
-    });
-    match step.op {
-        Op::Delete => state.resources.get(&step.urn),
-        Op::Replace if !allowed => state.resources.get(&step.urn),
-        _ => None,
+/// The resource that a foreseen step would delete. Of a replacement, the step says whether its data may go.
+pub(super) fn doomed(state: &State, step: &Step) -> Option<Recorded> {
+    if !matches!(step.op, Op::Delete | Op::Replace) {
+        return None;
     }
+    let old = state.resources.get(&step.urn)?;
+    let Some(change) = step.changes.iter().find(|change| change.property == "forceDestroy") else {
+        return Some(old.clone());
+    };
+    let told = change.new.iter().map(|new| ("forceDestroy".to_owned(), new.clone()));
+    Some(data::replaced_by(old, &told.collect()))
 }

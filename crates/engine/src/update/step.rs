@@ -78,8 +78,8 @@ impl Inner {
                 (Change::Update { urn, id, old, new: inputs }, None)
             }
             (Op::Replace, Some(old)) => {
-                if !live.force && !data::forced(&inputs) {
-                    data::guard(&*self.target, [&old]).await?;
+                if !live.force {
+                    data::guard(&*self.target, [&data::replaced_by(&old, &inputs)]).await?;
                 }
                 (Change::Create { urn, inputs }, Some(old.id))
             }

@@ -50,7 +50,7 @@ pub enum ContextError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{}:{line}: not a pattern: {reason}", file.display())]
     Ignore { file: PathBuf, line: usize, reason: String },
-    #[error("cannot write the packed folder to a temporary file")]
+    #[error("cannot write the packed folder to a temporary file in `{}`", std::env::temp_dir().display())]
     Unwritable { source: io::Error },
 }
 
@@ -77,7 +77,12 @@ impl Explain for ContextError {
             Self::Unreadable { path, .. } => {
                 format!("check that you may read `{}`, or exclude it in `.dockerignore`", path.display())
             }
-            Self::Unwritable { .. } => "free some space in the folder for temporary files".into(),
+            Self::Unwritable { .. } => {
+                format!(
+                    "free some space in `{}`, or set TMPDIR to another folder",
+                    std::env::temp_dir().display()
+                )
+            }
             Self::Ignore { .. } => "correct or remove the line".into(),
         }
     }

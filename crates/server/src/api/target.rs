@@ -11,17 +11,17 @@ use axum::{
 };
 use futures::StreamExt;
 use tandem_cloud::{Cloud, bucket::is_made, service::Lines};
-use tandem_engine::Contents;
-use tandem_model::{Recorded, Urn};
+use tandem_engine::{CloudId, Contents};
+use tandem_model::{Recorded, Report};
 use tokio::sync::mpsc;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::Refusal;
-use crate::wire::{Acknowledge, Apply, Applying, Named, OfStack, record};
+use crate::wire::{Acknowledge, Apply, Applying, Named, OfStack, Resources, record};
 
 pub(super) fn routes() -> Router<super::State> {
     Router::new()
-        .route("/v1/missing", post(missing))
+        .route("/v1/resources", post(list))
         .route("/v1/contents", post(contents))
         .route("/v1/made", post(made))
         .route("/v1/apply", post(apply))
@@ -30,8 +30,8 @@ pub(super) fn routes() -> Router<super::State> {
         .layer(DefaultBodyLimit::disable())
 }
 
-async fn missing(State(cloud): State<Arc<Cloud>>, Json(named): Json<Named>) -> Json<Vec<Urn>> {
-    Json(cloud.target.missing(&named.resources))
+async fn list(State(cloud): State<Arc<Cloud>>, Json(of): Json<Resources>) -> Json<Vec<Recorded>> {
+    Json(cloud.target.list(&of.stack))
 }
 
 async fn contents(
@@ -71,6 +71,19 @@ async fn upload(
     }
 }
 
+/// The engine compares when it begins; this is for a cloud that takes the place of another one meanwhile.
+fn other_cloud(meant: &CloudId, found: &CloudId) -> Report {
+    Report {
+        code: "E0207".into(),
+        message: format!(
+            "the plan was made for the cloud {:.8}, but this is another cloud, {:.8}",
+            meant.0, found.0
+        ),
+        help: "run the command again: it says how the two differ, and how to go on".into(),
+        causes: vec![],
+    }
+}
+
 struct Sent(mpsc::UnboundedSender<Applying>);
 
 impl Lines for Sent {
@@ -81,7 +94,13 @@ impl Lines for Sent {
 }
 
 /// The change runs in a task of its own: a broken connection does not stop it half-way.
-async fn apply(State(cloud): State<Arc<Cloud>>, Json(Apply { op, change }): Json<Apply>) -> Response {
+async fn apply(
+    State(cloud): State<Arc<Cloud>>,
+    Json(Apply { op, change, cloud: meant }): Json<Apply>,
+) -> Response {
+    if let Some(meant) = meant.filter(|meant| meant != cloud.target.identity()) {
+        return Refusal(other_cloud(&meant, cloud.target.identity())).into_response();
+    }
     let (sender, receiver) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         let last = match cloud.target.apply(&op, &change, &Sent(sender.clone())).await {

@@ -23,8 +23,9 @@ pub(crate) async fn run(place: Place, Args { consent }: Args) -> Result<(), Fail
     let stack = place.stack_of(&Project::find(&place.folder)?);
     let stacks = Stacks::new(place.home.stacks());
     let folded = stacks.read(&stack)?;
-    // A stack that never was in a cloud has nothing there; clients may have made buckets in one that was.
-    if folded.state.is_empty() && folded.pending.is_empty() && folded.state.cloud.is_none() {
+    let recorded = !folded.state.is_empty() || !folded.pending.is_empty();
+    // A state that was deleted must not pass for a stack that is: a cloud that has data is asked.
+    if !recorded && !place.home.data().is_dir() {
         terminal.say(&format!("There is nothing to destroy in {stack}."));
         return Ok(());
     }
@@ -35,12 +36,13 @@ pub(crate) async fn run(place: Place, Args { consent }: Args) -> Result<(), Fail
     // Read again: what was there before the lock may have changed since.
     let mut folded = stacks.read(&stack)?;
     folded.adopt(made.clone());
-    if folded.state.is_empty() && folded.pending.is_empty() {
+    let builds = folded.state.resources.values().any(|r| r.inputs.contains_key("build"));
+    let preview = Update::preview(folded, target.clone(), Events::ignored()).await?;
+    let plan = preview.finish(Properties::new()).await?;
+    if !plan.changes() {
         terminal.say(&format!("There is nothing to destroy in {stack}."));
         return Ok(());
     }
-    let preview = Update::preview(folded, target.clone(), Events::ignored()).await?;
-    let plan = preview.finish(Properties::new()).await?;
     deploy::agree(&terminal, &plan, &consent, "destroy all of this")?;
 
     let options = Options { expected: Some(plan.steps), force: consent.force, adopt: made };
@@ -48,5 +50,9 @@ pub(crate) async fn run(place: Place, Args { consent }: Args) -> Result<(), Fail
         Ok(update.finish(Properties::new()).await?)
     });
     deploy::tell(&terminal, &done.await?, &consent);
+    if builds {
+        terminal
+            .say("Images that were built stay, so that they need not be built again: see `tandem image ls`.");
+    }
     Ok(())
 }

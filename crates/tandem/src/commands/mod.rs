@@ -11,6 +11,7 @@ pub(crate) mod logs;
 pub(crate) mod new;
 pub(crate) mod preview;
 pub(crate) mod ps;
+pub(crate) mod refresh;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod stack;
@@ -31,6 +32,7 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Preview(command) => block_on(preview::run(Place::find(&args.global)?, command)),
         Command::Up(command) => block_on(up::run(Place::find(&args.global)?, command)),
         Command::Destroy(command) => block_on(destroy::run(Place::find(&args.global)?, command)),
+        Command::Refresh(command) => block_on(refresh::run(Place::find(&args.global)?, command)),
         Command::Stack(command) => block_on(stack::run(Place::find(&args.global)?, command)),
         Command::Config(command) => config::run(&Place::find(&args.global)?, &command),
         Command::New(command) => new::run(&Place::find(&args.global)?, &command),

@@ -45,6 +45,8 @@ enum Command {
     },
     /// Remove the record of a stack that is empty
     Rm,
+    /// Say whether a command holds the stack, and which: a lock goes with the process that holds it
+    Unlock,
     /// Forget the stack's resources without deleting them: for a cloud that is gone
     Reset {
         /// Go on without asking
@@ -106,6 +108,7 @@ pub(crate) async fn run(place: Place, Args { command }: Args) -> Result<(), Fail
             outputs(&terminal, &stacks.read(&stack)?.state, json, show_secrets)
         }
         Command::Rm => rm(&terminal, &stacks, stack),
+        Command::Unlock => unlock(&terminal, &stacks, &stack),
         Command::Reset { yes } => reset(&terminal, &stacks, stack, yes).await,
     }
 }
@@ -191,10 +194,17 @@ fn rm(terminal: &Terminal, stacks: &Stacks, stack: StackId) -> Result<(), Failur
     Ok(())
 }
 
+/// A lock that a living process holds is not broken: two writers would undo each other's work.
+fn unlock(terminal: &Terminal, stacks: &Stacks, stack: &StackId) -> Result<(), Failure> {
+    drop(stacks.lock(stack, "tandem stack unlock")?);
+    terminal.say(&format!("{stack} is not locked. A lock goes with the process that holds it."));
+    Ok(())
+}
+
 async fn reset(terminal: &Terminal, stacks: &Stacks, stack: StackId, yes: bool) -> Result<(), Failure> {
     let files = stacks.lock(&stack, "tandem stack reset")?;
     terminal.say(&format!(
-        "The record of {stack} is forgotten. What exists in a cloud stays there, and is not deleted."
+        "The record of {stack} is forgotten. What exists in a cloud stays there; `tandem refresh` finds it again."
     ));
     if !yes && !ui::confirm(terminal, "forget it")? {
         return Err(Failure::Code(DECLINED));

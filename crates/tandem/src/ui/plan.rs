@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tandem_engine::{Contents, Summary};
 use tandem_model::{
-    ByteSize, Urn,
+    Urn,
     plan::{Op, PropertyChange, Step},
     value,
 };
@@ -38,6 +38,7 @@ pub(crate) fn plan(plan: &Summary, force: bool, style: Style) -> String {
         lines.push(format!("Plan: {}", summary(&plan.steps)));
     }
     lines.extend(plan.contents.iter().flat_map(|contents| loss(contents, force, style)));
+    lines.extend(plan.forfeit.iter().flat_map(|contents| loss(contents, true, style)));
     lines.join("\n") + "\n"
 }
 
@@ -114,11 +115,9 @@ fn short(value: &Value, columns: usize) -> String {
 }
 
 fn loss(contents: &Contents, force: bool, style: Style) -> [String; 2] {
-    let items = text::count(usize::try_from(contents.items).unwrap_or(usize::MAX), &contents.unit);
-    let line = format!("{} holds {items} ({})", contents.urn.short(), ByteSize(contents.bytes));
     let warning = style.paint(Paint::Bad, "warning");
     let fate = if force { "which will be lost" } else { "which would be lost; that needs --force" };
-    [String::new(), format!("{warning}: {line}, {fate}")]
+    [String::new(), format!("{warning}: {contents}, {fate}")]
 }
 
 #[cfg(test)]
@@ -145,6 +144,7 @@ mod tests {
             steps,
             resumes: vec![],
             contents: vec![],
+            forfeit: vec![],
             exports: serde_json::Map::new(),
             elapsed: Duration::ZERO,
         }
@@ -188,6 +188,7 @@ mod tests {
             items: 3,
             bytes: 2048,
             unit: "object".into(),
+            unfinished: 0,
         }];
         insta::assert_snapshot!(plan(&Summary { contents, ..summary_of(steps) }, false, Style::PLAIN), @r#"
         shop/dev

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, process::Command};
 
-use super::{Project, Ran, prepared};
+use super::{Beside, Project, Ran, prepared};
 
 /// The AWS CLI and boto3, as a user's shell runs them after `eval "$(tandem env)"`.
 pub(crate) struct Client {
@@ -45,6 +45,15 @@ impl Client {
 
     /// A Python script that finds a boto3 client as `s3`, and its arguments in `arguments`.
     pub(crate) fn boto3(&self, script: &str, arguments: &[&str]) -> Ran {
+        Ran::run(&mut self.boto3_command(script, arguments))
+    }
+
+    /// The same, running beside the test.
+    pub(crate) fn boto3_beside(&self, script: &str, arguments: &[&str]) -> Beside {
+        Beside::start(&mut self.boto3_command(script, arguments))
+    }
+
+    fn boto3_command(&self, script: &str, arguments: &[&str]) -> Command {
         const PRELUDE: &str = "\
 import boto3, sys, json
 from botocore.config import Config
@@ -54,6 +63,7 @@ arguments = sys.argv[1:]
 ";
         let mut command = Command::new(prepared("TANDEM_TEST_PYTHON"));
         self.environment(&mut command);
-        Ran::run(command.args(["-c", &format!("{PRELUDE}{script}")]).args(arguments))
+        command.args(["-c", &format!("{PRELUDE}{script}")]).args(arguments);
+        command
     }
 }

@@ -27,7 +27,12 @@ pub(crate) struct Cloud {
 
 impl Cloud {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::Builder::new().prefix("tandem-e2e-").tempdir().unwrap();
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// One whose folder is made in this one.
+    pub(crate) fn new_in(parent: &Path) -> Self {
+        let folder = tempfile::Builder::new().prefix("tandem-e2e-").tempdir_in(parent).unwrap();
         let trace = Trace::of(&folder.path().join("home"));
         Self { binary: binary(), folder, trace }
     }
@@ -159,6 +164,10 @@ impl Serving {
             assert!(Instant::now() < deadline, "the cloud is not ready after {PATIENCE:?}");
         }
         serving
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        kill(self.pid, None).is_ok()
     }
 
     /// `kill -9`, and waits for its end.

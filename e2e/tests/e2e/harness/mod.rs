@@ -2,7 +2,9 @@
 
 mod client;
 mod cloud;
+mod disk;
 mod gate;
+mod hold;
 mod leaks;
 mod log;
 mod met;
@@ -18,7 +20,9 @@ use std::{
 pub(crate) use self::{
     client::Client,
     cloud::Cloud,
+    disk::Disk,
     gate::Gate,
+    hold::{Beside, Hold},
     log::Log,
     met::Met,
     program::{Project, examples},

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use redb::{Database, ReadableTable, StorageError, Table};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Shared, TABLE, open_database};
+use super::{Shared, TABLE};
 use crate::{
     port::{Batch, CommitError, Write},
     space::Reserve,
@@ -90,7 +90,7 @@ impl Committer {
             self.commit(group);
         }
         self.queue.close();
-        self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        self.shared.close(true);
         if let Some(answer) = closing {
             let _ = answer.send(());
         }
@@ -117,46 +117,46 @@ impl Committer {
 
     /// Commits all members whose preconditions hold. An error means that none was written.
     fn try_commit(&mut self, group: &Group) -> Result<Vec<Result<(), CommitError>>, Failure> {
-        // A delete needs a little room too; the reserve is there for it, so that a full disk can be emptied.
-        let puts = group
-            .members
-            .iter()
-            .any(|(batch, _)| batch.writes.iter().any(|w| matches!(w, Write::Put { .. })));
-        if puts && !self.reserve.allows(group.bytes + OVERHEAD_BYTES)? {
+        // A delete needs a little room too; the reserve is there for it, so that a full disk can be emptied. Each is
+        // judged on its own: what makes room is not refused for what came with it.
+        let asks = group.members.iter().any(|(batch, _)| batch.needs_room());
+        let tight = asks && !self.reserve.allows(group.bytes + OVERHEAD_BYTES)?;
+        if tight && group.members.iter().all(|(batch, _)| batch.needs_room()) {
             return Err(Failure::Full);
         }
-        let result = self.database().and_then(|()| {
+        let reopened = self.shared.reopen().map_err(|e| Failure::Other(Arc::new(e)));
+        let result = reopened.and_then(|()| {
             let database = self.shared.database.read().unwrap_or_else(PoisonError::into_inner);
             let database =
                 database.as_ref().ok_or(StorageError::DatabaseClosed).map_err(redb::Error::from)?;
-            write(database, group).map_err(Failure::from)
+            write(database, group, tight).map_err(Failure::from)
         });
         if result.is_err() {
-            // redb refuses everything after a failed write: the next commit opens the file anew.
-            self.shared.database.write().unwrap_or_else(PoisonError::into_inner).take();
+            // redb refuses everything after a failed write, reads too. Snapshots that are held go on.
+            self.shared.close(false);
+            if let Err(error) = self.shared.reopen() {
+                tracing::error!(%error, "cannot open the store again; whoever uses it next tries again");
+            }
         }
         result
     }
-
-    /// Opens the database again if a failed write closed it.
-    fn database(&self) -> Result<(), Failure> {
-        let mut database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
-        if database.is_none() {
-            let opened = open_database(&self.shared.path, &self.shared.options);
-            *database = Some(opened.map_err(|e| Failure::Other(Arc::new(e)))?);
-            tracing::warn!(path = %self.shared.path.display(), "opened the store again after a failed write");
-        }
-        Ok(())
-    }
 }
 
-fn write(database: &Database, group: &Group) -> Result<Vec<Result<(), CommitError>>, redb::Error> {
+fn write(
+    database: &Database,
+    group: &Group,
+    tight: bool,
+) -> Result<Vec<Result<(), CommitError>>, redb::Error> {
     let transaction = database.begin_write()?;
     let mut verdicts = Vec::with_capacity(group.members.len());
     let mut changed = false;
     {
         let mut table = transaction.open_table(TABLE)?;
         for (batch, _) in &group.members {
+            if tight && batch.needs_room() {
+                verdicts.push(Err(CommitError::Full));
+                continue;
+            }
             verdicts.push(match broken_precondition(&table, batch)? {
                 Some(key) => Err(CommitError::Conflict { key }),
                 None => {

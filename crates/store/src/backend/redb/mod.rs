@@ -10,7 +10,8 @@
 //! When the disk fails:
 //! - below the reserve of free space a commit is refused with [`CommitError::Full`](crate::CommitError), and taken
 //!   again once there is room;
-//! - a write that fails in spite of it fails its group; the file is opened again, which returns to the last commit;
+//! - a write that fails in spite of it fails its group; the file is opened again at once, which returns to the last
+//!   commit, and by whoever comes next if that fails;
 //! - a failed fsync stops the process ([`file`]): the kernel may have dropped what it could not write, so nothing that
 //!   this process reads afterwards tells what is on disk. The next start reads the file itself.
 
@@ -22,7 +23,10 @@ use std::{
     fs::{File, OpenOptions},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -104,12 +108,34 @@ impl Explain for OpenError {
 struct Shared {
     path: PathBuf,
     options: Options,
-    /// `None` once closed, and while the file is opened again after a failed write.
+    /// `None` once closed, and after a failed write until the file could be opened again.
     database: RwLock<Option<Database>>,
+    /// For good.
+    closed: AtomicBool,
 }
 
 impl Shared {
+    /// Opens the file again if a failed write closed it.
+    fn reopen(&self) -> Result<(), OpenError> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if database.is_none() && !self.closed.load(Ordering::SeqCst) {
+            *database = Some(open_database(&self.path, &self.options)?);
+            tracing::warn!(path = %self.path.display(), "opened the store again after a failed write");
+        }
+        Ok(())
+    }
+
+    /// Closes it for good, or after a failed write: redb refuses everything then.
+    fn close(&self, for_good: bool) {
+        self.closed.fetch_or(for_good, Ordering::SeqCst);
+        self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
     fn begin_read(&self) -> Result<RedbSnapshot, ReadError> {
+        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+            // Who only reads must not wait for somebody who writes.
+            self.reopen().map_err(|e| ReadError(Box::new(e)))?;
+        }
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or_else(|| ReadError(Box::new(StorageError::DatabaseClosed)))?;
         let transaction = database.begin_read().map_err(|e| ReadError(Box::new(e)))?;
@@ -138,6 +164,7 @@ impl RedbStore {
             path: path.to_owned(),
             options: options.clone(),
             database: RwLock::new(Some(database)),
+            closed: AtomicBool::new(false),
         });
         let (requests, queue) = mpsc::channel(QUEUE);
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -72,6 +72,12 @@ fn below_the_reserve_puts_are_refused_and_deletes_are_not() {
         deletion.delete("k000000");
         store.commit(deletion).await.unwrap();
         assert_eq!(count(&store), 0);
+        // A step towards room is let through, also beside one that is refused.
+        let mut step = Batch::default();
+        step.put("step", "towards room").frees();
+        let (step, refused) = tokio::join!(store.commit(step), store.commit(put(1, 1000)));
+        step.unwrap();
+        assert!(matches!(refused, Err(CommitError::Full)), "{refused:?}");
         fs::remove_file(folder.path().join("ballast")).unwrap();
         store.commit(put(2, 1000)).await.unwrap();
         assert_eq!(count(&store), 1);
@@ -95,6 +101,7 @@ fn a_disk_that_fills_up_in_spite_of_the_reserve_loses_nothing_and_recovers() {
         };
         assert!(matches!(refused, CommitError::Full), "{refused:?}");
         assert!(acknowledged > 10);
+        assert_eq!(count(&*store), acknowledged, "what is there is read while the disk is full");
         fs::remove_file(&ballast).unwrap();
         store.commit(put(acknowledged, 20_000)).await.unwrap();
         assert_eq!(count(&*store), acknowledged + 1);
