@@ -98,14 +98,20 @@ fn a_destroy_that_was_interrupted_guards_what_is_left() {
     let cloud = Cloud::new();
     let _serving = cloud.serve();
     let project = project(&cloud);
-    let client = cloud.client(&project);
+    // A subscription is deleted before what it connects.
+    project.edit(
+        "index.js",
+        &format!("{}kept.onPut('onPut', async () => {{}});\n", program("guarded-a", false)),
+    );
+    project.up();
+    let (client, kept) = (cloud.client(&project), project.output("kept"));
     let mut destroying = project.command();
     destroying.args(["destroy", "--yes"]).env("TANDEM_FAILPOINT", "engine.journal.done");
     assert!(!destroying.status().unwrap().success());
-    // One of the two is gone.
-    let left = client.boto3("print(s3.list_buckets()['Buckets'][0]['Name'])", &[]).ok().value().to_owned();
-    client.boto3(PUT, &[&left, "late"]).ok();
-    project.tandem(&["destroy", "--yes"]).failed("E0206").says("holds 1 object");
-    assert_eq!(client.boto3(COUNT, &[&left]).ok().value(), "1");
+    client.boto3(PUT, &[&kept, "late"]).ok();
+    project.tandem(&["destroy", "--yes"]).failed("E0206").says("bucket/kept holds 1 object");
+    assert_eq!(client.boto3(COUNT, &[&kept]).ok().value(), "1");
+    let rest = project.tandem(&["preview"]).ok();
+    assert!(rest.stdout.contains("create  subscription/onPut"), "{}", rest.all());
     project.destroy();
 }

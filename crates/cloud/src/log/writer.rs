@@ -110,7 +110,9 @@ impl Writer {
 
     fn write(&mut self, mut batch: BTreeMap<Urn, Encoded>) {
         for (resource, lines) in self.dropped.take() {
-            let text = format!("{lines} lines were dropped: they came faster than they could be written");
+            let text = format!(
+                "{lines} lines were dropped: they came faster than they could be written, or the disk was full"
+            );
             let line =
                 Line { time: Timestamp::now(), resource, stream: Stream::System, id: String::new(), text };
             batch.entry(line.resource.clone()).or_default().add(&line);
@@ -122,6 +124,7 @@ impl Writer {
                 Err(error) => {
                     tracing::warn!(%resource, %error, lines = encoded.lines, "cannot write to a log");
                     self.tips.remove(&resource);
+                    self.dropped.count(resource, encoded.lines);
                 }
             }
         }

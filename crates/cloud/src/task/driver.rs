@@ -20,6 +20,8 @@ use crate::log::{Line, Stream};
 
 /// After a failure that may pass (a full disk, a tool that could not be run), it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long a start waits for room on a full disk before the run fails for it.
+const ROOM: Duration = Duration::from_secs(10 * 60);
 
 /// The one owner of a run's record.
 pub(super) struct Driver {
@@ -199,13 +201,32 @@ impl Driver {
 
 async fn start(shared: Arc<Shared>, record: Record) -> Event {
     let spec = request::spec(&record, shared.parts.environment.for_task(&record.task));
-    match shared.parts.runtime.start(&record.container(), &spec).await {
-        Ok(started) => {
-            hit("task.container.created");
-            Event::Started { at: Timestamp::now(), pid: started.pid }
+    let begun = tokio::time::Instant::now();
+    loop {
+        match shared.parts.runtime.start(&record.container(), &spec).await {
+            Ok(started) => {
+                hit("task.container.created");
+                return Event::Started { at: Timestamp::now(), pid: started.pid };
+            }
+            // The run was accepted, and nothing is wrong with it.
+            Err(error) if is_full(&error) && begun.elapsed() < ROOM => {
+                tracing::warn!(run = %record.id, %error, "the disk is full: the run starts when there is room");
+                tokio::select! {
+                    () = tokio::time::sleep(AGAIN) => {}
+                    // The next start of the cloud takes it up.
+                    () = shared.closing.cancelled() => std::future::pending().await,
+                }
+            }
+            Err(error) => {
+                return Event::StartFailed { at: Timestamp::now(), error: error.report().into() };
+            }
         }
-        Err(error) => Event::StartFailed { at: Timestamp::now(), error: error.report().into() },
     }
+}
+
+fn is_full(error: &ContainerError) -> bool {
+    let full = [std::io::ErrorKind::StorageFull, std::io::ErrorKind::QuotaExceeded];
+    matches!(error, ContainerError::Io { source, .. } if full.contains(&source.kind()))
 }
 
 async fn wait(shared: Arc<Shared>, record: Record) -> Event {
