@@ -26,7 +26,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::sign::{Signer, hash};
+use tandem_aws_client::{Signer, hash};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -16,7 +16,6 @@ mod machine;
 mod object;
 mod s3;
 mod serve;
-mod sign;
 mod stats;
 mod table;
 mod task;

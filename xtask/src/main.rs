@@ -5,6 +5,7 @@
 
 mod base_image;
 mod bench;
+mod chaos;
 mod demo;
 mod process;
 mod setup;
@@ -39,6 +40,7 @@ const CHORES: &[Chore] = &[
     },
     Chore { name: "test", summary: "pass every test", help: suite::HELP, run: suite::main },
     Chore { name: "bench", summary: "measure, beside the budgets", help: bench::HELP, run: bench::main },
+    Chore { name: "chaos", summary: "kill the cloud at random", help: chaos::HELP, run: chaos::main },
     Chore { name: "tidy", summary: "check what the compiler does not", help: tidy::HELP, run: tidy::main },
     Chore {
         name: "base-image",

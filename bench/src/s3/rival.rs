@@ -14,7 +14,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::{cloud::Endpoint, sign::Signer};
+use tandem_aws_client::Signer;
+
+use crate::cloud::Endpoint;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const KEY_ID: &str = "AKIDEXAMPLE";

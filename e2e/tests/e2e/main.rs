@@ -11,6 +11,8 @@ mod harness;
 mod bad_input;
 mod buckets;
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod crash_start;
@@ -27,4 +29,8 @@ mod held;
 #[cfg(test)]
 mod killed;
 #[cfg(test)]
+mod many_videos;
+#[cfg(test)]
 mod pool;
+#[cfg(test)]
+mod queue;

@@ -113,24 +113,14 @@ impl Dispatcher {
     }
 
     /// How many deliveries are open, by subscription: those that wait, that are tried, and that pause between attempts.
+    /// Counted in the store, so an event is among them from the moment that its source was acknowledged.
     ///
     /// # Errors
-    /// [`ReadError`] if those that are in the store only cannot be counted.
+    /// [`ReadError`] if they cannot be counted.
     pub fn backlog(&self) -> Result<HashMap<Urn, usize>, ReadError> {
-        let mut long = Vec::new();
-        let mut all = HashMap::new();
-        for (urn, lane) in &*self.shared.lanes() {
-            if lane.has_more() {
-                long.push(urn.clone());
-            } else {
-                all.insert(urn.clone(), lane.claimed());
-            }
-        }
-        for urn in long {
-            let count = count(&*self.shared.store.snapshot()?, &urn)?;
-            all.insert(urn, count);
-        }
-        Ok(all)
+        let snapshot = self.shared.store.snapshot()?;
+        let subscriptions = subscriptions_with_rows(&*snapshot)?.into_iter();
+        subscriptions.map(|urn| Ok((urn.clone(), count(&*snapshot, &urn)?))).collect()
     }
 
     /// Begins no further attempt, and waits at most `grace` for those under way. What is left is delivered after the

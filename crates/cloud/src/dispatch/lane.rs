@@ -99,6 +99,7 @@ impl Lane {
     }
 
     /// How many are in memory in some way.
+    #[cfg(test)]
     pub(super) fn claimed(&self) -> usize {
         self.claimed.len()
     }

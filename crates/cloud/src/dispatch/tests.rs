@@ -1,7 +1,7 @@
 //! Delivery, against an in-memory store and consumers that follow a script. Time is paused: back-off costs nothing.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -201,6 +201,23 @@ async fn a_failing_event_is_retried_under_its_id_and_then_dead_with_its_reason()
     let dead = world.dead();
     assert_eq!((dead.len(), dead[0].error.message.as_str()), (1, "it threw"));
     assert_eq!(dead[0].log_tail, ["last words"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_will_be_tried_again_is_on_its_way_meanwhile() {
+    let mut world = World::new();
+    world.subscribe("s", to("f", "", 3)).await;
+    let (dispatcher, mut seen) = world.start(vec![failed()]);
+    world.put("k").await;
+    let expected = HashMap::from([(urn("subscription", "s"), 1)]);
+    assert_eq!(dispatcher.backlog().unwrap(), expected);
+    seen.recv().await.unwrap();
+    // Its first attempt has failed, and half of the shortest pause goes by.
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    assert_eq!(dispatcher.backlog().unwrap(), expected);
+    seen.recv().await.unwrap();
+    dispatcher.close(Duration::from_secs(9)).await;
+    assert_eq!(dispatcher.backlog().unwrap(), HashMap::new());
 }
 
 #[tokio::test(start_paused = true)]

@@ -55,8 +55,10 @@ impl Test {
                 assert!(!Path::new(&format!("/proc/{pid}")).exists(), "worker {pid} is left");
             }
             for folder in ["/sys/fs/cgroup/memory", "/sys/fs/cgroup/pids", "/sys/fs/cgroup"] {
-                let cgroup = format!("{folder}/tandem-{name}");
-                assert!(!Path::new(&cgroup).exists(), "{cgroup} is left");
+                let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.file_name());
+                let own = format!("tandem-{name}-");
+                let left: Vec<_> = names.filter(|n| n.to_string_lossy().starts_with(&own)).collect();
+                assert!(left.is_empty(), "{left:?} are left in {folder}");
             }
         });
         Ok(())

@@ -166,8 +166,15 @@ impl Serving {
         serving
     }
 
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Whether it has neither ended nor been killed.
     pub(crate) fn is_running(&self) -> bool {
-        kill(self.pid, None).is_ok()
+        // A process that was killed and not yet waited for would still take signals.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with(['Z', 'X']))
     }
 
     /// `kill -9`, and waits for its end.
@@ -180,6 +187,11 @@ impl Serving {
     /// Ends it as a service supervisor does.
     pub(crate) fn terminate(self) -> ExitStatus {
         kill(self.pid, Signal::SIGTERM).unwrap();
+        self.ended.recv_timeout(PATIENCE).unwrap()
+    }
+
+    /// Waits for its end, which somebody else has asked for.
+    pub(crate) fn ended(self) -> ExitStatus {
         self.ended.recv_timeout(PATIENCE).unwrap()
     }
 

@@ -19,7 +19,7 @@ use std::{
 
 pub(crate) use self::{
     client::Client,
-    cloud::Cloud,
+    cloud::{Cloud, Serving},
     disk::Disk,
     gate::Gate,
     hold::{Beside, Hold},

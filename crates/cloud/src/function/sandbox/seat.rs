@@ -164,6 +164,23 @@ impl Row {
         Ok(Self { v2, roots, name: name.to_owned(), folders, last: 0 })
     }
 
+    /// Removes the rows of other spawners of the same cloud, as far as nobody sits there any more: they begin with
+    /// `prefix`. Each spawner has a row of its own, because that of a killed cloud takes a moment to go and removes its
+    /// row then.
+    pub(in crate::function) fn remove_others(&self, prefix: &str) {
+        for root in &self.roots {
+            let others = children(root.as_fd()).unwrap_or_default();
+            for other in others.iter().filter(|name| name.starts_with(prefix) && **name != self.name) {
+                if let Ok(folder) = open(root.as_fd(), other, OFlag::O_DIRECTORY) {
+                    for seat in children(folder.as_fd()).unwrap_or_default() {
+                        let _ = unlinkat(folder.as_fd(), seat.as_str(), UnlinkatFlags::RemoveDir);
+                    }
+                }
+                let _ = unlinkat(root.as_fd(), other.as_str(), UnlinkatFlags::RemoveDir);
+            }
+        }
+    }
+
     /// Makes a fresh seat and moves this process into it.
     ///
     /// # Errors

@@ -1,40 +1,46 @@
-//! AWS Signature Version 4 for requests whose query is sorted already, each name with a value
+//! AWS Signature Version 4
 //! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html>).
 
 use hmac::{Hmac, Mac};
 use http::{HeaderValue, Request, header::AUTHORIZATION};
 use sha2::{Digest, Sha256};
 
-/// What signs: a key of the stack.
+/// What signs: a key of a stack.
 #[derive(Debug, Clone)]
-pub(crate) struct Signer {
-    pub(crate) key_id: String,
-    pub(crate) secret: String,
-    pub(crate) region: String,
+pub struct Signer {
+    pub key_id: String,
+    pub secret: String,
+    pub region: String,
 }
 
 impl Signer {
-    /// Adds `x-amz-date`, `x-amz-content-sha256` and `authorization`. The path must be plain ASCII, the request have a
-    /// `host`, and `payload` be the hash of the body in hexadecimal.
-    pub(crate) fn sign<B>(
-        &self,
-        request: &mut Request<B>,
-        service: &str,
-        payload: &str,
-        time: jiff::Timestamp,
-    ) {
+    /// Adds `x-amz-date`, `x-amz-content-sha256` and `authorization`, which covers `host` and every `x-amz-` header.
+    /// The query must be escaped as it is signed, each of its parts `name=value`, and `payload` be the hash of the body in
+    /// hexadecimal, or `UNSIGNED-PAYLOAD`.
+    pub fn sign<B>(&self, request: &mut Request<B>, service: &str, payload: &str, time: jiff::Timestamp) {
         let moment = time.strftime("%Y%m%dT%H%M%SZ").to_string();
         let day = &moment[..8];
         let value =
             |text: &str| HeaderValue::from_str(text).expect("hexadecimal and dates are legal header values");
         request.headers_mut().insert("x-amz-date", value(&moment));
         request.headers_mut().insert("x-amz-content-sha256", value(payload));
-        let host = request.headers().get("host").and_then(|h| h.to_str().ok()).unwrap_or_default();
+        let mut signed: Vec<(&str, &str)> = request
+            .headers()
+            .iter()
+            .filter(|(name, _)| *name == "host" || name.as_str().starts_with("x-amz-"))
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()))
+            .collect();
+        signed.sort_unstable();
+        let names = signed.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
+        let headers: String = signed.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        let mut query: Vec<&str> =
+            request.uri().query().unwrap_or_default().split('&').filter(|part| !part.is_empty()).collect();
+        query.sort_unstable();
         let canonical = format!(
-            "{}\n{}\n{}\nhost:{host}\nx-amz-content-sha256:{payload}\nx-amz-date:{moment}\n\n{SIGNED}\n{payload}",
+            "{}\n{}\n{}\n{headers}\n{names}\n{payload}",
             request.method(),
             request.uri().path(),
-            request.uri().query().unwrap_or_default(),
+            query.join("&"),
         );
         let scope = format!("{day}/{}/{service}/aws4_request", self.region);
         let text = format!("AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}", hash(canonical.as_bytes()));
@@ -43,14 +49,12 @@ impl Signer {
             .fold(format!("AWS4{}", self.secret).into_bytes(), |key, part| mac(&key, part));
         let signature = hex(&mac(&key, &text));
         let authorization = format!(
-            "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={SIGNED}, Signature={signature}",
+            "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
             self.key_id
         );
         request.headers_mut().insert(AUTHORIZATION, value(&authorization));
     }
 }
-
-const SIGNED: &str = "host;x-amz-content-sha256;x-amz-date";
 
 fn mac(key: &[u8], text: &str) -> Vec<u8> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
@@ -59,7 +63,7 @@ fn mac(key: &[u8], text: &str) -> Vec<u8> {
 }
 
 /// SHA-256 in hexadecimal.
-pub(crate) fn hash(bytes: &[u8]) -> String {
+pub fn hash(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
