@@ -5,6 +5,7 @@
 
 mod base_image;
 mod bench;
+mod cgroup2;
 mod chaos;
 mod demo;
 mod process;
@@ -41,6 +42,12 @@ const CHORES: &[Chore] = &[
     Chore { name: "test", summary: "pass every test", help: suite::HELP, run: suite::main },
     Chore { name: "bench", summary: "measure, beside the budgets", help: bench::HELP, run: bench::main },
     Chore { name: "chaos", summary: "kill the cloud at random", help: chaos::HELP, run: chaos::main },
+    Chore {
+        name: "cgroup2",
+        summary: "run the sandbox's tests with control groups version 2",
+        help: cgroup2::HELP,
+        run: cgroup2::main,
+    },
     Chore { name: "tidy", summary: "check what the compiler does not", help: tidy::HELP, run: tidy::main },
     Chore {
         name: "base-image",

@@ -19,10 +19,10 @@ the AWS SDK for JavaScript in target/js. Changes nothing when nothing is missing
 ";
 
 /// A Debian package and a program by which its presence is known on systems without dpkg.
-struct Package {
-    name: &'static str,
-    program: &'static str,
-    reason: &'static str,
+pub(crate) struct Package {
+    pub(crate) name: &'static str,
+    pub(crate) program: &'static str,
+    pub(crate) reason: &'static str,
 }
 
 const PACKAGES: &[Package] = &[
@@ -71,20 +71,28 @@ pub(crate) fn main(_arguments: &[String]) -> Result<()> {
 
 /// Installs what is missing.
 pub(crate) fn ensure() -> Result<()> {
-    packages()?;
+    let node = NODE.iter().filter(|p| !on_path(p.program));
+    install(&missing(PACKAGES).into_iter().chain(node).collect::<Vec<_>>())?;
     nextest()?;
     clients()?;
     node_clients()
 }
 
-fn packages() -> Result<()> {
-    let mut missing: Vec<&Package> = if process::succeeds(Command::new("dpkg-query").arg("--version")) {
-        let installed = installed_packages();
-        PACKAGES.iter().filter(|p| !installed.iter().any(|name| name == p.name)).collect()
+/// Installs those that are missing.
+pub(crate) fn packages(wanted: &[Package]) -> Result<()> {
+    install(&missing(wanted))
+}
+
+fn missing(wanted: &[Package]) -> Vec<&Package> {
+    if process::succeeds(Command::new("dpkg-query").arg("--version")) {
+        let installed = installed_packages(wanted);
+        wanted.iter().filter(|p| !installed.iter().any(|name| name == p.name)).collect()
     } else {
-        PACKAGES.iter().filter(|p| !on_path(p.program)).collect()
-    };
-    missing.extend(NODE.iter().filter(|p| !on_path(p.program)));
+        wanted.iter().filter(|p| !on_path(p.program)).collect()
+    }
+}
+
+fn install(missing: &[&Package]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
@@ -96,7 +104,7 @@ fn packages() -> Result<()> {
         bail!("packages are missing; install them as root: apt-get install {}", names.join(" "));
     }
     eprintln!("installing Debian packages:");
-    for package in &missing {
+    for package in missing {
         eprintln!("  {:<16} {}", package.name, package.reason);
     }
     process::timed("apt-get update", || {
@@ -110,10 +118,10 @@ fn packages() -> Result<()> {
     })
 }
 
-fn installed_packages() -> Vec<String> {
+fn installed_packages(wanted: &[Package]) -> Vec<String> {
     let mut query = Command::new("dpkg-query");
     query.args(["--show", "--showformat", "${db:Status-Status} ${Package}\n"]);
-    query.args(PACKAGES.iter().map(|p| p.name));
+    query.args(wanted.iter().map(|p| p.name));
     // It exits with 1 when any of the names is unknown, and still lists the others.
     let listed = query.output().map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
     listed.lines().filter_map(|line| line.strip_prefix("installed ")).map(str::to_owned).collect()

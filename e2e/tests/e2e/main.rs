@@ -21,6 +21,8 @@ mod disk_full;
 #[cfg(test)]
 mod drift;
 #[cfg(test)]
+mod escape;
+#[cfg(test)]
 mod example;
 #[cfg(test)]
 mod guarded;

@@ -50,20 +50,41 @@ pub(super) struct Answer {
     pub(super) result: Result<Value, Report>,
 }
 
+/// What is left of a call's frame for a program's arguments: 64 MiB in base 64, and some.
+pub(super) const MOST_OF_A_CALL: u32 = 96 << 20;
+
 /// Reads one frame; none if the other side closed between two.
 ///
 /// # Errors
 /// If the connection breaks inside a frame, or the frame is too large.
 pub(super) async fn read(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Bytes>> {
-    let length = match from.read_u32_le().await {
-        Ok(length) if length > MOST => return Err(io::Error::other(format!("a frame of {length} bytes"))),
-        Ok(length) => length,
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let mut frame = vec![0; length as usize];
+    match read_length(from, MOST).await? {
+        Some(length) => read_rest(from, length).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Reads how long the next frame is; none if the other side closed before it.
+///
+/// # Errors
+/// If the connection breaks, or the frame is longer than `most`.
+pub(super) async fn read_length(from: &mut (impl AsyncRead + Unpin), most: u32) -> io::Result<Option<usize>> {
+    match from.read_u32_le().await {
+        Ok(length) if length > most => Err(io::Error::other(format!("a frame of {length} bytes"))),
+        Ok(length) => Ok(Some(length as usize)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads the frame whose length was just read.
+///
+/// # Errors
+/// If the connection breaks.
+pub(super) async fn read_rest(from: &mut (impl AsyncRead + Unpin), length: usize) -> io::Result<Bytes> {
+    let mut frame = vec![0; length];
     from.read_exact(&mut frame).await?;
-    Ok(Some(frame.into()))
+    Ok(frame.into())
 }
 
 /// Reads one frame as a value.

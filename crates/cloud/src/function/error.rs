@@ -143,7 +143,7 @@ impl Explain for InvokeError {
             Self::TooManyRequests { .. } => "retry later, or raise the function's `concurrency`".to_owned(),
             Self::PayloadTooLarge { .. } => "put the data into a bucket and send its key".to_owned(),
             Self::NoWorkers { .. } => {
-                "restart the cloud as root with `tandem serve --stop` and `tandem serve`".to_owned()
+                "run the cloud as root; it goes on trying by itself, and its log says why it fails".to_owned()
             }
             Self::Closing => "retry when the cloud runs again".to_owned(),
         }

@@ -31,6 +31,7 @@ mod service;
 pub mod spawner;
 mod status;
 mod version;
+mod way;
 mod worker;
 mod workers;
 
@@ -52,7 +53,7 @@ pub use self::{
 use self::{
     pool::{Ask, Ended, How, Pools, Refused, core::Limits},
     programs::Programs,
-    spawner::{Line, PrepareError, Spawner},
+    spawner::{PrepareError, Spawner},
     version::Version,
     workers::Workers,
 };
@@ -142,7 +143,7 @@ struct Shared {
 
 /// What runs functions, or why nothing can.
 enum Backend {
-    Ready { pools: Arc<Pools>, line: Arc<Line>, reporting: JoinHandle<()> },
+    Ready { pools: Arc<Pools>, workers: Arc<Workers>, reporting: JoinHandle<()> },
     Unfit(String),
 }
 
@@ -175,8 +176,9 @@ impl Functions {
     pub async fn open(spawner: Option<Spawner>, surroundings: Surroundings, settings: Settings) -> Self {
         let Surroundings { cloud, resources, archives, log, calls, environment } = surroundings;
         let programs = Arc::new(Programs::new(archives));
+        let cgroup = format!("tandem-{cloud}");
         let prepared = match spawner {
-            Some(spawner) => spawner.prepare(format!("tandem-{cloud}")).await,
+            Some(spawner) => spawner.prepare(&cgroup).await,
             None => Err(PrepareError::Gone),
         };
         let backend = match prepared {
@@ -185,10 +187,10 @@ impl Functions {
                     tracing::warn!(reason, "memory limits of functions are not enforced on this machine");
                 }
                 let workers =
-                    Workers::new(line.clone(), log, calls, resources, environment, programs.clone());
+                    Workers::new(line, cgroup, log, calls, resources, environment, programs.clone());
                 let pools = Pools::new(settings.limits(), Arc::new(workers.clone()));
-                let reporting = tokio::spawn(workers.report(pools.clone()));
-                Backend::Ready { pools, line, reporting }
+                let reporting = tokio::spawn(workers.clone().report(pools.clone()));
+                Backend::Ready { pools, workers, reporting }
             }
             Err(error) => {
                 tracing::warn!(%error, "functions cannot run");
@@ -254,11 +256,10 @@ impl Functions {
 
     /// Takes no more requests, gives those under way `grace` to end, and returns when every worker is gone.
     pub async fn close(&self, grace: Duration) {
-        if let Backend::Ready { pools, line, reporting } = &self.shared.backend {
+        if let Backend::Ready { pools, workers, reporting } = &self.shared.backend {
             pools.close(grace).await;
             reporting.abort();
-            let line = line.clone();
-            let _ = tokio::task::spawn_blocking(move || line.close()).await;
+            workers.close().await;
         }
     }
 

@@ -20,14 +20,12 @@ use super::{
     channel::{self, Answer, Assignment, Call},
     error::FunctionError,
     output::Output,
-    pool::{
-        Launch, Pools, Session,
-        core::{Loss, WorkerId},
-    },
+    pool::{CallOf, Launch, Pools, Session, core::WorkerId},
     programs::Programs,
     runtime_api,
-    spawner::{Fate, Line},
+    spawner::Line,
     version::Version,
+    way::Way,
 };
 use crate::{
     call::{Caller, Calls},
@@ -36,12 +34,16 @@ use crate::{
     resource::Resources,
 };
 
-/// Calls that one worker may have open at once. More wait in its socket.
-const OPEN_CALLS: usize = 256;
+/// What one worker may have open at once: calls, and the cloud's memory for them in units of [`UNIT`]. More waits in
+/// its socket.
+const OPEN: u32 = 256;
+const UNIT: usize = 512 << 10;
+/// Values in the arguments of one call: read, each takes many times what it took as text.
+const MOST_VALUES: usize = 4 << 20;
 
 /// Starts workers by the spawner.
 pub(super) struct Workers {
-    line: Arc<Line>,
+    way: Way,
     sink: Arc<dyn Sink>,
     calls: Arc<dyn Calls>,
     resources: Arc<Resources>,
@@ -49,24 +51,59 @@ pub(super) struct Workers {
     programs: Arc<Programs>,
     pools: OnceLock<Weak<Pools>>,
     alive: Mutex<HashMap<WorkerId, Alive>>,
-    /// Set when the spawner is gone.
-    gone: OnceLock<()>,
 }
 
 /// What is kept for a living worker.
 struct Alive {
     session: Arc<Session>,
-    frames: Frames,
+    frames: mpsc::UnboundedSender<Frame>,
     tasks: Vec<AbortHandle>,
 }
 
-/// Frames for a worker. A call's answer carries the call's permit until it is written, so that a worker that asks and does
-/// not read does not fill the cloud's memory.
-type Frames = mpsc::UnboundedSender<(Bytes, Option<OwnedSemaphorePermit>)>;
+/// On its way to a worker.
+struct Frame {
+    bytes: Bytes,
+    /// Of the call that this answers. Given back when it is written, so that answers which nobody reads do not pile up.
+    _open: Option<OwnedSemaphorePermit>,
+}
+
+impl From<Bytes> for Frame {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, _open: None }
+    }
+}
+
+/// How much of [`OPEN`] a call of so many bytes takes.
+fn weight(bytes: usize) -> u32 {
+    u32::try_from(bytes / UNIT + 1).unwrap_or(OPEN).min(OPEN)
+}
+
+/// What it takes besides, for an answer that may be large.
+fn weight_of_answer(method: &str) -> u32 {
+    if method == "bucket.get" { OPEN / 4 } else { 0 }
+}
+
+/// Reads the next call once there is room for it; none if there will be no more.
+async fn next_call(
+    reader: &mut OwnedReadHalf,
+    open: &Arc<Semaphore>,
+) -> io::Result<Option<(Call, OwnedSemaphorePermit)>> {
+    let Some(length) = channel::read_length(reader, channel::MOST_OF_A_CALL).await? else { return Ok(None) };
+    let room = |units| open.clone().acquire_many_owned(units);
+    let mut taken = room(weight(length)).await.map_err(io::Error::other)?;
+    let frame = channel::read_rest(reader, length).await?;
+    if frame.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > MOST_VALUES {
+        return Err(io::Error::other("a call of too many values"));
+    }
+    let call: Call = serde_json::from_slice(&frame)?;
+    taken.merge(room(weight_of_answer(&call.method)).await.map_err(io::Error::other)?);
+    Ok(Some((call, taken)))
+}
 
 impl Workers {
     pub(super) fn new(
         line: Arc<Line>,
+        cgroup: String,
         sink: Arc<dyn Sink>,
         calls: Arc<dyn Calls>,
         resources: Arc<Resources>,
@@ -74,7 +111,7 @@ impl Workers {
         programs: Arc<Programs>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            line,
+            way: Way::new(line, cgroup),
             sink,
             calls,
             resources,
@@ -82,23 +119,18 @@ impl Workers {
             programs,
             pools: OnceLock::new(),
             alive: Mutex::default(),
-            gone: OnceLock::new(),
         })
     }
 
-    /// Tells the pools what becomes of the workers, until the spawner is gone.
+    /// Tells the pools what becomes of the workers, for as long as the cloud runs.
     pub(super) async fn report(self: Arc<Self>, pools: Arc<Pools>) {
         let _ = self.pools.set(Arc::downgrade(&pools));
-        while let Some(fate) = self.line.next().await {
-            match fate {
-                Fate::Started { worker, pid } => pools.running(worker, pid),
-                Fate::NotStarted { worker, reason } => pools.exited(worker, Loss::NotStarted, Some(reason)),
-                Fate::Ended { worker, loss } => pools.exited(worker, loss, None),
-            }
-        }
-        let _ = self.gone.set(());
-        // The workers end with their sockets, which are closed here.
-        pools.abandon_all();
+        self.way.report(&pools).await;
+    }
+
+    /// Lets the spawner go, once there are no workers, and waits until it is gone.
+    pub(super) async fn close(&self) {
+        self.way.close().await;
     }
 
     fn alive<T>(&self, f: impl FnOnce(&mut HashMap<WorkerId, Alive>) -> T) -> T {
@@ -135,19 +167,25 @@ impl Workers {
     }
 
     /// Answers a worker's calls until it closes the connection.
-    async fn serve_calls(self: Arc<Self>, session: Arc<Session>, mut reader: OwnedReadHalf, frames: Frames) {
-        let open = Arc::new(Semaphore::new(OPEN_CALLS));
+    async fn serve_calls(
+        self: Arc<Self>,
+        session: Arc<Session>,
+        mut reader: OwnedReadHalf,
+        frames: mpsc::UnboundedSender<Frame>,
+    ) {
+        let open = Arc::new(Semaphore::new(OPEN as usize));
         // Dropped with this future, and with it whatever is still being answered.
         let mut answering = tokio::task::JoinSet::new();
-        while let Ok(permit) = open.clone().acquire_owned().await {
-            let Ok(Some(call)) = channel::read_value::<Call>(&mut reader).await else { break };
+        while let Ok(Some((call, taken))) = next_call(&mut reader, &open).await {
             while answering.try_join_next().is_some() {}
-            let (workers, session, frames) = (self.clone(), session.clone(), frames.clone());
+            let (workers, frames) = (self.clone(), frames.clone());
+            // Numbered here, in the order in which they were made: what is started takes its id from that (I4).
+            let of = session.calls(&call.request, &call.method);
             answering.spawn(async move {
                 let id = call.id;
-                let result = workers.answer(&session, call).await;
+                let result = workers.answer(of, call).await;
                 if let Ok(frame) = serde_json::to_vec(&Answer { id, result }) {
-                    let _ = frames.send((frame.into(), Some(permit)));
+                    let _ = frames.send(Frame { bytes: frame.into(), _open: Some(taken) });
                 }
             });
         }
@@ -155,10 +193,8 @@ impl Workers {
         self.kill(session.worker);
     }
 
-    async fn answer(&self, session: &Session, call: Call) -> Result<serde_json::Value, Report> {
-        let of = session
-            .calls(&call.request, &call.method)
-            .ok_or_else(|| super::error::InvokeError::Closing.report())?;
+    async fn answer(&self, of: Option<CallOf>, call: Call) -> Result<serde_json::Value, Report> {
+        let of = of.ok_or_else(|| super::error::InvokeError::Closing.report())?;
         let caller = Caller {
             function: of.function,
             request: of.request,
@@ -182,9 +218,6 @@ fn stream() -> io::Result<(tokio::net::UnixStream, OwnedFd)> {
 
 impl Workers {
     fn launch(self: &Arc<Self>, session: &Arc<Session>) -> io::Result<()> {
-        if self.gone.get().is_some() {
-            return Err(io::Error::other("the process that starts workers is gone"));
-        }
         let (runtime, runtime_end) = stream()?;
         let (channel, channel_end) = stream()?;
         let (out, out_end) = io::pipe()?;
@@ -192,12 +225,12 @@ impl Workers {
         let (out, err) = (OwnedFd::from(out), OwnedFd::from(err));
         not_blocking(&out)?;
         not_blocking(&err)?;
-        self.line.spawn(session.worker, &[runtime_end, channel_end, out_end.into(), err_end.into()])?;
+        self.way.spawn(session.worker, vec![runtime_end, channel_end, out_end.into(), err_end.into()])?;
 
         let output = Arc::new(Output::new(self.sink.clone(), [(out, Stream::Stdout), (err, Stream::Stderr)]));
         session.prints_to(output.clone());
         let (reader, mut writer) = channel.into_split();
-        let (frames, mut outgoing) = mpsc::unbounded_channel();
+        let (frames, mut outgoing) = mpsc::unbounded_channel::<Frame>();
         let (workers, served) = (self.clone(), session.clone());
         let tasks = vec![
             tokio::spawn(async move {
@@ -209,8 +242,8 @@ impl Workers {
             .abort_handle(),
             tokio::spawn(self.clone().serve_calls(session.clone(), reader, frames.clone())).abort_handle(),
             tokio::spawn(async move {
-                while let Some((frame, _permit)) = outgoing.recv().await {
-                    if channel::write(&mut writer, &frame).await.is_err() {
+                while let Some(frame) = outgoing.recv().await {
+                    if channel::write(&mut writer, &frame.bytes).await.is_err() {
                         break;
                     }
                 }
@@ -241,8 +274,8 @@ impl Launch for Arc<Workers> {
                 }
             };
             if let Ok(assignment) = serde_json::to_vec(&workers.assignment(&version)) {
-                let _ = frames.send((assignment.into(), None));
-                let _ = frames.send((archive, None));
+                let _ = frames.send(Bytes::from(assignment).into());
+                let _ = frames.send(archive.into());
             }
         });
     }
@@ -260,7 +293,7 @@ impl Launch for Arc<Workers> {
 
 impl Workers {
     fn kill(&self, worker: WorkerId) {
-        if let Err(error) = self.line.kill(worker) {
+        if let Err(error) = self.way.kill(worker) {
             tracing::warn!(%error, worker = worker.0, "a worker cannot be ended by the spawner; its sockets are closed");
             if let Some(alive) = self.alive(|alive| alive.remove(&worker)) {
                 alive.tasks.iter().for_each(AbortHandle::abort);

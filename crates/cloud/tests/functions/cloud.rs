@@ -73,7 +73,7 @@ pub(crate) struct Cloud {
     pub(crate) calls: Arc<Echo>,
     pub(crate) resources: Arc<Resources>,
     archives: Archives,
-    _home: tempfile::TempDir,
+    pub(crate) home: tempfile::TempDir,
 }
 
 /// Keeps the lines.
@@ -111,12 +111,12 @@ impl Kept {
 
 /// Answers calls with what they were, later ones first if they ask to wait.
 #[derive(Default)]
-pub(crate) struct Echo(pub(crate) Mutex<Vec<Caller>>);
+pub(crate) struct Echo(pub(crate) Mutex<Vec<(Caller, Value)>>);
 
 #[async_trait]
 impl Calls for Echo {
     async fn call(&self, caller: &Caller, method: &str, args: Value) -> Result<Value, Report> {
-        self.0.lock().unwrap().push(caller.clone());
+        self.0.lock().unwrap().push((caller.clone(), args["key"].clone()));
         Ok(json!({ "method": method, "args": args, "request": caller.request }))
     }
 }
@@ -142,7 +142,7 @@ impl Cloud {
             }),
         };
         let functions = Functions::open(spawner, surroundings, settings).await;
-        Self { functions, log, calls, resources, archives, helper: None, _home: home }
+        Self { functions, log, calls, resources, archives, helper: None, home }
     }
 
     /// Deploys a program whose only module is this, as a function of this name with these further inputs.

@@ -3,12 +3,23 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tandem_cloud::function::{Settings, WorkerState};
+use tandem_cloud::function::{InvokeError, Settings, WorkerState};
 
 use crate::{
     Run,
     cloud::{answer, is_alive, urn},
 };
+
+/// The parent of a worker.
+fn spawner_of(worker: i32) -> i32 {
+    let status = std::fs::read_to_string(format!("/proc/{worker}/status")).unwrap();
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap();
+    parent.trim().parse().unwrap()
+}
+
+fn kill(pid: i32) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+}
 
 pub(crate) const TESTS: &[(&str, Run)] = &[
     ("life::a_handler_answers_from_a_worker_that_did_not_exist", |test| {
@@ -117,9 +128,45 @@ pub(crate) const TESTS: &[(&str, Run)] = &[
             cloud.deploy("f", source, json!({})).await;
             cloud.invoke("f", "r1", json!({})).await.unwrap();
             let calls = cloud.calls.0.lock().unwrap();
-            let seen: Vec<_> =
-                calls.iter().map(|c| (c.function.clone(), c.request.as_str(), c.ordinal)).collect();
-            assert_eq!(seen, [(urn("f"), "r1", 0), (urn("f"), "r1", 1)]);
+            let mut seen: Vec<_> = calls
+                .iter()
+                .map(|(c, key)| (c.ordinal, key.as_str().unwrap(), &c.function, c.request.as_str()))
+                .collect();
+            // They are answered side by side, in any order, but numbered as they were made.
+            seen.sort();
+            assert_eq!(seen, [(0, "x", &urn("f"), "r1"), (1, "y", &urn("f"), "r1")]);
+        })
+    }),
+    ("life::a_spawner_that_is_killed_is_replaced_and_its_workers_with_it", |test| {
+        test.run(Settings { spares: 1, ..Settings::default() }, |cloud| async move {
+            let source = r#"new (require("@tandem/cloud").Function)("f", async (e) => {
+                await new Promise(r => setTimeout(r, e.wait)); return "well"; })"#;
+            cloud.deploy("f", source, json!({ "timeout": 900 })).await;
+            for round in 0..3 {
+                let functions = cloud.functions.clone();
+                let running = tokio::spawn(async move {
+                    let payload = json!({ "wait": 600_000 }).to_string().into();
+                    let request_id = format!("lost {round}");
+                    let invocation =
+                        tandem_cloud::function::Invocation { request_id, payload, traceparent: None };
+                    functions.invoke(&urn("f"), invocation).await
+                });
+                cloud
+                    .until("the request in its worker", || {
+                        cloud.functions.status()[0].workers.iter().any(|w| w.state == WorkerState::Busy)
+                    })
+                    .await;
+                let worker = cloud.functions.status()[0].workers[0].pid.unwrap();
+                let killed = spawner_of(worker);
+                kill(killed);
+                let lost = running.await.unwrap().unwrap_err();
+                assert!(matches!(lost, InvokeError::WorkerLost { .. }), "{lost}");
+                // Asked for in the very moment in which there is no spawner.
+                let next = cloud.invoke("f", "next", json!({ "wait": 0 })).await.unwrap();
+                assert!(next.cold && answer(&next) == "well");
+                cloud.until("the old worker's end", || !is_alive(worker)).await;
+                assert_ne!(spawner_of(cloud.functions.status()[0].workers[0].pid.unwrap()), killed);
+            }
         })
     }),
     ("life::closing_the_cloud_ends_workers_that_never_listen", |test| {

@@ -7,6 +7,8 @@
 
 mod cloud;
 mod dying;
+#[cfg(target_arch = "x86_64")]
+mod escape;
 mod life;
 mod limits;
 mod load;
@@ -20,10 +22,18 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use tandem_cloud::function::spawner;
 
 type Run = fn(Test) -> Result<(), Failed>;
+type Trials = Vec<(&'static str, Box<dyn FnOnce(Test) -> Result<(), Failed> + Send>)>;
 
 fn main() -> ExitCode {
-    let tests: Vec<(&str, Run)> =
+    if std::env::args_os().nth(1).is_some_and(|first| first == spawner::SUBCOMMAND) {
+        return spawner::helper_main();
+    }
+    let tests =
         [dying::TESTS, life::TESTS, limits::TESTS, load::TESTS, memory::TESTS, sandbox::TESTS].concat();
+    let mut tests: Trials = tests.into_iter().map(|(name, run)| (name, Box::new(run) as _)).collect();
+    // It knows how to make a worker execute native code on this architecture only.
+    #[cfg(target_arch = "x86_64")]
+    tests.extend(escape::trials());
     let arguments = Arguments::from_args();
     let own = std::process::id().cast_signed();
     let trials = tests

@@ -362,4 +362,6 @@ impl Builder for BuildahStore {
 }
 
 #[cfg(test)]
+mod escape;
+#[cfg(test)]
 mod tests;

@@ -10,10 +10,10 @@ use crate::{
 };
 
 /// Buildah and an OCI runtime in a folder of their own.
-struct Home(tempfile::TempDir);
+pub(super) struct Home(tempfile::TempDir);
 
 impl Home {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(tempfile::TempDir::new().unwrap())
     }
 
@@ -36,7 +36,7 @@ impl Home {
     }
 
     /// Nothing of a build is left but what the store keeps.
-    async fn assert_no_build_is_left(&self) {
+    pub(super) async fn assert_no_build_is_left(&self) {
         let folder = self.0.path().to_str().unwrap();
         for process in fs::read_dir("/proc").unwrap().flatten() {
             let line = fs::read_to_string(process.path().join("cmdline")).unwrap_or_default();

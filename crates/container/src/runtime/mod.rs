@@ -39,6 +39,7 @@ mod cgroup;
 mod monitor;
 mod program;
 mod rootfs;
+mod scope;
 mod seccomp;
 mod spec;
 mod user;
@@ -289,5 +290,7 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| ContainerError::Tool { tool: "file work", reason: error.to_string() })?
 }
 
+#[cfg(test)]
+mod escape;
 #[cfg(test)]
 mod tests;

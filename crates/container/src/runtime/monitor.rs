@@ -96,6 +96,7 @@ pub(super) async fn launch(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     crate::descriptor::inherit(&mut command, vec![lock.clone(), writer.clone()]);
+    super::scope::close(&mut command);
     let child = command.spawn().map_err(|error| failed(format!("conmon: {error}")))?;
     drop(command);
     drop(writer);

@@ -62,7 +62,8 @@ fn overlay(target: &Path, options: &OsString) -> Result<(), ContainerError> {
             Some("overlay"),
             target,
             Some("overlay"),
-            MsFlags::empty(),
+            // An image may have nodes of devices; `/dev` is a file system of its own.
+            MsFlags::MS_NODEV,
             Some(options.as_os_str()),
         )
     };

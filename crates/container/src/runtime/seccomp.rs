@@ -5,7 +5,7 @@
 //! apply. Without the file nothing starts: a container without a filter would be a silent surprise.
 //!
 //! That profile also lets containers make namespaces and mounts of their own, for containers in containers. Ours are
-//! tasks; [`WITHHELD`] takes that away, and with it the part of the kernel where most escapes were found.
+//! tasks; [`WITHHELD`] takes that away, and with it the parts of the kernel where most escapes were found.
 //!
 //! Only the machine's own architecture is let in: translating the profile for 32-bit programs as well takes as long as
 //! all the rest of a start (`docs/decisions/0061-system-call-filter.md`).
@@ -21,7 +21,7 @@ use crate::{ContainerError, layout::at};
 const PROFILES: [&str; 2] = ["/etc/containers/seccomp.json", "/usr/share/containers/seccomp.json"];
 
 /// Not allowed whatever the profile says. They answer "not implemented", which lets a libc try the older call.
-const WITHHELD: [&str; 18] = [
+const WITHHELD: [&str; 22] = [
     "add_key",
     "clone",
     "clone3",
@@ -29,6 +29,9 @@ const WITHHELD: [&str; 18] = [
     "fsmount",
     "fsopen",
     "fspick",
+    "io_uring_enter",
+    "io_uring_register",
+    "io_uring_setup",
     "keyctl",
     "mount",
     "mount_setattr",
@@ -37,6 +40,7 @@ const WITHHELD: [&str; 18] = [
     "pivot_root",
     "request_key",
     "setns",
+    "socket",
     "umount",
     "umount2",
     "unshare",
@@ -50,6 +54,9 @@ const NAMESPACE_FLAGS: i32 = libc::CLONE_NEWNS
     | libc::CLONE_NEWUSER
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET;
+
+/// The sockets that there are for containers. Others lead to the hypervisor, to drivers, or to seldom used code.
+const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
 /// The file's shape, shared by Docker and Podman.
 #[derive(Deserialize)]
@@ -153,6 +160,10 @@ fn convert(profile: &Profile, (go, native): (&str, &str)) -> Value {
     let no_namespaces =
         json!({ "index": 0, "value": NAMESPACE_FLAGS, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ" });
     rules.push(json!({ "names": ["clone"], "action": "SCMP_ACT_ALLOW", "args": [no_namespaces] }));
+    rules.extend(FAMILIES.map(|family| {
+        let family = json!({ "index": 0, "value": family, "op": "SCMP_CMP_EQ" });
+        json!({ "names": ["socket"], "action": "SCMP_ACT_ALLOW", "args": [family] })
+    }));
     let mut out =
         json!({ "defaultAction": profile.default_action, "architectures": [native], "syscalls": rules });
     if let Some(errno) = profile.default_errno_ret {
@@ -199,7 +210,10 @@ mod tests {
             { "names": ["ptrace"], "action": "SCMP_ACT_ALLOW", "includes": { "minKernel": "4.8" } },
             { "names": ["future"], "action": "SCMP_ACT_ALLOW", "includes": { "minKernel": "999.0" } },
         ]);
-        assert_eq!(converted(&rules), ["read", "chroot", "bpf", "ptrace", "clone"]);
+        assert_eq!(
+            converted(&rules),
+            ["read", "chroot", "bpf", "ptrace", "clone", "socket", "socket", "socket", "socket"]
+        );
     }
 
     #[test]
@@ -212,7 +226,7 @@ mod tests {
             })
         };
         assert!(allowed("read") && allowed("execve") && allowed("clone"));
-        for denied in ["mount", "unshare", "clone3", "kexec_load", "init_module", "bpf"] {
+        for denied in ["mount", "unshare", "clone3", "kexec_load", "init_module", "bpf", "io_uring_setup"] {
             assert!(!allowed(denied), "{denied}");
         }
     }

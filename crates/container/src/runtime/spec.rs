@@ -1,7 +1,7 @@
 //! The OCI runtime configuration of a container (OCI runtime spec 1.0.2, `config.json`).
 //!
 //! Own file system, processes, IPC and host name; the host's network. Docker's default capabilities without
-//! `NET_RAW`, no new privileges, the distribution's system call filter, `/proc` and `/sys` masked as everybody does.
+//! `NET_RAW` and `MKNOD`, no new privileges, the distribution's system call filter, `/proc` and `/sys` masked as everybody does.
 //! Of the host nothing is mounted but `/etc/resolv.conf` and `/etc/hosts`, read-only.
 
 use std::{collections::BTreeMap, fs};
@@ -11,15 +11,16 @@ use serde_json::{Value, json};
 use super::{cgroup, user::User};
 use crate::{ContainerError, ContainerId, Spec};
 
-/// Docker's defaults without `CAP_NET_RAW`: on the host's network it would allow to forge packets.
-pub(super) const CAPABILITIES: [&str; 13] = [
+/// Docker's defaults without `CAP_NET_RAW` and `CAP_MKNOD`. The one would allow to forge packets on the host's network. By the
+/// other a container could open `/dev/net/tun`, which `runc` allows whatever one tells it, and take over an interface of
+/// the host's that nobody holds at the moment.
+pub(super) const CAPABILITIES: [&str; 12] = [
     "CAP_AUDIT_WRITE",
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FOWNER",
     "CAP_FSETID",
     "CAP_KILL",
-    "CAP_MKNOD",
     "CAP_NET_BIND_SERVICE",
     "CAP_SETFCAP",
     "CAP_SETGID",
@@ -28,8 +29,12 @@ pub(super) const CAPABILITIES: [&str; 13] = [
     "CAP_SYS_CHROOT",
 ];
 
-/// Against fork bombs; more than any build of a large program needs.
-const PROCESS_LIMIT: u32 = 8192;
+/// Against fork bombs; Podman's default.
+const PROCESS_LIMIT: u32 = 2048;
+
+/// Should the machine have no memory left, the kernel ends containers before the cloud: as if each used half of the
+/// machine's memory more than it does.
+const FIRST_TO_GO: i32 = 500;
 
 const MASKED: [&str; 10] = [
     "/proc/acpi",
@@ -78,6 +83,7 @@ pub(super) fn configuration(
             "cwd": working_dir,
             "capabilities": { "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES },
             "noNewPrivileges": true,
+            "oomScoreAdj": FIRST_TO_GO,
         },
         "mounts": mounts(),
         "linux": {
@@ -129,16 +135,23 @@ fn mounts() -> Vec<Value> {
     all
 }
 
+/// What a container without a limit of its own may have, in bytes: seven eighths of the machine's memory.
+fn all_but_a_reserve() -> Option<u64> {
+    let info = fs::read_to_string("/proc/meminfo").ok()?;
+    let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"))?;
+    Some(total.trim().parse::<u64>().ok()? * 1024 / 8 * 7)
+}
+
 fn resources(spec: &Spec) -> Value {
     let mut all = json!({
         "devices": [{ "allow": false, "access": "rwm" }],
         "pids": { "limit": PROCESS_LIMIT },
     });
-    if let Some(memory) = spec.memory {
-        all["memory"] = json!({ "limit": memory.bytes() });
+    if let Some(memory) = spec.memory.map(|memory| memory.bytes()).or_else(all_but_a_reserve) {
+        all["memory"] = json!({ "limit": memory });
         if cgroup::limits_swap() {
             // Memory and swap together: a container that is over its limit ends, it does not crawl.
-            all["memory"]["swap"] = json!(memory.bytes());
+            all["memory"]["swap"] = json!(memory);
         }
     }
     if let Some(cores) = spec.cpu {

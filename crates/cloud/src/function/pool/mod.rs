@@ -27,7 +27,7 @@ pub(super) use self::{
     core::Refused,
     machine::lives,
     request::{Ask, Ended, How, describe},
-    session::{Job, Session},
+    session::{CallOf, Job, Session},
 };
 use self::{
     core::{Effect, Event, FunctionId, InvocationId, Limits, Loss, WorkerId},
@@ -141,7 +141,11 @@ impl Pools {
         }
         let mut state = self.lock();
         state.start_error = reason.unwrap_or_default();
-        let _ = self.step(&mut state, Event::Exit { worker: id, loss });
+        self.gone(&mut state, id, loss);
+    }
+
+    fn gone(&self, state: &mut State, id: WorkerId, loss: Loss) {
+        let _ = self.step(state, Event::Exit { worker: id, loss });
         state.workers.remove(&id);
         self.launch.forget(id);
         if !state.core.has_workers() {
@@ -149,11 +153,26 @@ impl Pools {
         }
     }
 
-    /// Ends all workers of which nothing will be heard any more.
-    pub(super) fn abandon_all(&self) {
-        let workers: Vec<_> = self.lock().workers.keys().copied().collect();
-        for worker in workers {
-            self.exited(worker, Loss::Signalled(libc::SIGKILL), None);
+    /// Ends all workers of which nothing will be heard any more. `kept` is asked while none can be started.
+    pub(super) fn abandon_all_but(&self, kept: impl FnOnce() -> Vec<WorkerId>) {
+        let outputs: Vec<_> =
+            self.lock().workers.values().filter_map(|worker| worker.session.output().cloned()).collect();
+        for output in outputs {
+            output.drain();
+        }
+        let mut state = self.lock();
+        let kept = kept();
+        let mut workers: Vec<_> = state
+            .workers
+            .iter()
+            .filter(|(id, _)| !kept.contains(id))
+            .map(|(id, worker)| (!worker.running.is_empty(), *id))
+            .collect();
+        // The idle ones first, or they would be handed what waits for the others.
+        workers.sort_by_key(|(busy, _)| *busy);
+        state.start_error.clear();
+        for (_, worker) in workers {
+            self.gone(&mut state, worker, Loss::Signalled(libc::SIGKILL));
         }
     }
 

@@ -40,6 +40,7 @@ pub(super) struct Allowance {
 pub(super) const LEAST_MEMORY: u64 = 16 << 20;
 const OPEN_FILES: u64 = 1024;
 const LARGEST_FILE: u64 = 512 << 20;
+/// Where no seat counts the processes and threads of each worker.
 const PROCESSES: u64 = 256;
 
 /// Gives a new worker its own mounts, IPC objects and host name, and bounds what it can ever do. The process namespace
@@ -70,12 +71,16 @@ pub(super) fn confine(allowance: Allowance, seat: Option<&Seat>) -> io::Result<(
     if let Some(seat) = seat {
         seat.limit(allowance.memory)?;
     }
-    for (resource, limit) in [
+    let mut limits = vec![
         (Resource::RLIMIT_CORE, 0),
         (Resource::RLIMIT_NOFILE, OPEN_FILES),
         (Resource::RLIMIT_FSIZE, LARGEST_FILE),
-        (Resource::RLIMIT_NPROC, PROCESSES),
-    ] {
+    ];
+    if seat.is_none() {
+        // Counts all workers of the function together, so it would also bound how many of them there can be.
+        limits.push((Resource::RLIMIT_NPROC, PROCESSES));
+    }
+    for (resource, limit) in limits {
         // Never higher than now: raising needs a capability that a cloud in a container may lack.
         let (soft, hard) = getrlimit(resource)?;
         setrlimit(resource, soft.min(limit), hard.min(limit))?;

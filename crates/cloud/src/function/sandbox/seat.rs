@@ -4,7 +4,10 @@
 //! rest of a cold start. A child, however, is born where its parent is. So the spawner itself sits in the next
 //! worker's seat, and moves on to a fresh one after each birth, when nobody waits.
 //!
-//! Both versions of cgroups are supported: with version 1 a seat is a folder in each of two hierarchies.
+//! Both versions of cgroups are supported: with version 1 a seat is a folder in each of two or three hierarchies.
+//!
+//! A seat limits memory, processes and threads. Of the processors it has a share: all seats together weigh as much as one
+//! ordinary process on each processor, and among themselves all weigh the same, however many threads sit in one.
 
 use std::{
     fs, io,
@@ -15,8 +18,11 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{OFlag, openat},
-    sys::stat::{Mode, mkdirat},
-    unistd::{UnlinkatFlags, unlinkat, write},
+    sys::{
+        signal::{Signal, kill},
+        stat::{Mode, mkdirat},
+    },
+    unistd::{Pid, UnlinkatFlags, unlinkat, write},
 };
 
 /// Processes and threads of one worker.
@@ -25,10 +31,11 @@ const PROCESSES: &str = "128";
 /// Where the kernel shows its cgroups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::function) enum Hierarchy {
-    /// The `memory` and `pids` hierarchies of version 1.
+    /// The hierarchies of version 1. Without `cpu` a worker's share of the processors is that of its threads.
     V1 {
         memory: PathBuf,
         pids: PathBuf,
+        cpu: Option<PathBuf>,
     },
     V2(PathBuf),
 }
@@ -42,7 +49,7 @@ impl Hierarchy {
     }
 
     fn parse(mounts: &str, controllers: impl Fn(&Path) -> String) -> Option<Self> {
-        let mut v1 = (None, None);
+        let mut v1 = (None, None, None);
         let mut v2 = None;
         for line in mounts.lines() {
             let mut fields = line.split(' ').skip(1);
@@ -54,6 +61,7 @@ impl Hierarchy {
             match kind {
                 "cgroup" if has("memory") => v1.0 = Some(PathBuf::from(path)),
                 "cgroup" if has("pids") => v1.1 = Some(PathBuf::from(path)),
+                "cgroup" if has("cpu") => v1.2 = Some(PathBuf::from(path)),
                 "cgroup2" if controllers(Path::new(path)).split_whitespace().any(|c| c == "memory") => {
                     v2 = Some(PathBuf::from(path));
                 }
@@ -61,7 +69,7 @@ impl Hierarchy {
             }
         }
         match (v1, v2) {
-            ((Some(memory), Some(pids)), _) => Some(Self::V1 { memory, pids }),
+            ((Some(memory), Some(pids), cpu), _) => Some(Self::V1 { memory, pids, cpu }),
             (_, Some(root)) => Some(Self::V2(root)),
             _ => None,
         }
@@ -69,7 +77,9 @@ impl Hierarchy {
 
     fn roots(&self) -> Vec<&Path> {
         match self {
-            Self::V1 { memory, pids } => vec![memory, pids],
+            Self::V1 { memory, pids, cpu } => {
+                [memory, pids].into_iter().chain(cpu).map(PathBuf::as_path).collect()
+            }
             Self::V2(root) => vec![root],
         }
     }
@@ -83,6 +93,8 @@ pub(in crate::function) struct Row {
     name: String,
     folders: Vec<OwnedFd>,
     last: u64,
+    /// Seats of a former spawner in which somebody sat until now. A killed process takes a moment to go.
+    stale: Vec<String>,
 }
 
 /// One worker's cgroup. Dropping it closes its files and removes nothing; see [`Row::remove`].
@@ -90,7 +102,7 @@ pub(in crate::function) struct Row {
 pub(in crate::function) struct Seat {
     v2: bool,
     name: String,
-    /// The folder with the memory controller first.
+    /// The folder with the memory controller first, then the one that counts processes, if it is another.
     folders: Vec<OwnedFd>,
 }
 
@@ -127,6 +139,31 @@ fn children(folder: BorrowedFd<'_>) -> io::Result<Vec<String>> {
         .collect())
 }
 
+/// Ends what a spawner that was killed has left: it may have learnt not to end by itself.
+fn end_all_in(folder: BorrowedFd<'_>) {
+    let pids = read(folder, "cgroup.procs").unwrap_or_default();
+    for pid in pids.lines().filter_map(|line| line.parse().ok()) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
+/// Lets the groups in this one (version 2) have controllers. That of the processors may be missing.
+fn hand_down(folder: BorrowedFd<'_>) -> io::Result<()> {
+    let _ = put(folder, "cgroup.subtree_control", "+cpu");
+    put(folder, "cgroup.subtree_control", "+memory +pids")
+}
+
+/// Gives all seats together the weight of one ordinary process on each processor. Without it workers have the
+/// processors to themselves only as far as everybody else leaves them.
+fn weigh(v2: bool, folders: &[OwnedFd]) {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let (folder, file, each) =
+        if v2 { (folders.first(), "cpu.weight", 100) } else { (folders.get(2), "cpu.shares", 1024) };
+    if let Some(folder) = folder {
+        let _ = put(folder.as_fd(), file, &(each * processors).min(10_000).to_string());
+    }
+}
+
 /// The hierarchies' roots, opened while their paths are still reachable.
 ///
 /// # Errors
@@ -146,22 +183,43 @@ impl Row {
         name: &str,
     ) -> io::Result<Self> {
         let v2 = matches!(hierarchy, Hierarchy::V2(_));
-        let mut folders = Vec::new();
+        let (mut folders, mut stale) = (Vec::new(), Vec::new());
         for root in &roots {
             if v2 {
-                put(root.as_fd(), "cgroup.subtree_control", "+memory +pids")?;
+                hand_down(root.as_fd())?;
             }
             let folder = make(root.as_fd(), name)?;
             if v2 {
-                put(folder.as_fd(), "cgroup.subtree_control", "+memory +pids")?;
+                hand_down(folder.as_fd())?;
             }
-            for stale in children(folder.as_fd())? {
-                // A worker of a killed cloud may take a moment to go; its seat is then removed at the next start.
-                let _ = unlinkat(folder.as_fd(), stale.as_str(), UnlinkatFlags::RemoveDir);
+            for left in children(folder.as_fd())? {
+                if let Ok(seat) = open(folder.as_fd(), &left, OFlag::O_DIRECTORY) {
+                    end_all_in(seat.as_fd());
+                }
+                stale.push(left);
             }
             folders.push(folder);
         }
-        Ok(Self { v2, roots, name: name.to_owned(), folders, last: 0 })
+        stale.sort();
+        stale.dedup();
+        weigh(v2, &folders);
+        let mut row = Self { v2, roots, name: name.to_owned(), folders, last: 0, stale };
+        row.remove_stale();
+        Ok(row)
+    }
+
+    fn remove_stale(&mut self) {
+        let stale = std::mem::take(&mut self.stale);
+        self.stale = stale.into_iter().filter(|name| !self.remove_folders(name)).collect();
+    }
+
+    /// False if somebody still sits there.
+    fn remove_folders(&self, name: &str) -> bool {
+        // Each of them, also if one fails.
+        let removed = self.folders.iter().map(|folder| {
+            matches!(unlinkat(folder.as_fd(), name, UnlinkatFlags::RemoveDir), Ok(()) | Err(Errno::ENOENT))
+        });
+        removed.fold(true, |all, one| all && one)
     }
 
     /// Removes the rows of other spawners of the same cloud, as far as nobody sits there any more: they begin with
@@ -186,6 +244,7 @@ impl Row {
     /// # Errors
     /// If the kernel refuses; the process may then sit in one of the hierarchies only.
     pub(in crate::function) fn sit_down(&mut self) -> io::Result<Seat> {
+        self.remove_stale();
         let name = loop {
             self.last += 1;
             let name = format!("worker-{}", self.last);
@@ -198,7 +257,7 @@ impl Row {
         let folders: Vec<_> =
             self.folders.iter().map(|folder| make(folder.as_fd(), &name)).collect::<io::Result<_>>()?;
         let seat = Seat { v2: self.v2, name, folders };
-        let pids = seat.folders.last().map_or(seat.folders[0].as_fd(), OwnedFd::as_fd);
+        let pids = seat.folders.get(1).unwrap_or(&seat.folders[0]).as_fd();
         put(pids, "pids.max", PROCESSES)?;
         for folder in &seat.folders {
             put(folder.as_fd(), "cgroup.procs", "0")?;
@@ -208,19 +267,18 @@ impl Row {
 
     /// Removes a seat in which nobody sits any more.
     pub(in crate::function) fn remove(&self, seat: &Seat) {
-        for folder in &self.folders {
-            let _ = unlinkat(folder.as_fd(), seat.name.as_str(), UnlinkatFlags::RemoveDir);
-        }
+        self.remove_folders(&seat.name);
     }
 
     /// Leaves the cgroup and removes it, if no worker is left in it.
-    pub(in crate::function) fn leave(self, seat: Option<&Seat>) {
+    pub(in crate::function) fn leave(mut self, seat: Option<&Seat>) {
         for root in &self.roots {
             let _ = put(root.as_fd(), "cgroup.procs", "0");
         }
         if let Some(seat) = seat {
             self.remove(seat);
         }
+        self.remove_stale();
         for root in &self.roots {
             let _ = unlinkat(root.as_fd(), self.name.as_str(), UnlinkatFlags::RemoveDir);
         }
@@ -267,8 +325,13 @@ mod tests {
 
     #[test]
     fn the_hierarchy_with_the_memory_controller_is_chosen() {
-        let v1 = Hierarchy::V1 { memory: "/sys/fs/cgroup/memory".into(), pids: "/sys/fs/cgroup/pids".into() };
-        assert_eq!(Hierarchy::parse(HYBRID, |_| String::new()), Some(v1));
+        let v1 = |cpu: Option<&str>| {
+            let (memory, pids) = ("/sys/fs/cgroup/memory".into(), "/sys/fs/cgroup/pids".into());
+            Some(Hierarchy::V1 { memory, pids, cpu: cpu.map(PathBuf::from) })
+        };
+        assert_eq!(Hierarchy::parse(HYBRID, |_| String::new()), v1(None));
+        let with_cpu = format!("{HYBRID}cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0\n");
+        assert_eq!(Hierarchy::parse(&with_cpu, |_| String::new()), v1(Some("/sys/fs/cgroup/cpu,cpuacct")));
         let unified = "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n";
         let v2 = Hierarchy::V2("/sys/fs/cgroup".into());
         assert_eq!(Hierarchy::parse(unified, |_| "cpu memory pids".into()), Some(v2));

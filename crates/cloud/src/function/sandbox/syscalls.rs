@@ -144,7 +144,6 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_recvmmsg,
-    libc::SYS_socketpair,
     // What a process may ask about itself and the machine.
     libc::SYS_getrandom,
     libc::SYS_uname,
@@ -206,6 +205,14 @@ const ALLOWED_HERE: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const ALLOWED_HERE: &[c_long] = &[];
 
+const NAMESPACES: i32 = libc::CLONE_NEWNS
+    | libc::CLONE_NEWCGROUP
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET;
+
 fn rule(conditions: Vec<SeccompCondition>) -> Result<SeccompRule, BackendError> {
     SeccompRule::new(conditions)
 }
@@ -228,24 +235,34 @@ impl Filters {
                 ALLOWED.iter().chain(ALLOWED_HERE).map(|call| (*call, Vec::new())).collect();
             // The filter before this one says that it does not exist.
             rules.insert(libc::SYS_clone3, Vec::new());
-            // A thread of this process, and nothing else.
+            // A thread of this process in its namespaces, and nothing else.
             let thread = libc::CLONE_THREAD as u64;
-            rules.insert(
-                libc::SYS_clone,
-                vec![rule(vec![argument(0, SeccompCmpOp::MaskedEq(thread), thread)?])?],
-            );
-            // Streams and datagrams of the internet: no raw or packet sockets, no Unix sockets, no netlink.
+            let looked_at = SeccompCmpOp::MaskedEq(thread | NAMESPACES as u64);
+            rules.insert(libc::SYS_clone, vec![rule(vec![argument(0, looked_at, thread)?])?]);
+            // TCP and UDP: no raw or packet sockets, no other protocols, no Unix sockets, no netlink.
             let kind = SeccompCmpOp::MaskedEq(0xf);
             let mut sockets = Vec::new();
             for family in [libc::AF_INET, libc::AF_INET6] {
-                for socket in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
-                    sockets.push(rule(vec![
-                        argument(0, SeccompCmpOp::Eq, family as u64)?,
-                        argument(1, kind.clone(), socket as u64)?,
-                    ])?);
+                for (socket, protocol) in
+                    [(libc::SOCK_STREAM, libc::IPPROTO_TCP), (libc::SOCK_DGRAM, libc::IPPROTO_UDP)]
+                {
+                    for protocol in [0, protocol] {
+                        sockets.push(rule(vec![
+                            argument(0, SeccompCmpOp::Eq, family as u64)?,
+                            argument(1, kind.clone(), socket as u64)?,
+                            argument(2, SeccompCmpOp::Eq, protocol as u64)?,
+                        ])?);
+                    }
                 }
             }
             rules.insert(libc::SYS_socket, sockets);
+            // A stream stays with its peer. A datagram socket of a pair could send to any Unix socket of the host that
+            // has an abstract name.
+            let pair = vec![
+                argument(0, SeccompCmpOp::Eq, libc::AF_UNIX as u64)?,
+                argument(1, kind, libc::SOCK_STREAM as u64)?,
+            ];
+            rules.insert(libc::SYS_socketpair, vec![rule(pair)?]);
             let ioctls = [libc::FIONBIO, libc::FIONREAD, libc::FIOCLEX, libc::TCGETS, libc::TIOCGWINSZ];
             rules.insert(libc::SYS_ioctl, is_one_of(1, &ioctls)?);
             let options = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA, libc::PR_SET_DUMPABLE]

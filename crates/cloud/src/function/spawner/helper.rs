@@ -107,6 +107,8 @@ fn detach(cloud: RawFd) -> io::Result<()> {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         ignore(signal)?;
     }
+    // Should the machine have no memory left, workers go before the cloud. Not permitted everywhere, and no reason to stop.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "300");
     let null = std::fs::File::open("/dev/null")?;
     dup2_stdin(&null)?;
     drop(null);

@@ -3,6 +3,10 @@
 //! A process with threads must not go on after a fork without `exec`, and `exec` would cost a cold start several
 //! milliseconds. So the forks are made by a process that has one thread for ever. [`start`] is the first thing that
 //! `tandem serve` does.
+//!
+//! Should the helper die, its workers go with their sockets, and the cloud starts another one: by then it has threads, so
+//! that one is this program executed anew ([`helper_main`]). It takes longer, and nobody waits for it but requests that
+//! need a new worker.
 
 mod helper;
 mod packet;
@@ -10,6 +14,7 @@ mod packet;
 use std::{
     fs, io,
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    process::{Command, ExitCode, Stdio},
     sync::Arc,
 };
 
@@ -32,7 +37,10 @@ pub struct Spawner {
     pid: Pid,
 }
 
-/// Forks the helper.
+/// The first argument of this program when it is to be a helper.
+pub const SUBCOMMAND: &str = "__workers";
+
+/// Forks the helper. A program that does so must let [`helper_main`] have its process when it is told [`SUBCOMMAND`].
 ///
 /// # Errors
 /// If this process has more than one thread already, or cannot fork.
@@ -56,6 +64,31 @@ pub fn start() -> io::Result<Spawner> {
                 }
             };
             exit(code)
+        }
+    }
+}
+
+/// Executes a helper, in place of one that has died.
+///
+/// # Errors
+/// If the process cannot be started.
+pub(super) fn start_another() -> io::Result<Spawner> {
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    // This very program, also if its file was replaced meanwhile.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(SUBCOMMAND).env_clear().stdin(Stdio::from(theirs)).stdout(Stdio::null());
+    let pid = i32::try_from(command.spawn()?.id()).map_err(io::Error::other)?;
+    Ok(Spawner { socket: ours, pid: Pid::from_raw(pid) })
+}
+
+/// What a helper does that was executed rather than forked. Its standard input is the cloud.
+#[expect(clippy::print_stderr, reason = "nobody else in this process would say it")]
+pub fn helper_main() -> ExitCode {
+    match io::stdin().as_fd().try_clone_to_owned().and_then(helper::run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the spawner of function workers failed: {error}");
+            ExitCode::FAILURE
         }
     }
 }
@@ -107,11 +140,11 @@ impl Spawner {
     ///
     /// # Errors
     /// [`PrepareError`]: functions cannot run.
-    pub(super) async fn prepare(self, cgroup: String) -> Result<(Arc<Line>, Option<String>), PrepareError> {
+    pub(super) async fn prepare(self, cgroup: &str) -> Result<(Arc<Line>, Option<String>), PrepareError> {
         let socket = std::os::unix::net::UnixStream::from(self.socket);
         socket.set_nonblocking(true)?;
         let line = Arc::new(Line { socket: UnixStream::from_std(socket)?, pid: self.pid });
-        line.ask(&Ask::Prepare { cgroup }, &[])?;
+        line.ask(&Ask::Prepare { cgroup: cgroup.to_owned() }, &[])?;
         match line.hear().await? {
             Some(Tell::Ready { unlimited }) => Ok((line, unlimited)),
             Some(Tell::Unfit { reason }) => Err(PrepareError::Unfit(reason)),
