@@ -14,7 +14,8 @@ mod space;
 pub use backend::{MemoryStore, OpenError, Options, RedbStore};
 pub use blobs::{BlobError, BlobId, BlobWriter, Blobs, FileBlobs};
 pub use port::{
-    Batch, CommitError, Direction, Entries, Precondition, ReadError, Snapshot, Store, Write, after_prefix,
+    Batch, CommitError, Damage, Direction, Entries, Precondition, ReadError, Snapshot, Store, Write,
+    after_prefix,
 };
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! Keys and values are bytes; keys are ordered bytewise. A backend passes the conformance suite of this crate.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -143,13 +143,28 @@ pub enum CommitError {
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+/// What the disk, or another program, has made of a store's file: the source of a [`ReadError`], or of
+/// [`CommitError::Backend`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the store `{}` is damaged: {what}", path.display())]
+pub struct Damage {
+    pub path: PathBuf,
+    pub what: String,
+}
+
+const RESTORE: &str = "restore a backup (`tandem restore`) into an empty TANDEM_HOME, and check the disk";
+
 impl Explain for ReadError {
     fn code(&self) -> &'static str {
-        "E0906"
+        if self.0.is::<Damage>() { "E0910" } else { "E0906" }
     }
 
     fn help(&self) -> String {
-        "see the log of the cloud (`serve.log` in TANDEM_HOME) and check the disk".to_owned()
+        match self.0.is::<Damage>() {
+            true => RESTORE,
+            false => "see the log of the cloud (`serve.log` in TANDEM_HOME) and check the disk",
+        }
+        .to_owned()
     }
 }
 
@@ -159,6 +174,7 @@ impl Explain for CommitError {
             Self::Full => "E0904",
             Self::Conflict { .. } => "E0907",
             Self::Closed => "E0908",
+            Self::Backend(source) if source.is::<Damage>() => "E0910",
             Self::Backend(_) => "E0905",
         }
     }
@@ -168,6 +184,7 @@ impl Explain for CommitError {
             Self::Full => "free some space on the disk of TANDEM_HOME; nothing needs to be restarted",
             Self::Conflict { .. } => "try again",
             Self::Closed => "the cloud is stopping: start it again with `tandem serve`",
+            Self::Backend(source) if source.is::<Damage>() => RESTORE,
             Self::Backend(_) => "see the log of the cloud (`serve.log` in TANDEM_HOME) and check the disk",
         }
         .to_owned()

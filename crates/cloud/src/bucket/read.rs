@@ -4,7 +4,7 @@ use std::{io, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future, stream, stream::BoxStream};
-use tandem_store::Blobs;
+use tandem_store::{BlobError, Blobs};
 
 use super::{
     Buckets,
@@ -86,7 +86,7 @@ impl Buckets {
                 Body::Blobs(pieces) => match leased.take() {
                     // Seen once more after the lease was taken: nobody deletes these blobs before we are done.
                     Some((seen, lease)) if seen == row => {
-                        let body = stream_pieces(self.blobs.clone(), within(pieces, &range), lease);
+                        let body = open_pieces(&self.blobs, within(pieces, &range), lease).await?;
                         return Ok(Found { object, range, body });
                     }
                     _ => leased = Some((row, self.leases.take(object.body.blobs().collect()))),
@@ -120,17 +120,33 @@ fn within(pieces: &[Piece], range: &Range<u64>) -> Vec<(Piece, Range<u64>)> {
     touched
 }
 
-fn stream_pieces(blobs: Arc<dyn Blobs>, pieces: Vec<(Piece, Range<u64>)>, lease: Lease) -> BodyStream {
-    let bodies = stream::iter(pieces).then(move |(piece, range)| {
+/// Opens the first piece at once, so that a body that is not there is an answer and not a broken connection.
+async fn open_pieces(
+    blobs: &Arc<dyn Blobs>,
+    pieces: Vec<(Piece, Range<u64>)>,
+    lease: Lease,
+) -> Result<BodyStream, BlobError> {
+    let mut pieces = pieces.into_iter();
+    let first = match pieces.next() {
+        Some((piece, range)) => blobs.open(piece.blob, range).await?,
+        None => stream::empty().boxed(),
+    };
+    let blobs = blobs.clone();
+    let rest = stream::iter(pieces).then(move |(piece, range)| {
         let blobs = blobs.clone();
-        async move { blobs.open(piece.blob, range).await.map_err(io::Error::other) }
+        async move {
+            blobs.open(piece.blob, range).await.map_err(|error| {
+                // The answer has begun; all that is left is to end it early, and to say here why.
+                tracing::error!(%error, "cannot read a body to its end");
+                io::Error::other(error)
+            })
+        }
     });
-    let body = bodies.try_flatten();
     // The lease ends with the stream, read to its end or dropped.
-    body.inspect(move |_| {
+    let body = first.chain(rest.try_flatten()).inspect(move |_| {
         let _ = &lease;
-    })
-    .boxed()
+    });
+    Ok(body.boxed())
 }
 
 #[cfg(test)]

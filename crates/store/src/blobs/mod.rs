@@ -74,6 +74,8 @@ pub enum BlobError {
     Full,
     #[error("blob `{id}` is not there")]
     Missing { id: BlobId },
+    #[error("blob `{id}` is damaged: it ends after {found} bytes, before byte {needed}")]
+    Short { id: BlobId, found: u64, needed: u64 },
     #[error("cannot {action} a blob")]
     Io { action: &'static str, source: io::Error },
 }
@@ -83,6 +85,7 @@ impl Explain for BlobError {
         match self {
             Self::Full => "E0904",
             Self::Missing { .. } => "E0909",
+            Self::Short { .. } => "E0911",
             Self::Io { .. } => "E0905",
         }
     }
@@ -90,8 +93,8 @@ impl Explain for BlobError {
     fn help(&self) -> String {
         match self {
             Self::Full => "free some space on the disk of TANDEM_HOME; nothing needs to be restarted",
-            Self::Missing { .. } => {
-                "restore the folder `data` of TANDEM_HOME from a backup, or put the object again"
+            Self::Missing { .. } | Self::Short { .. } => {
+                "restore a backup (`tandem restore`), or put the object again"
             }
             Self::Io { .. } => "see the log of the cloud (`serve.log` in TANDEM_HOME) and check the disk",
         }
@@ -118,11 +121,11 @@ pub trait Blobs: fmt::Debug + Send + Sync {
     /// [`BlobError::Full`] below the reserve of free space.
     async fn create(&self) -> Result<Box<dyn BlobWriter>, BlobError>;
 
-    /// Opens the bytes in `range`, which must lie within the blob. The stream ends early with an error if it does not.
-    /// A blob that is deleted while it is read is read to its end.
+    /// Opens the bytes in `range`, which must lie within the blob. A blob that is deleted while it is read is read to
+    /// its end; one that something else cuts short meanwhile ends with an error.
     ///
     /// # Errors
-    /// [`BlobError::Missing`] if there is none of that name.
+    /// [`BlobError::Missing`] if there is none of that name; [`BlobError::Short`] if it ends before the range does.
     async fn open(&self, id: BlobId, range: Range<u64>) -> Result<BlobStream, BlobError>;
 
     /// Deletes a blob; one that is not there is deleted already. Nothing in the store may refer to it any more.

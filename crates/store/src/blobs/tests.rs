@@ -38,11 +38,24 @@ async fn a_blob_is_read_as_it_was_written() {
 }
 
 #[tokio::test]
-async fn a_range_beyond_the_end_fails_instead_of_ending_early() {
+async fn a_blob_that_was_cut_short_is_named_before_a_byte_of_it_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let blobs = open(folder.path());
     let id = write(&blobs, &[b"four"]).await;
-    let read: Result<Vec<Bytes>, _> = blobs.open(id, 0..5).await.unwrap().try_collect().await;
+    let error = blobs.open(id, 0..5).await.err().unwrap();
+    assert!(matches!(error, BlobError::Short { id: named, found: 4, needed: 5 } if named == id), "{error}");
+}
+
+#[tokio::test]
+async fn a_blob_that_is_cut_while_it_is_read_fails_instead_of_ending_early() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = open(folder.path());
+    let id = write(&blobs, &[b"four"]).await;
+    let reading = blobs.open(id, 0..4).await.unwrap();
+    let file =
+        fs::File::options().write(true).open(folder.path().join("blobs").join(id.to_string())).unwrap();
+    file.set_len(2).unwrap();
+    let read: Result<Vec<Bytes>, _> = reading.try_collect().await;
     assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
 }
 

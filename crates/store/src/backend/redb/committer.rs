@@ -11,9 +11,10 @@ use bytes::Bytes;
 use redb::{Database, ReadableTable, StorageError, Table};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Shared, TABLE};
+use super::{Shared, TABLE, damage, row};
 use crate::{
-    port::{Batch, CommitError, Write},
+    backend::OpenError,
+    port::{Batch, CommitError, Damage, Write},
     space::Reserve,
 };
 
@@ -124,12 +125,17 @@ impl Committer {
         if tight && group.members.iter().all(|(batch, _)| batch.needs_room()) {
             return Err(Failure::Full);
         }
-        let reopened = self.shared.reopen().map_err(|e| Failure::Other(Arc::new(e)));
+        let reopened = self.shared.reopen().map_err(|error| match error {
+            OpenError::Damaged { path, reason } => Failure::Other(Arc::new(Damage { path, what: reason })),
+            OpenError::Io { source, .. } if is_full(&source) => Failure::Full,
+            other => Failure::Other(Arc::new(other)),
+        });
         let result = reopened.and_then(|()| {
             let database = self.shared.database.read().unwrap_or_else(PoisonError::into_inner);
             let database =
                 database.as_ref().ok_or(StorageError::DatabaseClosed).map_err(redb::Error::from)?;
-            write(database, group, tight).map_err(Failure::from)
+            let written = damage::caught(&self.shared.path, || write(database, group, tight));
+            written.map_err(|damage| Failure::Other(Arc::new(damage)))?.map_err(|e| self.failure(e))
         });
         if result.is_err() {
             // redb refuses everything after a failed write, reads too. Snapshots that are held go on.
@@ -142,11 +148,31 @@ impl Committer {
     }
 }
 
+/// What a precondition found where it looked.
+enum Looked {
+    Holds,
+    Broken(Bytes),
+    /// The row there is not what was written.
+    Damaged(Bytes),
+}
+
+/// What ends a transaction that redb itself could commit.
+enum WriteError {
+    Redb(redb::Error),
+    DamagedRow(Bytes),
+}
+
+impl<E: Into<redb::Error>> From<E> for WriteError {
+    fn from(error: E) -> Self {
+        Self::Redb(error.into())
+    }
+}
+
 fn write(
     database: &Database,
     group: &Group,
     tight: bool,
-) -> Result<Vec<Result<(), CommitError>>, redb::Error> {
+) -> Result<Vec<Result<(), CommitError>>, WriteError> {
     let transaction = database.begin_write()?;
     let mut verdicts = Vec::with_capacity(group.members.len());
     let mut changed = false;
@@ -157,9 +183,10 @@ fn write(
                 verdicts.push(Err(CommitError::Full));
                 continue;
             }
-            verdicts.push(match broken_precondition(&table, batch)? {
-                Some(key) => Err(CommitError::Conflict { key }),
-                None => {
+            verdicts.push(match look(&table, batch)? {
+                Looked::Damaged(key) => return Err(WriteError::DamagedRow(key)),
+                Looked::Broken(key) => Err(CommitError::Conflict { key }),
+                Looked::Holds => {
                     apply(&mut table, batch)?;
                     changed |= !batch.writes.is_empty();
                     Ok(())
@@ -176,23 +203,28 @@ fn write(
     Ok(verdicts)
 }
 
-fn broken_precondition(
-    table: &Table<'_, &'static [u8], &'static [u8]>,
-    batch: &Batch,
-) -> Result<Option<Bytes>, StorageError> {
+fn look(table: &Table<'_, &'static [u8], &'static [u8]>, batch: &Batch) -> Result<Looked, StorageError> {
     for precondition in &batch.preconditions {
-        let found = table.get(precondition.key.as_ref())?;
-        if found.as_ref().map(|guard| guard.value()) != precondition.value.as_deref() {
-            return Ok(Some(precondition.key.clone()));
+        let key = &precondition.key;
+        let found = table.get(key.as_ref())?;
+        let found = match &found {
+            None => None,
+            Some(guard) => match row::unseal(key, guard.value()) {
+                None => return Ok(Looked::Damaged(key.clone())),
+                value => value,
+            },
+        };
+        if found != precondition.value.as_deref() {
+            return Ok(Looked::Broken(key.clone()));
         }
     }
-    Ok(None)
+    Ok(Looked::Holds)
 }
 
 fn apply(table: &mut Table<'_, &'static [u8], &'static [u8]>, batch: &Batch) -> Result<(), StorageError> {
     for write in &batch.writes {
         match write {
-            Write::Put { key, value } => table.insert(key.as_ref(), value.as_ref())?,
+            Write::Put { key, value } => table.insert(key.as_ref(), row::seal(key, value).as_slice())?,
             Write::Delete { key } => table.remove(key.as_ref())?,
         };
     }
@@ -209,13 +241,30 @@ impl Failure {
     fn answer(&self) -> CommitError {
         match self {
             Self::Full => CommitError::Full,
-            Self::Other(cause) => CommitError::Backend(Box::new(cause.clone())),
+            // Found as itself: it has a code of its own.
+            Self::Other(cause) => CommitError::Backend(match cause.downcast_ref::<Damage>() {
+                Some(damage) => Box::new(damage.clone()),
+                None => Box::new(cause.clone()),
+            }),
         }
     }
 }
 
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+impl Committer {
+    fn failure(&self, error: WriteError) -> Failure {
+        let damage = |what| Failure::Other(Arc::new(damage::found(&self.shared.path, what)));
+        match error {
+            WriteError::Redb(redb::Error::Corrupted(what)) => damage(what),
+            WriteError::Redb(error) => error.into(),
+            WriteError::DamagedRow(key) => {
+                damage(format!("the row `{}` is not what was written", key.escape_ascii()))
+            }
+        }
+    }
 }
 
 impl From<redb::Error> for Failure {

@@ -1,22 +1,22 @@
 //! The file under redb, which stops the process when an fsync fails.
 
-use std::{fs::File, io, ops::Bound};
+use std::{io, ops::Bound};
 
-use redb::{BackendError, DatabaseError, StorageBackend, backends::FileBackend};
+use redb::{BackendError, StorageBackend};
 
 /// redb's own file, except that a failed fsync is not survived.
 #[derive(Debug)]
-pub(super) struct StoppingFile {
-    file: FileBackend,
+pub(super) struct Stopping<B> {
+    file: B,
 }
 
-impl StoppingFile {
-    pub(super) fn new(file: File) -> Result<Self, DatabaseError> {
-        Ok(Self { file: FileBackend::new(file)? })
+impl<B: StorageBackend> Stopping<B> {
+    pub(super) fn new(file: B) -> Self {
+        Self { file }
     }
 }
 
-impl StorageBackend for StoppingFile {
+impl<B: StorageBackend> StorageBackend for Stopping<B> {
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }

@@ -13,13 +13,19 @@
 //! - a write that fails in spite of it fails its group; the file is opened again at once, which returns to the last
 //!   commit, and by whoever comes next if that fails;
 //! - a failed fsync stops the process ([`file`]): the kernel may have dropped what it could not write, so nothing that
-//!   this process reads afterwards tells what is on disk. The next start reads the file itself.
+//!   this process reads afterwards tells what is on disk. The next start reads the file itself;
+//! - a page or a row that is not what was written is an error that names it ([`row`], [`damage`]), never an answer.
+//!   All pages are checked at the start after a crash, and at every start while the file is small. Until then a damaged
+//!   page of a large file can hide rows from a reader who asks for one of them.
 
 mod committer;
+mod damage;
 mod file;
+mod row;
 mod snapshot;
 
 use std::{
+    fmt,
     fs::{File, OpenOptions},
     io,
     path::{Path, PathBuf},
@@ -31,7 +37,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use redb::{Database, DatabaseError, ReadableDatabase, StorageError, TableDefinition};
+use redb::{
+    Database, DatabaseError, ReadableDatabase, StorageBackend, StorageError, TableDefinition, TableError,
+    backends::FileBackend,
+};
 use tandem_model::{ByteSize, Explain};
 use tokio::sync::{mpsc, oneshot};
 
@@ -40,10 +49,13 @@ use crate::{
     space::Reserve,
 };
 use committer::{Committer, Request};
-use file::StoppingFile;
+use file::Stopping;
 use snapshot::RedbSnapshot;
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("tandem");
+
+/// A file of at most so many bytes is checked whole at each start: some 10 ms.
+const CHECKED_BYTES: u64 = 16 << 20;
 
 /// How many commits may wait for the committer before a caller waits to hand its own over.
 const QUEUE: usize = 1024;
@@ -91,7 +103,10 @@ impl Explain for OpenError {
                 "stop the other cloud with `tandem serve --stop`, or use another TANDEM_HOME".to_owned()
             }
             Self::Damaged { path, .. } => {
-                format!("restore `{}` from a backup, or move it away to start empty", path.display())
+                format!(
+                    "restore a backup (`tandem restore`) into an empty TANDEM_HOME, or move `{}` away to start empty",
+                    path.display()
+                )
             }
             Self::Io { path, .. } | Self::Backend { path, .. } => {
                 format!(
@@ -104,14 +119,21 @@ impl Explain for OpenError {
 }
 
 /// What the committer and the readers share.
-#[derive(Debug)]
 struct Shared {
-    path: PathBuf,
-    options: Options,
+    /// Named in errors.
+    path: Arc<Path>,
+    /// Opens what is written to; also after a failed write.
+    open: Box<dyn Fn() -> Result<Database, OpenError> + Send + Sync>,
     /// `None` once closed, and after a failed write until the file could be opened again.
     database: RwLock<Option<Database>>,
     /// For good.
     closed: AtomicBool,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Shared {
@@ -119,7 +141,7 @@ impl Shared {
     fn reopen(&self) -> Result<(), OpenError> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         if database.is_none() && !self.closed.load(Ordering::SeqCst) {
-            *database = Some(open_database(&self.path, &self.options)?);
+            *database = Some((self.open)()?);
             tracing::warn!(path = %self.path.display(), "opened the store again after a failed write");
         }
         Ok(())
@@ -128,19 +150,32 @@ impl Shared {
     /// Closes it for good, or after a failed write: redb refuses everything then.
     fn close(&self, for_good: bool) {
         self.closed.fetch_or(for_good, Ordering::SeqCst);
-        self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Err(damage) = damage::caught(&self.path, || drop(database)) {
+            tracing::error!(%damage, "closing the store");
+        }
     }
 
     fn begin_read(&self) -> Result<RedbSnapshot, ReadError> {
         if self.database.read().unwrap_or_else(PoisonError::into_inner).is_none() {
             // Who only reads must not wait for somebody who writes.
-            self.reopen().map_err(|e| ReadError(Box::new(e)))?;
+            self.reopen().map_err(|error| match error {
+                OpenError::Damaged { path, reason } => {
+                    ReadError(Box::new(crate::port::Damage { path, what: reason }))
+                }
+                other => ReadError(Box::new(other)),
+            })?;
         }
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or_else(|| ReadError(Box::new(StorageError::DatabaseClosed)))?;
-        let transaction = database.begin_read().map_err(|e| ReadError(Box::new(e)))?;
-        let table = transaction.open_table(TABLE).map_err(|e| ReadError(Box::new(e)))?;
-        Ok(RedbSnapshot::new(table))
+        let table = damage::caught(&self.path, || -> Result<_, redb::Error> {
+            Ok(database.begin_read()?.open_table(TABLE)?)
+        });
+        match table.map_err(|damage| ReadError(Box::new(damage)))? {
+            Ok(table) => Ok(RedbSnapshot::new(table, self.path.clone())),
+            Err(redb::Error::Corrupted(what)) => Err(ReadError(Box::new(damage::found(&self.path, what)))),
+            Err(other) => Err(ReadError(Box::new(other))),
+        }
     }
 }
 
@@ -153,28 +188,37 @@ pub struct RedbStore {
 
 impl RedbStore {
     /// Opens the file, creating it if there is none. After a crash this reads the whole file once, to find the last
-    /// commit that is complete.
+    /// commit that is complete; a small file is read and checked each time.
     ///
     /// # Errors
     /// [`OpenError`] if another process has it open, or if it is no store or a damaged one.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
-        let path = path.as_ref();
-        let database = open_database(path, &options)?;
-        let shared = Arc::new(Shared {
-            path: path.to_owned(),
-            options: options.clone(),
-            database: RwLock::new(Some(database)),
-            closed: AtomicBool::new(false),
-        });
+        let path: Arc<Path> = path.as_ref().into();
+        let reserve = Reserve::new(folder_of(&path), options.keep_free);
+        let file = path.clone();
+        Self::start(path, reserve, Box::new(move || open_database(&file, &options)))
+    }
+
+    /// Starts on what `open` opens.
+    fn start(
+        path: Arc<Path>,
+        reserve: Reserve,
+        open: Box<dyn Fn() -> Result<Database, OpenError> + Send + Sync>,
+    ) -> Result<Self, OpenError> {
+        let database = RwLock::new(Some(open()?));
+        let shared = Arc::new(Shared { path, open, database, closed: AtomicBool::new(false) });
         let (requests, queue) = mpsc::channel(QUEUE);
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let committer = Committer::new(shared.clone(), Reserve::new(folder, options.keep_free), queue);
+        let committer = Committer::new(shared.clone(), reserve, queue);
         thread::Builder::new()
             .name("store-commit".to_owned())
             .spawn(move || committer.run())
-            .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+            .map_err(|source| OpenError::Io { path: shared.path.to_path_buf(), source })?;
         Ok(Self { shared, requests })
     }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[async_trait]
@@ -201,7 +245,43 @@ impl Store for RedbStore {
 /// Opens the file and makes sure that it has its table and that its name is on disk.
 fn open_database(path: &Path, options: &Options) -> Result<Database, OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
-    let refused = |e: DatabaseError| match e {
+    let fresh = !path.exists();
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
+    let small = file.metadata().map_err(io)?.len() <= CHECKED_BYTES;
+    let file = FileBackend::new(file).map_err(|e| refused(path, e))?;
+    let database = database_on(path, Stopping::new(file), options.cache, small)?;
+    if fresh {
+        File::open(folder_of(path)).and_then(|folder| folder.sync_all()).map_err(io)?;
+    }
+    Ok(database)
+}
+
+/// Opens what is in `backend`, and checks all of it if `check`. `path` is its name in errors.
+fn database_on(
+    path: &Path,
+    backend: impl StorageBackend,
+    cache: ByteSize,
+    check: bool,
+) -> Result<Database, OpenError> {
+    let opened = damage::caught(path, || -> Result<Database, OpenError> {
+        let database = redb::Builder::new()
+            .set_cache_size(usize::try_from(cache.bytes()).unwrap_or(usize::MAX))
+            .set_check_integrity_on_open(check)
+            .create_with_backend(backend)
+            .map_err(|e| refused(path, e))?;
+        create_table(&database).map_err(|e| match e {
+            redb::Error::Corrupted(reason) => OpenError::Damaged { path: path.to_owned(), reason },
+            redb::Error::Io(source) => OpenError::Io { path: path.to_owned(), source },
+            other => OpenError::Backend { path: path.to_owned(), source: other.into() },
+        })?;
+        Ok(database)
+    });
+    opened.unwrap_or_else(|damage| Err(OpenError::Damaged { path: damage.path, reason: damage.what }))
+}
+
+fn refused(path: &Path, error: DatabaseError) -> OpenError {
+    match error {
         DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.to_owned() },
         DatabaseError::Storage(StorageError::Corrupted(reason)) => {
             OpenError::Damaged { path: path.to_owned(), reason }
@@ -209,28 +289,15 @@ fn open_database(path: &Path, options: &Options) -> Result<Database, OpenError> 
         DatabaseError::Storage(StorageError::Io(source)) if source.kind() == io::ErrorKind::InvalidData => {
             OpenError::Damaged { path: path.to_owned(), reason: source.to_string() }
         }
-        DatabaseError::Storage(StorageError::Io(source)) => io(source),
+        DatabaseError::Storage(StorageError::Io(source)) => OpenError::Io { path: path.to_owned(), source },
         other => OpenError::Backend { path: path.to_owned(), source: Box::new(other) },
-    };
-    let fresh = !path.exists();
-    let file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
-    let database = redb::Builder::new()
-        .set_cache_size(usize::try_from(options.cache.bytes()).unwrap_or(usize::MAX))
-        .create_with_backend(StoppingFile::new(file).map_err(refused)?)
-        .map_err(refused)?;
-    if fresh {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)?;
     }
-    create_table(&database)
-        .map_err(|source| OpenError::Backend { path: path.to_owned(), source: source.into() })?;
-    Ok(database)
 }
 
 fn create_table(database: &Database) -> Result<(), redb::Error> {
-    if database.begin_read()?.open_table(TABLE).is_ok() {
-        return Ok(());
+    match database.begin_read()?.open_table(TABLE) {
+        Err(TableError::TableDoesNotExist(_)) => {}
+        other => return other.map(drop).map_err(redb::Error::from),
     }
     let transaction = database.begin_write()?;
     transaction.open_table(TABLE)?;
@@ -238,5 +305,9 @@ fn create_table(database: &Database) -> Result<(), redb::Error> {
     Ok(())
 }
 
+#[cfg(test)]
+mod crashes;
+#[cfg(test)]
+mod simulated;
 #[cfg(test)]
 mod tests;
