@@ -99,6 +99,27 @@ impl Archives {
         }
     }
 
+    /// The hashes, without `sha256:`, and files of all archives.
+    ///
+    /// # Errors
+    /// [`io::Error`] if the folder cannot be read.
+    pub fn list(&self) -> io::Result<Vec<(String, PathBuf)>> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut archives = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if let Ok(path) = self.path(&format!("sha256:{name}")) {
+                archives.push((name, path));
+            }
+        }
+        archives.sort();
+        Ok(archives)
+    }
+
     /// Stores an archive under its hash. Storing it again makes it young again, and changes nothing else. The content is
     /// read to its end, and never held in memory whole.
     ///

@@ -21,6 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     archive::Archives,
+    backup,
     bucket::{self, Buckets},
     credential::{Credentials, RootKeyError},
     dispatch::{Consumer, Consumers, Dispatcher, Subscriptions},
@@ -56,6 +57,8 @@ pub struct Cloud {
     _run_logs: Arc<dyn RunLogs>,
     environments: Environments,
     store: Arc<dyn Store>,
+    blobs: Arc<dyn Blobs>,
+    buckets: Arc<Buckets>,
     /// Takes no more clients once cancelled.
     stop: CancellationToken,
     serving: TaskTracker,
@@ -75,6 +78,8 @@ impl fmt::Debug for Cloud {
 pub enum OpenError {
     #[error("cannot use `{}`", path.display())]
     Folder { path: PathBuf, source: io::Error },
+    #[error("`{}` holds a part of a backup: `tandem restore` was interrupted there", home.display())]
+    Restoring { home: PathBuf },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -95,6 +100,7 @@ impl Explain for OpenError {
     fn code(&self) -> &'static str {
         match self {
             Self::Folder { .. } => "E0314",
+            Self::Restoring { .. } => "E0918",
             Self::Store(e) => e.code(),
             Self::Blobs(e) => e.code(),
             Self::Target(e) => e.code(),
@@ -107,6 +113,7 @@ impl Explain for OpenError {
     fn help(&self) -> String {
         match self {
             Self::Folder { .. } => "check space and permissions there".into(),
+            Self::Restoring { .. } => "run `tandem restore FILE` again; it starts over".into(),
             Self::Store(e) => e.help(),
             Self::Blobs(e) => e.help(),
             Self::Target(e) => e.help(),
@@ -125,14 +132,17 @@ impl Cloud {
     /// # Errors
     /// [`OpenError`] names what is in the way; nothing runs then.
     pub async fn open(home: Home, spawner: Option<Spawner>) -> Result<Arc<Self>, OpenError> {
+        if home.restoring().exists() {
+            return Err(OpenError::Restoring { home: home.path().to_owned() });
+        }
         for path in [home.data(), home.run()] {
             std::fs::create_dir_all(&path).map_err(|source| OpenError::Folder { path, source })?;
         }
         discard_imports(&home);
         let options = tandem_store::Options::default();
         let keep_free = options.keep_free;
-        let store: Arc<dyn Store> = Arc::new(RedbStore::open(home.data().join("store.redb"), options)?);
-        let blobs: Arc<dyn Blobs> = Arc::new(FileBlobs::open(home.data().join("blobs"), keep_free)?);
+        let store: Arc<dyn Store> = Arc::new(RedbStore::open(home.store(), options)?);
+        let blobs: Arc<dyn Blobs> = Arc::new(FileBlobs::open(home.blobs(), keep_free)?);
         let resources = Arc::new(Resources::default());
         let id = target::load(&store, &resources).await?;
         let archives = Archives::new(home.archives());
@@ -147,7 +157,7 @@ impl Cloud {
         let (outbox, hints) = Dispatcher::outbox();
 
         let buckets =
-            Arc::new(Buckets::new(store.clone(), blobs, outbox.clone(), resources.clone(), endpoint));
+            Arc::new(Buckets::new(store.clone(), blobs.clone(), outbox.clone(), resources.clone(), endpoint));
         let images = BuildahStore::open(&home.containers());
         let tasks = Tasks::open(task::Parts {
             home: home.clone(),
@@ -224,6 +234,8 @@ impl Cloud {
             _run_logs: run_logs,
             environments,
             store,
+            blobs,
+            buckets,
             stop,
             serving,
         }))
@@ -232,6 +244,16 @@ impl Cloud {
     /// The variables by which the person who works with a stack reaches it.
     pub fn operator_environment(&self, stack: &StackId) -> BTreeMap<String, String> {
         self.environments.of_operator(stack)
+    }
+
+    /// What a backup copies, with nothing of it being deleted until that is dropped.
+    pub fn backup_sources(&self) -> backup::Sources {
+        backup::Sources {
+            home: self.home.clone(),
+            store: self.store.clone(),
+            blobs: self.blobs.clone(),
+            live: Some(backup::Live { target: self.target.commits(), hold: self.buckets.hold() }),
+        }
     }
 
     /// Takes no more requests, lets what is under way end, and closes the store. Containers go on.

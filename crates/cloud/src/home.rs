@@ -56,6 +56,18 @@ impl Home {
     pub fn run(&self) -> PathBuf {
         self.0.join("run")
     }
+    /// There while a backup is restored, and until it is whole: what is in it is not true yet.
+    pub fn restoring(&self) -> PathBuf {
+        self.0.join("restoring")
+    }
+    /// The store's file.
+    pub fn store(&self) -> PathBuf {
+        self.data().join("store.redb")
+    }
+    /// The bodies of large objects, a file each.
+    pub fn blobs(&self) -> PathBuf {
+        self.data().join("blobs")
+    }
     /// The engine's states, a folder a stack.
     pub fn stacks(&self) -> PathBuf {
         self.0.join("stacks")

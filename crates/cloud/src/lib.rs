@@ -4,6 +4,7 @@
 //! of them through [`resource::Resources`].
 
 pub mod archive;
+pub mod backup;
 pub mod bucket;
 pub mod call;
 mod cloud;

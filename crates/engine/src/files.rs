@@ -40,6 +40,9 @@ pub struct Stacks {
 }
 
 impl Stacks {
+    /// What a stack's folder holds that is worth keeping, the journal first.
+    pub const FILES: [&str; 2] = [JOURNAL, STATE];
+
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
@@ -60,6 +63,23 @@ impl Stacks {
     /// Whether the stack has ever been opened for writing.
     pub fn exists(&self, stack: &StackId) -> bool {
         self.folder(stack).is_dir()
+    }
+
+    /// The files that a stack consists of, in the order in which they must be copied while an update may be under way
+    /// (see [`read`]): a copy is then what a kill at that moment would have left. A file that is not there is left out.
+    ///
+    /// # Errors
+    /// [`StateError::Io`] if one cannot be read.
+    pub fn copy(&self, stack: &StackId) -> Result<Vec<(&'static str, Vec<u8>)>, StateError> {
+        let folder = self.folder(stack);
+        let mut files = Vec::new();
+        for name in Self::FILES {
+            let (_, bytes) = contents(folder.join(name))?;
+            if !bytes.is_empty() {
+                files.push((name, bytes));
+            }
+        }
+        Ok(files)
     }
 
     /// Opens a stack for writing; makes its folder if there is none. `command` is shown to whoever waits.
@@ -192,12 +212,15 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     }
 }
 
+const STATE: &str = "state.json";
+const JOURNAL: &str = "journal.ndjson";
+
 fn state_path(folder: &Path) -> PathBuf {
-    folder.join("state.json")
+    folder.join(STATE)
 }
 
 fn journal_path(folder: &Path) -> PathBuf {
-    folder.join("journal.ndjson")
+    folder.join(JOURNAL)
 }
 
 /// Reads both files, and how much of the journal is intact.

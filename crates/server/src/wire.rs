@@ -1,6 +1,6 @@
 //! The shapes that cross the socket.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tandem_cloud::{
+    backup,
     function::{FunctionStatus, WorkerStatus},
     log::Filter,
     task::{RunId, RunStatus},
@@ -66,6 +67,24 @@ pub enum Applying {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledge {
     pub ops: Vec<OpId>,
+}
+
+/// `POST /v1/backup`, answered by a stream of [`BackingUp`]. The cloud writes the file; it gives up if nobody listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackUp {
+    /// Absolute.
+    pub file: PathBuf,
+    /// Whether to replace a file that is there.
+    pub force: bool,
+}
+
+/// A record of the answer to a backup; the last one is `Done` or `Failed`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum BackingUp {
+    Progress(backup::Progress),
+    Done(backup::Summary),
+    Failed(Report),
 }
 
 /// `POST /v1/env`

@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 use tandem_model::StackName;
 
 use crate::commands::{
-    config, destroy, env, explain, image, invoke, logs, new, preview, ps, refresh, run, serve, stack, up,
+    backup, config, destroy, env, explain, image, invoke, logs, new, preview, ps, refresh, restore, run,
+    serve, stack, up,
 };
 
 /// Functions and containers in one program, on one engine, in one binary.
@@ -69,6 +70,10 @@ pub(crate) enum Command {
     Env(env::Args),
     /// Run the cloud on this machine
     Serve(serve::Args),
+    /// Copy everything that the cloud keeps into one file, while it runs
+    Backup(backup::Args),
+    /// Make a cloud from a backup, in an empty TANDEM_HOME
+    Restore(restore::Args),
     /// Explain an error code: what happened, why, what to do
     Explain(explain::Args),
 }

@@ -8,6 +8,8 @@
 mod harness;
 
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
 mod bad_input;
 mod buckets;
 #[cfg(test)]

@@ -8,8 +8,8 @@ const CLOUD: &str = "crates/cloud/src/";
 /// Folders that are no services, but what services stand on or meet at.
 const SHARED: &[&str] = &["credential", "dispatch", "gateway", "log", "target"];
 
-/// The folder that puts the services together: it may use all of them, and none of them may use it.
-const WIRING: &str = "wiring";
+/// The folders that put the services together, or copy all of them: they may use all of them, and none may use these.
+const WIRING: &[&str] = &["backup", "wiring"];
 
 pub(super) fn check(sources: &[Source]) -> Vec<Finding> {
     let service = |source: &Source| {
@@ -21,7 +21,7 @@ pub(super) fn check(sources: &[Source]) -> Vec<Finding> {
     // A test may put services together, as the wiring does.
     let is_test = |path: &str| path.contains("/tests/") || path.ends_with("/tests.rs");
     for source in sources.iter().filter(|s| s.path.ends_with(".rs") && !is_test(&s.path)) {
-        let Some(own) = service(source).filter(|own| own != WIRING) else { continue };
+        let Some(own) = service(source).filter(|own| !WIRING.contains(&own.as_str())) else { continue };
         for (offset, used) in crate_paths(&source.text) {
             if used != own && folders.contains(used) && !SHARED.contains(&used) {
                 let place = format!("{}:{}", source.path, source.line_of(offset));

@@ -47,6 +47,7 @@ use lease::Leases;
 
 pub use checksum::{Algorithm, Checksum};
 pub use error::BucketError;
+pub use lease::Hold;
 pub use list::{Page, Query};
 pub use made::is_made;
 pub use multipart::{Listed, PartClaim};
@@ -54,6 +55,7 @@ pub use put::{Condition, PutOptions};
 pub use read::{BodyStream, Found};
 pub use receive::Claims;
 pub use store::{Body, Description, Object, Part, Upload};
+pub(crate) use sweep::references;
 
 /// All buckets of the cloud. Who may reach which is for the caller to check.
 #[derive(Debug)]
@@ -81,6 +83,11 @@ impl Buckets {
     /// The deployed bucket of that name.
     pub fn find(&self, bucket: &str) -> Option<Arc<Recorded>> {
         self.resources.by_id(Kind::Bucket, &PhysicalId(bucket.to_owned()))
+    }
+
+    /// Keeps every body that anything refers to from now on, until dropped, whatever is deleted meanwhile.
+    pub fn hold(&self) -> Hold {
+        self.leases.hold()
     }
 
     fn require(&self, bucket: &str) -> Result<Arc<Recorded>, BucketError> {

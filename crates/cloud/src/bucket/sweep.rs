@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
-use tandem_store::{Batch, BlobId, ReadError, Store, blobs::Swept};
+use tandem_store::{Batch, BlobId, ReadError, Snapshot, Store, blobs::Swept};
 
 use super::{
     Buckets,
     error::BucketError,
-    store::{Done, Object, Part, decode},
+    store::{Body, Done, Object, Part, decode},
 };
 
 /// How long a completed upload's answer is kept for a client that asks again.
@@ -34,20 +34,22 @@ impl Buckets {
             }
             self.store.commit(batch).await?;
         }
-        Ok(self.blobs.sweep(&|id| referenced.contains(&id)).await?)
+        // A backup may still copy what was deleted after its snapshot.
+        Ok(self.blobs.sweep(&|id| referenced.contains(&id) || self.leases.keeps(id)).await?)
     }
 }
 
-/// The blobs that something refers to, and the rows that have outlived their use.
-///
-/// One snapshot is enough, though requests go on: what they add refers to blobs of this start, which no sweep
-/// touches, and a completion moves a reference within one commit.
-fn survey(store: &dyn Store) -> Result<(HashSet<BlobId>, Vec<bytes::Bytes>), BucketError> {
-    let snapshot = store.snapshot()?;
-    let mut referenced = HashSet::new();
-    let mut stale = Vec::new();
+/// Calls `named` with each blob that something refers to and its size, and `stale` with the rows of parts whose upload
+/// has ended. Whatever keeps or copies blobs asks here, so a row that names blobs is told in this one place.
+pub(crate) fn references(
+    snapshot: &dyn Snapshot,
+    named: &mut dyn FnMut(BlobId, u64),
+    stale: &mut dyn FnMut(bytes::Bytes),
+) -> Result<(), BucketError> {
     for entry in snapshot.prefix(b"object/")? {
-        referenced.extend(decode::<Object>(&entry?.1)?.body.blobs());
+        if let Body::Blobs(pieces) = decode::<Object>(&entry?.1)?.body {
+            pieces.iter().for_each(|piece| named(piece.blob, piece.size));
+        }
     }
     let mut open = HashSet::new();
     for entry in snapshot.prefix(b"upload/")? {
@@ -58,11 +60,25 @@ fn survey(store: &dyn Store) -> Result<(HashSet<BlobId>, Vec<bytes::Bytes>), Buc
         let (row, value) = entry?;
         match row.rsplit(|byte| *byte == b'/').nth(1) {
             Some(upload) if open.contains(upload) => {
-                referenced.insert(decode::<Part>(&value)?.blob);
+                let part = decode::<Part>(&value)?;
+                named(part.blob, part.size);
             }
-            _ => stale.push(row),
+            _ => stale(row),
         }
     }
+    Ok(())
+}
+
+/// The blobs that something refers to, and the rows that have outlived their use.
+///
+/// One snapshot is enough, though requests go on: what they add refers to blobs of this start, which no sweep
+/// touches, and a completion moves a reference within one commit.
+fn survey(store: &dyn Store) -> Result<(HashSet<BlobId>, Vec<bytes::Bytes>), BucketError> {
+    let snapshot = store.snapshot()?;
+    let mut referenced = HashSet::new();
+    let mut stale = Vec::new();
+    let mut refer = |blob, _| _ = referenced.insert(blob);
+    references(&*snapshot, &mut refer, &mut |row| stale.push(row))?;
     let now = Timestamp::now();
     for entry in snapshot.prefix(b"done/")? {
         let (row, value) = entry?;

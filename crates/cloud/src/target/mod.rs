@@ -30,7 +30,8 @@ use tandem_model::{
     plan::{Applied, Change},
     resource::{Properties, Recorded},
 };
-use tandem_store::{Batch, CommitError, Store};
+use tandem_store::{Batch, CommitError, Snapshot, Store};
+use tokio::sync::RwLock;
 use uuid::Uuid;
 
 pub use diff::{diff, foresee};
@@ -51,6 +52,8 @@ pub struct CloudTarget {
     store: Arc<dyn Store>,
     resources: Arc<Resources>,
     services: Services,
+    /// Written by whoever wants both records at one moment: see [`CloudTarget::commits`].
+    commits: Arc<RwLock<()>>,
     /// One change of a urn at a time.
     turns: Mutex<HashMap<Urn, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -104,13 +107,26 @@ pub async fn load(store: &Arc<dyn Store>, resources: &Resources) -> Result<Cloud
     Ok(id)
 }
 
+/// The identity of the cloud whose store that is; empty before its first start was finished.
+pub(crate) fn identity(snapshot: &dyn Snapshot) -> Result<String, TargetFault> {
+    let id: Option<CloudId> = snapshot.get(CLOUD_ID)?.map(|bytes| decode(&bytes)).transpose()?;
+    Ok(id.map(|id| id.0).unwrap_or_default())
+}
+
 impl CloudTarget {
     pub fn new(id: CloudId, store: Arc<dyn Store>, resources: Arc<Resources>, services: Services) -> Self {
-        Self { id, store, resources, services, turns: Mutex::default() }
+        Self { id, store, resources, services, commits: Arc::default(), turns: Mutex::default() }
     }
 
     pub fn identity(&self) -> &CloudId {
         &self.id
+    }
+
+    /// While this is locked for writing no change becomes true and no result is forgotten. Copies of the engine's states
+    /// and of the store that are made meanwhile fit together: they are what a kill of both at that moment would have
+    /// left, which the next update takes up (I5). Changes under way wait; keep it short.
+    pub fn commits(&self) -> Arc<RwLock<()>> {
+        self.commits.clone()
     }
 
     /// Lets every service adapt to what is deployed. Called once, at start.
@@ -235,6 +251,7 @@ impl CloudTarget {
         for op in ops {
             batch.delete(op_key(op));
         }
+        let _unpaused = self.commits.read().await;
         self.store.commit(batch).await.map_err(|e| TargetFault::from(e).report())
     }
 
@@ -250,6 +267,7 @@ impl CloudTarget {
         service: &Arc<dyn Service>,
     ) -> Result<(), Report> {
         let key = resource_key(change.urn().kind, id);
+        let _unpaused = self.commits.read().await;
         for _ in 0..CONFLICTS {
             let mut batch = Batch::default();
             batch.expect(key.clone(), before.map(encode));

@@ -31,6 +31,15 @@ impl Lines for Passed<'_> {
     }
 }
 
+/// Where nobody looks on: the cloud's own log has the lines, for those who ask for them.
+struct Logged<'a>(&'a Urn);
+
+impl service::Lines for Logged<'_> {
+    fn line(&self, line: &str) {
+        tracing::debug!(urn = %self.0, "{line}");
+    }
+}
+
 pub(super) struct Images {
     store: Arc<dyn Store>,
     builder: Arc<dyn Builder>,
@@ -63,14 +72,29 @@ impl Images {
         Ok(image)
     }
 
-    /// An image that a task was deployed with.
-    pub(super) async fn by_digest(&self, digest: &str) -> Result<Image, RunError> {
+    /// The image that a task was deployed with. One that the image store does not have any more, as after a restore, is
+    /// made again from what it was made of, and stands in for it from then on.
+    pub(super) async fn deployed(
+        &self,
+        home: &Home,
+        urn: &Urn,
+        task: &inputs::Task,
+        digest: &str,
+    ) -> Result<Image, RunError> {
         let known = self.store.snapshot()?.get(&image_key(digest))?;
         if let Some(image) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
             return Ok(image);
         }
-        let image = self.builder.resolve(&ImageRef(digest.to_owned())).await?;
-        self.remember(&image, None).await?;
+        let image = match self.builder.resolve(&ImageRef(digest.to_owned())).await {
+            Err(ContainerError::NoImage { .. }) => {
+                tracing::info!(%urn, digest, "the image of a task is gone; making it again");
+                self.of_task(home, urn, task, &Logged(urn)).await?
+            }
+            resolved => resolved?,
+        };
+        let mut batch = Batch::default();
+        batch.put(image_key(digest), encode(&image));
+        self.store.commit(batch).await?;
         Ok(image)
     }
 
@@ -140,8 +164,7 @@ impl Images {
 
     async fn remember(&self, image: &Image, built_from: Option<&str>) -> Result<(), RunError> {
         let mut batch = Batch::default();
-        let encoded = serde_json::to_vec(image).expect("an image has no maps");
-        batch.put(image_key(&image.digest), encoded);
+        batch.put(image_key(&image.digest), encode(image));
         if let Some(hash) = built_from {
             batch.put(built_key(hash), image.digest.clone().into_bytes());
         }
@@ -153,6 +176,15 @@ impl Images {
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);
         turns.entry(hash.to_owned()).or_default().clone()
     }
+}
+
+/// Whether a row only repeats what the image store of this machine has, and so is not to be restored on another.
+pub(crate) fn is_of_this_machine(row: &[u8]) -> bool {
+    row.starts_with(b"task/image/") || row.starts_with(b"task/built/")
+}
+
+fn encode(image: &Image) -> Vec<u8> {
+    serde_json::to_vec(image).expect("an image has no maps")
 }
 
 fn image_key(digest: &str) -> Bytes {

@@ -50,13 +50,14 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tandem_container::{Builder, Runtime};
+use tandem_container::{Builder, Image, Runtime};
 use tandem_failpoint::hit;
 use tandem_model::{StackId, Urn, inputs};
 use tandem_store::{CommitError, ReadError, Store};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use self::image::is_of_this_machine;
 pub use self::{
     consumer::EVENT,
     core::Outcome,
@@ -190,7 +191,7 @@ impl Tasks {
         let task: inputs::Task = inputs::read(&urn, &recorded.inputs)?;
         let digest = recorded.outputs.get("image").and_then(|image| image.as_str());
         let Some(digest) = digest else { return Err(RunError::NoTask(urn)) };
-        let image = shared.images.by_digest(digest).await?;
+        let image = shared.image(&urn, &task, digest).await?;
         let mut record = request::record(request, &task, image, Timestamp::now())?;
         let (needs, capacity) = (record.needs(), shared.parts.capacity);
         if !needs.fits(capacity) {
@@ -300,6 +301,22 @@ impl Shared {
 
     fn scheduler(&self) -> MutexGuard<'_, Scheduler> {
         self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The image of a deployed task. What has to be made again is made to its end, also for those who do not wait: a
+    /// handler has less time than a build, and its next attempt finds it.
+    async fn image(
+        self: &Arc<Self>,
+        urn: &Urn,
+        task: &inputs::Task,
+        digest: &str,
+    ) -> Result<Image, RunError> {
+        let (shared, urn, task, digest) = (self.clone(), urn.clone(), task.clone(), digest.to_owned());
+        let making = async move { shared.images.deployed(&shared.parts.home, &urn, &task, &digest).await };
+        match tokio::spawn(making).await {
+            Ok(image) => image,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
     }
 
     /// Makes a run known; its driver must then be run.

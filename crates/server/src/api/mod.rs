@@ -2,6 +2,7 @@
 //!
 //! Every error is a [`Report`] as JSON: 400 for what the asker can mend, 404 for what is not there.
 
+mod backup;
 mod cloud;
 mod images;
 mod logs;
@@ -39,6 +40,7 @@ impl FromRef<State> for Arc<Cloud> {
 pub fn router(open: Arc<Cloud>, stop: watch::Sender<bool>) -> Router {
     Router::new()
         .merge(cloud::routes())
+        .merge(backup::routes())
         .merge(target::routes())
         .merge(logs::routes())
         .merge(processes::routes())

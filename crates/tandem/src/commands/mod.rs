@@ -1,5 +1,6 @@
 //! A file a verb: its flags, its help, and what it does.
 
+pub(crate) mod backup;
 pub(crate) mod config;
 mod deploy;
 pub(crate) mod destroy;
@@ -12,6 +13,7 @@ pub(crate) mod new;
 pub(crate) mod preview;
 pub(crate) mod ps;
 pub(crate) mod refresh;
+pub(crate) mod restore;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod stack;
@@ -41,6 +43,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Command::Invoke(command) => block_on(invoke::run(Place::find(&args.global)?, command)),
         Command::Run(command) => block_on(run::run(Place::find(&args.global)?, command)),
         Command::Image(command) => block_on(image::run(Place::find(&args.global)?, command)),
+        Command::Backup(command) => block_on(backup::run(Place::find(&args.global)?, command)),
+        Command::Restore(command) => block_on(restore::run(Place::find(&args.global)?, command)),
         Command::Env(command) => block_on(env::run(Place::find(&args.global)?, command)),
     }
 }

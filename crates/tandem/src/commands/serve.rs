@@ -38,7 +38,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum ServeError {
+pub(super) enum ServeError {
     #[error("a cloud is already running for `{}`{}", home.display(), owner.as_deref().map(|o| format!(" (process {o})")).unwrap_or_default())]
     AlreadyRunning { home: PathBuf, owner: Option<String> },
     #[error("the cloud cannot be run by this user: it must be root, to make namespaces and mounts")]
@@ -118,7 +118,7 @@ fn foreground(home: &Home, background: bool) -> Result<(), Failure> {
 }
 
 /// One cloud a folder: the lock lives as long as the file is open, so a killed cloud leaves none.
-fn lock(home: &Home) -> Result<Flock<File>, ServeError> {
+pub(super) fn lock(home: &Home) -> Result<Flock<File>, ServeError> {
     let path = home.lock();
     let folder = |source| ServeError::Folder { path: home.path().to_owned(), source };
     // Nobody else may read what programs keep.

@@ -65,6 +65,37 @@ async fn the_same_content_is_built_once_and_again_when_its_base_or_its_image_cha
 }
 
 #[tokio::test]
+async fn an_image_that_is_gone_with_all_that_was_known_of_it_is_made_again_once() {
+    let scene = Scene::new();
+    scene.shelf.put("base", "sha256:base1");
+    let tasks = scene.open();
+    let inputs = scene.context("FROM base\nRUN true\n");
+    let (outputs, _) = create(&tasks, "one", inputs.clone()).await.unwrap();
+    scene.resources.put(Recorded {
+        urn: urn("one"),
+        id: PhysicalId("shop-dev-one".into()),
+        inputs,
+        outputs,
+        depends_on: vec![],
+    });
+    scene.shelf.remove(&ImageRef("sha256:built1".into())).await.unwrap();
+    let mut batch = tandem_store::Batch::default();
+    for entry in scene.store.snapshot().unwrap().prefix(b"task/").unwrap() {
+        let row = entry.unwrap().0;
+        assert!(is_of_this_machine(&row), "{}", row.escape_ascii());
+        batch.delete(row);
+    }
+    scene.store.commit(batch).await.unwrap();
+    for _ in 0..2 {
+        let id = tasks.run(request(&urn("one"))).await.unwrap();
+        let record = store::get(&*scene.store.snapshot().unwrap(), &id).unwrap().unwrap();
+        assert_eq!(record.spec.image, "sha256:built2");
+    }
+    assert_eq!(scene.shelf.builds.load(Ordering::SeqCst), 2);
+    tasks.close().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_deployed_says_what_is_wrong() {
     let scene = Scene::new();
     scene.shelf.put("base", "sha256:base1");
