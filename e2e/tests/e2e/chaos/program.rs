@@ -13,7 +13,7 @@ const marks = new cloud.Bucket("marks");
 
 const job = new cloud.Task("job", {
     image: "docker.io/library/busybox",
-    command: ["sh", "-c", "echo begin $TAG; echo end $TAG; exit 7"],
+    command: ["sh", "-c", "echo begin $TAG; sleep $NAP; echo end $TAG; exit 7"],
     memoryReservation: 16,
 });
 
@@ -43,8 +43,8 @@ async function behave(name, context) {
             throw new Error("flaky, as asked");
         }
     }
-    if (name.endsWith(".run")) {
-        const run = await job.run({ environment: { TAG: id } });
+    if (name.endsWith(".run") || name.endsWith(".long")) {
+        const run = await job.run({ environment: { TAG: id, NAP: name.endsWith(".long") ? "1" : "0" } });
         await say("run", context, "run", name, "", run.id);
     }
 }

@@ -22,6 +22,8 @@ pub(super) enum Behaviour {
     Doomed,
     /// Starts a container, which ends with code 7.
     Run,
+    /// Starts a container that takes a second.
+    Long,
     /// Is a container itself, which gets the event.
     Job,
 }
@@ -34,6 +36,7 @@ impl Behaviour {
             Self::Flaky => "flaky",
             Self::Doomed => "doomed",
             Self::Run => "run",
+            Self::Long => "long",
             Self::Job => "job",
         }
     }
@@ -41,7 +44,7 @@ impl Behaviour {
     /// How often its handler fails by itself, of how many attempts there are.
     pub(super) fn failures(self) -> usize {
         match self {
-            Self::Plain | Self::Slow | Self::Run | Self::Job => 0,
+            Self::Plain | Self::Slow | Self::Run | Self::Long | Self::Job => 0,
             Self::Flaky => 1,
             Self::Doomed => 3,
         }
@@ -112,14 +115,10 @@ pub(super) enum Death {
     Disk(String),
     /// Once the clients have so many answers.
     Answers { count: usize, victim: Victim },
+    /// The monitor of a container, once there is one.
+    Monitor,
     /// Nobody is killed, but the cloud is told to end once the clients have so many answers.
     Stop { count: usize },
-}
-
-impl Death {
-    pub(super) fn is_of(&self, who: Victim) -> bool {
-        matches!(self, Self::Answers { victim, .. } if *victim == who)
-    }
 }
 
 /// One schedule.
@@ -146,7 +145,8 @@ impl Schedule {
         let mut rng = Rng::with_seed(seed);
         // Containers take a tenth of a second each, attempts that fail a second: few schedules have them.
         let character = match rng.u32(..100) {
-            0..6 => Some(Behaviour::Run),
+            0..5 => Some(Behaviour::Run),
+            5 => Some(Behaviour::Long),
             6..9 => Some(Behaviour::Job),
             9..13 => Some(Behaviour::Flaky),
             13..15 => Some(Behaviour::Doomed),
@@ -174,8 +174,12 @@ impl Schedule {
         };
         let (first, second, of_update) =
             (point(&mut rng, &cloud, 6), point(&mut rng, &cloud, 3), point(&mut rng, &engine, 3));
-        let error = if rng.u32(..4) == 0 { "eio" } else { "enospc" };
-        let failing = point(&mut rng, &writes, 8).map(|point| format!("{point}:{error}"));
+        // A container that a broken disk keeps from starting has failed to start; a full one it waits for.
+        let broken = rng.u32(..4) == 0;
+        let failing = point(&mut rng, &writes, 8).map(|point| {
+            let error = if broken && !point.starts_with("container") { "eio" } else { "enospc" };
+            format!("{point}:{error}")
+        });
         let victim = match rng.u32(..10) {
             0..6 => Victim::Cloud,
             6..9 => Victim::Worker(rng.usize(..4)),
@@ -183,6 +187,7 @@ impl Schedule {
         };
         let count = rng.usize(1..12);
         let death = match (rng.u32(..20), first, failing) {
+            _ if character == Some(Behaviour::Long) => Death::Monitor,
             (0..3, ..) => Death::None,
             (3..10, Some(point), _) => Death::Failpoint(point),
             (10..12, _, Some(point)) => Death::Disk(point),

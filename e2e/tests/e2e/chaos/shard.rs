@@ -146,15 +146,14 @@ impl<'a> Shard<'a> {
             if let Some(mut up) = updating.take() {
                 up.wait().unwrap();
             }
+            if round == 0 && schedule.death == Death::Monitor {
+                fate.monitor = self.kill_monitor().await;
+            }
             // A death may come only with what follows from the clients' work.
             fate.losses = losses.get();
             if stopped.take() {
                 // It has been told, and sees through what is under way: nothing is repeated. Told twice, it would not.
                 assert!(self.serving.take().is_some_and(|serving| serving.ended().success()));
-            } else if round == 0 && fate.losses > 0 && schedule.death.is_of(Victim::Spawner) {
-                // Only the next start makes another one.
-                fate.deaths += 1;
-                self.stop();
             } else if !self.at_rest().await {
                 fate.deaths += 1;
                 self.serving = None;
@@ -222,6 +221,19 @@ impl<'a> Shard<'a> {
             // Nothing tells that there is nothing more to come.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Kills the monitor of a container; false if there is none and none comes.
+    async fn kill_monitor(&self) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(3);
+        while Instant::now() < deadline {
+            if let Some(monitor) = self.cloud.processes().iter().find(|process| process.contains("conmon")) {
+                let pid = monitor.split(' ').next().and_then(|pid| pid.parse().ok());
+                return victims::kill_process(pid.unwrap());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        false
     }
 
     /// Finds out what became of the changes that were not answered: they happened, or they did not, and nothing else.

@@ -22,16 +22,23 @@ pub(super) fn kill(cloud: Pid, victim: Victim) -> bool {
     found.is_some_and(|pid| signal(pid, Signal::SIGKILL).is_ok())
 }
 
+/// False if it has gone by itself.
+pub(super) fn kill_process(pid: i32) -> bool {
+    signal(Pid::from_raw(pid), Signal::SIGKILL).is_ok()
+}
+
 /// Tells the cloud to end.
 pub(super) fn stop(cloud: Pid) {
     signal(cloud, Signal::SIGTERM).unwrap();
 }
 
-/// The process that workers are forked from is a fork itself, with the cloud's own command line.
+/// The process that workers are forked from is a fork itself, with the cloud's own command line; one that replaces it was
+/// executed with a word of its own.
 fn spawner(cloud: Pid) -> Option<Pid> {
-    let command = |pid: Pid| fs::read(format!("/proc/{pid}/cmdline")).ok();
+    let command = |pid: Pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).ok();
     let own = command(cloud)?;
-    children(cloud).into_iter().find(|child| command(*child).as_ref() == Some(&own))
+    let is_spawner = |line: String| line == own || line.contains("__workers");
+    children(cloud).into_iter().find(|child| command(*child).is_some_and(is_spawner))
 }
 
 fn children(pid: Pid) -> Vec<Pid> {

@@ -137,6 +137,10 @@ fn groups_of(pid: &str) -> BTreeSet<PathBuf> {
         let mut fields = line.splitn(3, ':');
         let (number, controllers, path) = (fields.next()?, fields.next()?, fields.next()?);
         let path = path.trim_start_matches('/');
+        if path.is_empty() {
+            // The root of a hierarchy is nobody's to remove: a process passes through it on its way to another group.
+            return None;
+        }
         if number == "0" {
             let hybrid = Path::new("/sys/fs/cgroup/unified");
             let root = if hybrid.is_dir() { hybrid } else { Path::new("/sys/fs/cgroup") };

@@ -93,7 +93,7 @@ pub(in crate::function) struct Row {
     name: String,
     folders: Vec<OwnedFd>,
     last: u64,
-    /// Seats of a former spawner in which somebody sat until now. A killed process takes a moment to go.
+    /// Rows of former spawners in which somebody sat until now. A killed process takes a moment to go.
     stale: Vec<String>,
 }
 
@@ -139,6 +139,21 @@ fn children(folder: BorrowedFd<'_>) -> io::Result<Vec<String>> {
         .collect())
 }
 
+/// The folders inside `folder`, opened.
+fn seats(folder: BorrowedFd<'_>) -> Vec<OwnedFd> {
+    let names = children(folder).unwrap_or_default();
+    names.iter().filter_map(|name| open(folder, name, OFlag::O_DIRECTORY).ok()).collect()
+}
+
+/// Removes the folder of this name in each of these; false if somebody still sits there.
+fn removed(folders: &[OwnedFd], name: &str) -> bool {
+    // Each of them, also if one fails.
+    let removed = folders.iter().map(|folder| {
+        matches!(unlinkat(folder.as_fd(), name, UnlinkatFlags::RemoveDir), Ok(()) | Err(Errno::ENOENT))
+    });
+    removed.fold(true, |all, one| all && one)
+}
+
 /// Ends what a spawner that was killed has left: it may have learnt not to end by itself.
 fn end_all_in(folder: BorrowedFd<'_>) {
     let pids = read(folder, "cgroup.procs").unwrap_or_default();
@@ -173,70 +188,63 @@ pub(in crate::function) fn open_roots(hierarchy: &Hierarchy) -> io::Result<Vec<O
 }
 
 impl Row {
-    /// Opens or makes the cgroup `name`, and removes the seats that a former spawner left.
+    /// Makes a cgroup of this process, `<cloud>-<process>`, and ends and removes what former spawners of the cloud left.
+    ///
+    /// Each spawner has a row of its own, because that of a killed cloud takes a moment to go, and removes its row then:
+    /// were it the same one, the next spawner could not sit down in it any more.
     ///
     /// # Errors
     /// If the hierarchy is read-only or does not pass its controllers on.
     pub(in crate::function) fn open(
         hierarchy: &Hierarchy,
         roots: Vec<OwnedFd>,
-        name: &str,
+        cloud: &str,
     ) -> io::Result<Self> {
         let v2 = matches!(hierarchy, Hierarchy::V2(_));
+        let (prefix, name) = (format!("{cloud}-"), format!("{cloud}-{}", std::process::id()));
         let (mut folders, mut stale) = (Vec::new(), Vec::new());
         for root in &roots {
             if v2 {
                 hand_down(root.as_fd())?;
             }
-            let folder = make(root.as_fd(), name)?;
-            if v2 {
-                hand_down(folder.as_fd())?;
-            }
-            for left in children(folder.as_fd())? {
-                if let Ok(seat) = open(folder.as_fd(), &left, OFlag::O_DIRECTORY) {
+            for left in children(root.as_fd())?.into_iter().filter(|other| other.starts_with(&prefix)) {
+                let row = open(root.as_fd(), &left, OFlag::O_DIRECTORY);
+                for seat in row.iter().flat_map(|row| seats(row.as_fd())) {
                     end_all_in(seat.as_fd());
                 }
                 stale.push(left);
             }
-            folders.push(folder);
         }
         stale.sort();
         stale.dedup();
-        weigh(v2, &folders);
-        let mut row = Self { v2, roots, name: name.to_owned(), folders, last: 0, stale };
+        let mut row = Self { v2, roots, name, folders: Vec::new(), last: 0, stale };
+        // A row of this name is that of a process long gone.
         row.remove_stale();
-        Ok(row)
+        row.stale.retain(|left| *left != row.name);
+        for root in &row.roots {
+            let folder = make(root.as_fd(), &row.name)?;
+            if v2 {
+                hand_down(folder.as_fd())?;
+            }
+            folders.push(folder);
+        }
+        weigh(v2, &folders);
+        Ok(Self { folders, ..row })
     }
 
+    /// Removes the rows of former spawners as far as nobody sits there any more.
     fn remove_stale(&mut self) {
-        let stale = std::mem::take(&mut self.stale);
-        self.stale = stale.into_iter().filter(|name| !self.remove_folders(name)).collect();
-    }
-
-    /// False if somebody still sits there.
-    fn remove_folders(&self, name: &str) -> bool {
-        // Each of them, also if one fails.
-        let removed = self.folders.iter().map(|folder| {
-            matches!(unlinkat(folder.as_fd(), name, UnlinkatFlags::RemoveDir), Ok(()) | Err(Errno::ENOENT))
-        });
-        removed.fold(true, |all, one| all && one)
-    }
-
-    /// Removes the rows of other spawners of the same cloud, as far as nobody sits there any more: they begin with
-    /// `prefix`. Each spawner has a row of its own, because that of a killed cloud takes a moment to go and removes its
-    /// row then.
-    pub(in crate::function) fn remove_others(&self, prefix: &str) {
-        for root in &self.roots {
-            let others = children(root.as_fd()).unwrap_or_default();
-            for other in others.iter().filter(|name| name.starts_with(prefix) && **name != self.name) {
-                if let Ok(folder) = open(root.as_fd(), other, OFlag::O_DIRECTORY) {
-                    for seat in children(folder.as_fd()).unwrap_or_default() {
-                        let _ = unlinkat(folder.as_fd(), seat.as_str(), UnlinkatFlags::RemoveDir);
+        let roots = &self.roots;
+        self.stale.retain(|left| {
+            for root in roots {
+                if let Ok(row) = open(root.as_fd(), left, OFlag::O_DIRECTORY) {
+                    for seat in children(row.as_fd()).unwrap_or_default() {
+                        let _ = unlinkat(row.as_fd(), seat.as_str(), UnlinkatFlags::RemoveDir);
                     }
                 }
-                let _ = unlinkat(root.as_fd(), other.as_str(), UnlinkatFlags::RemoveDir);
             }
-        }
+            !removed(roots, left)
+        });
     }
 
     /// Makes a fresh seat and moves this process into it.
@@ -267,7 +275,7 @@ impl Row {
 
     /// Removes a seat in which nobody sits any more.
     pub(in crate::function) fn remove(&self, seat: &Seat) {
-        self.remove_folders(&seat.name);
+        removed(&self.folders, &seat.name);
     }
 
     /// Leaves the cgroup and removes it, if no worker is left in it.

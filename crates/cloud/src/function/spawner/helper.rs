@@ -69,16 +69,10 @@ pub(super) fn run(cloud: OwnedFd) -> io::Result<()> {
     };
     let (row, unlimited) = match prepared {
         None => (None, Some("no cgroup hierarchy with a memory controller is mounted".to_owned())),
-        Some((hierarchy, roots)) => {
-            let name = format!("{cgroup}-{}", std::process::id());
-            match roots.and_then(|roots| Row::open(hierarchy, roots, &name)) {
-                Ok(row) => {
-                    row.remove_others(&format!("{cgroup}-"));
-                    (Some(row), None)
-                }
-                Err(error) => (None, Some(error.to_string())),
-            }
-        }
+        Some((hierarchy, roots)) => match roots.and_then(|roots| Row::open(hierarchy, roots, &cgroup)) {
+            Ok(row) => (Some(row), None),
+            Err(error) => (None, Some(error.to_string())),
+        },
     };
     let mut spawner = Spawner {
         cloud: cloud.as_fd(),
