@@ -221,3 +221,25 @@ fn a_destroy_makes_room_on_a_disk_that_is_nearly_full() {
     project.up();
     project.destroy();
 }
+
+/// Buildah writes by itself; what it says of a full disk is passed on, and it leaves the room that it took.
+#[test]
+fn a_build_that_fills_the_disk_says_so_and_leaves_room_for_the_next() {
+    let disk = Disk::of_mebibytes(256);
+    let cloud = Cloud::new_in(disk.path());
+    let _serving = cloud.serve();
+    cloud.import_busybox();
+    let project = project(&cloud, "build");
+    project.up();
+    let good = fs::read_to_string(project.folder().join("job/Dockerfile")).unwrap();
+    let large = format!("{good}RUN dd if=/dev/zero of=/large bs=1M count=300\n");
+    project.edit("job/Dockerfile", &large);
+    let refused = project.tandem(&["up", "--yes"]).refused();
+    assert!(refused.stderr.contains("No space left on device"), "{}", refused.all());
+    project.edit("job/Dockerfile", &format!("{good}RUN echo small > /small\n"));
+    project.up();
+    let (client, bucket) = (cloud.client(&project), project.output("bucket"));
+    client.boto3(PUT_LARGE, &[&bucket, "a"]).ok();
+    cloud.log(&project).wait_for("ended build a");
+    project.destroy();
+}

@@ -89,6 +89,9 @@ fn a_state_that_was_deleted_is_found_again_with_everything_in_it() {
     let project = project(&cloud);
     project.up();
     works(&cloud, &project, "before");
+    // What clients made is nobody's drift.
+    cloud.client(&project).boto3("s3.create_bucket(Bucket='drift-made-by-a-client')", &[]).ok();
+    works(&cloud, &project, "beside");
     fs::remove_dir_all(state(&cloud).parent().unwrap()).unwrap();
     for arguments in [&["preview"][..], &["up", "--yes"], &["destroy", "--yes", "--force"]] {
         project.tandem(arguments).failed("E0212").says("bucket/bucket").says("tandem refresh");
