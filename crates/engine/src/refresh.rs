@@ -267,6 +267,26 @@ mod tests {
     }
 
     #[test]
+    fn a_refresh_killed_at_any_effect_is_ended_by_the_next_or_made_good_by_an_update() {
+        for (effect, again) in (1..=7).flat_map(|effect| [(effect, true), (effect, false)]) {
+            let mut s = Scenario::new();
+            s.program("bucket/a; bucket/b").up();
+            s.world.lose(&urn("bucket/b"));
+            s.world.silence(&urn("bucket/c"), true);
+            assert!(s.program("bucket/a; bucket/b; bucket/c").up().result.unwrap().is_err());
+            s.world.silence(&urn("bucket/c"), false);
+            s.refresh_crashing_at(effect);
+            s.assert_nothing_leaked();
+            if again {
+                s.refresh();
+            }
+            s.up();
+            assert!(!s.preview().summary().changes(), "killed at effect {effect}");
+            assert_eq!(s.world.list().len(), 3, "killed at effect {effect}: {:?}", s.world.list());
+        }
+    }
+
+    #[test]
     fn a_replacement_whose_state_was_lost_half_way_ends_with_one_resource() {
         let mut s = Scenario::new();
         s.program("task/a pin=1").up();

@@ -157,6 +157,25 @@ impl Scenario {
         })
     }
 
+    /// A refresh that is killed at its n-th effect, from 1.
+    pub(crate) fn refresh_crashing_at(&self, effect: usize) {
+        let (world, store, folded) = (self.world.clone(), self.store.clone(), self.folded());
+        let life = Life::ending_at(effect);
+        self.world.live(&life);
+        self.store.live(&life);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let refresh = crate::Refresh::look(folded, &*world).await.unwrap();
+            tokio::select! {
+                biased;
+                () = life.end() => {}
+                kept = refresh.keep(&*store, &*world) => kept.unwrap(),
+            }
+        });
+        self.world.live(&Life::endless());
+        self.store.live(&Life::endless());
+    }
+
     /// Deletes the state and its journal, as by hand.
     pub(crate) fn lose_state(&self) {
         self.store.overwrite(Stored { state: State::empty(stack()), journal: Vec::new() });
