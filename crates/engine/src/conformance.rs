@@ -124,7 +124,7 @@ pub async fn what_exists_of_a_stack_is_listed_and_nothing_else(target: &dyn Targ
     let gone = make(target, "op-2", "gone").await;
     apply(target, "op-3", &delete("gone", &gone.id)).await;
     let elsewhere = Change::Create {
-        urn: "urn:tandem:conformance:other:bucket:kept".parse().expect("a urn"),
+        urn: "urn:tandem:conformance:other:bucket:elsewhere".parse().expect("a urn"),
         inputs: Properties::new(),
     };
     apply(target, "op-4", &elsewhere).await;
