@@ -74,8 +74,7 @@ impl Stacks {
         let folder = self.folder(stack);
         let mut files = Vec::new();
         for name in Self::FILES {
-            let (_, bytes) = contents(folder.join(name))?;
-            if !bytes.is_empty() {
+            if let (_, Some(bytes)) = contents(folder.join(name))? {
                 files.push((name, bytes));
             }
         }
