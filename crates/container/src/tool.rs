@@ -55,6 +55,8 @@ fn crun_works() -> bool {
 pub(crate) async fn output(tool: &'static str, command: &mut Command) -> Result<String, ContainerError> {
     let done = command
         .stdin(Stdio::null())
+        // A Ctrl-C in the terminal of `tandem serve` is the cloud's to handle: it must not pass for the tool's failure.
+        .process_group(0)
         .kill_on_drop(true)
         .output()
         .await

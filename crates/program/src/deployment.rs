@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tandem_model::{Desired, Explain, Kind, Report, StackId, StackName};
+use tandem_model::{Desired, Explain, Kind, Report, StackId, StackName, value};
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     context,
     declare::{self, InputError},
     pack::{PackError, Packed, pack},
-    project::{Project, ProjectError},
+    project::{Project, ProjectError, Setting},
 };
 
 /// A packed program with what belongs to it.
@@ -111,6 +111,11 @@ impl Deployment {
     /// The stack's configuration as the program reads it.
     pub(crate) fn config(&self, stack: &StackName) -> Result<BTreeMap<String, Value>, ProjectError> {
         let config = self.project.config(stack)?;
-        Ok(config.0.into_iter().map(|(key, value)| (key, Value::String(value))).collect())
+        // A secret stays one in whatever is made of it: in plans, in the state, in outputs.
+        let marked = |Setting { value, secret }| match secret {
+            true => value::secret(value.into()),
+            false => Value::String(value),
+        };
+        Ok(config.0.into_iter().map(|(key, setting)| (key, marked(setting))).collect())
     }
 }

@@ -25,4 +25,4 @@ pub use deployment::Deployment;
 pub use host::{DeployHost, Registrar, Run, RunError};
 pub use pack::{PackError, Packed};
 pub use place::Place;
-pub use project::{Project, ProjectError};
+pub use project::{Project, ProjectError, Setting};

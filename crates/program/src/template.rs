@@ -19,19 +19,26 @@ pub struct Template {
 }
 
 const PROJECT: &str = "name: {{project}}\nruntime: js\n";
+/// Secret settings of a stack are on this machine only.
+const IGNORE: &str = "Tandem.*.secrets\nnode_modules/\n";
 
 /// All templates; the first is the default.
 pub const TEMPLATES: [Template; 3] = [
     Template {
         name: "javascript",
         description: "a bucket and a handler",
-        files: &[("Tandem.yaml", PROJECT), ("index.js", include_str!("template/index.js"))],
+        files: &[
+            ("Tandem.yaml", PROJECT),
+            (".gitignore", IGNORE),
+            ("index.js", include_str!("template/index.js")),
+        ],
     },
     Template {
         name: "typescript",
         description: "a bucket and a handler, with types",
         files: &[
             ("Tandem.yaml", PROJECT),
+            (".gitignore", IGNORE),
             ("index.ts", include_str!("template/index.ts")),
             // For editors and `tsc`; Tandem itself strips types without looking at them.
             ("tsconfig.json", include_str!("template/tsconfig.json")),
@@ -44,6 +51,7 @@ pub const TEMPLATES: [Template; 3] = [
         description: "a bucket, a handler, and a container task that the handler starts",
         files: &[
             ("Tandem.yaml", PROJECT),
+            (".gitignore", IGNORE),
             ("index.js", include_str!("template/container.js")),
             ("worker/Dockerfile", include_str!("template/Dockerfile")),
         ],
@@ -92,8 +100,12 @@ pub fn write(
             return Err(NewError::Exists { path });
         }
     }
+    let mut written = Vec::new();
     for (name, text) in template.files {
         let path = folder.join(name);
+        if *name == ".gitignore" && path.exists() {
+            continue;
+        }
         let parent = path.parent().unwrap_or(folder);
         fs::create_dir_all(parent).map_err(|source| unwritable(parent, source))?;
         let text = text.replace("{{project}}", project.as_str());
@@ -101,8 +113,9 @@ pub fn write(
         let file = OpenOptions::new().write(true).create_new(true).open(&path);
         file.and_then(|mut file| file.write_all(text.as_bytes()))
             .map_err(|source| unwritable(&path, source))?;
+        written.push(*name);
     }
-    Ok(template.files.iter().map(|(name, _)| *name).collect())
+    Ok(written)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -136,7 +136,8 @@ pub struct OfRun {
     pub id: RunId,
 }
 
-/// `POST /v1/ps`, answered by [`Processes`]; `POST /v1/made`, answered by the resources that clients made.
+/// `POST /v1/ps`, answered by [`Processes`]; `POST /v1/made`, answered by the resources that clients made;
+/// `POST /v1/call-off`, which needs a stack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfStack {
     /// None: all stacks.
@@ -169,17 +170,17 @@ pub struct ImageName {
 /// Splits a body into newline-delimited JSON records.
 pub(crate) fn records<T: DeserializeOwned>(body: Incoming) -> impl Stream<Item = Result<T, String>> + Send {
     let chunks = body.into_data_stream().map(|chunk| chunk.map_err(|e| e.to_string()));
-    let state = (chunks, Vec::<u8>::new());
+    let state = (chunks, BytesMut::new());
     futures::stream::unfold(state, |(mut chunks, mut buffer)| async move {
         loop {
             if let Some(end) = buffer.iter().position(|b| *b == b'\n') {
-                let line: Vec<u8> = buffer.drain(..=end).collect();
+                let line = buffer.split_to(end + 1);
                 let record = serde_json::from_slice(&line).map_err(|e| format!("not a record: {e}"));
                 return Some((record, (chunks, buffer)));
             }
             match chunks.next().await {
                 Some(Ok(chunk)) => buffer.extend_from_slice(&chunk),
-                Some(Err(error)) => return Some((Err(error), (chunks, Vec::new()))),
+                Some(Err(error)) => return Some((Err(error), (chunks, BytesMut::new()))),
                 None => return None,
             }
         }

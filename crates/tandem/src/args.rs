@@ -3,11 +3,16 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use clap_complete::engine::ArgValueCandidates;
 use tandem_model::StackName;
 
-use crate::commands::{
-    backup, config, destroy, env, explain, image, invoke, logs, new, preview, ps, refresh, restore, run,
-    serve, stack, up,
+use crate::{
+    commands::{
+        backup, completions, config, destroy, env, explain, image, invoke, logs, new, preview, ps, refresh,
+        restore, run, serve, stack, up,
+    },
+    complete,
+    ui::Color,
 };
 
 /// Functions and containers in one program, on one engine, in one binary.
@@ -24,20 +29,29 @@ pub(crate) struct Args {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 failed (the error has a code, see `tandem explain`); 2 wrong usage; 3 declined at the prompt;
-130 interrupted. `tandem run` exits with the container's code.
+Exit codes: 0 done; 1 failed (the error has a code, see `tandem explain`); 2 wrong usage; 3 declined at the prompt; \
+129, 130, 143 stopped by SIGHUP, Ctrl-C, SIGTERM. `tandem run` exits with the container's code.
+
+Ctrl-C finishes what runs and says so; a second one stops. Either way the next command goes on from there.
 
 Everything lives under $TANDEM_HOME (default: ~/.tandem).";
 
 /// What every command understands.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Everywhere")]
 pub(crate) struct Global {
     /// The stack: one deployment of the project
-    #[arg(short, long, global = true, env = "TANDEM_STACK", default_value = "dev", value_name = "NAME")]
+    #[arg(short, long, global = true, env = "TANDEM_STACK", default_value = "dev", value_name = "NAME", add = ArgValueCandidates::new(complete::stacks))]
     pub(crate) stack: StackName,
     /// Work in this folder instead of the current one
     #[arg(short = 'C', long, global = true, value_name = "FOLDER")]
     pub(crate) cwd: Option<PathBuf>,
+    /// Print data as JSON on standard output, and errors as JSON on standard error
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// When to use colours; NO_COLOR, CLICOLOR and CLICOLOR_FORCE are heard as well
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub(crate) color: Color,
 }
 
 #[derive(Debug, Subcommand)]
@@ -76,6 +90,8 @@ pub(crate) enum Command {
     Restore(restore::Args),
     /// Explain an error code: what happened, why, what to do
     Explain(explain::Args),
+    /// Print the script that makes a shell complete commands and names
+    Completions(completions::Args),
 }
 
 #[cfg(test)]

@@ -138,8 +138,8 @@ fn ask(place: &Place) -> Result<CloudInfo, Failure> {
     Ok(runtime.block_on(client.info())?)
 }
 
-/// Stops the cloud that runs, and returns when its process is gone. None running is no error.
-pub(crate) fn stop(place: &Place) -> Result<(), Failure> {
+/// Stops the cloud that runs, and returns when its process is gone. `false`: none was running.
+pub(crate) fn stop(place: &Place) -> Result<bool, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -147,7 +147,7 @@ pub(crate) fn stop(place: &Place) -> Result<(), Failure> {
     let client = place.client();
     let info = match runtime.block_on(client.info()) {
         Ok(info) => info,
-        Err(ClientError::NotRunning { .. }) => return Ok(()),
+        Err(ClientError::NotRunning { .. }) => return Ok(false),
         Err(error) => return Err(error.into()),
     };
     // Taken before the cloud may go, so that it cannot mean another process.
@@ -155,7 +155,7 @@ pub(crate) fn stop(place: &Place) -> Result<(), Failure> {
     runtime.block_on(client.post::<()>("/v1/stop", &()))?;
     match process {
         Some(process) if !ends(&process) => Err(BackgroundError::StillRunning { pid: info.pid }.into()),
-        _ => Ok(()),
+        _ => Ok(true),
     }
 }
 

@@ -3,14 +3,16 @@
 mod args;
 mod background;
 mod commands;
+mod complete;
 mod exit;
+mod interrupt;
 mod nowhere;
 mod place;
 mod ui;
+mod usage;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use tandem_cloud::function::spawner;
 
 fn main() -> ExitCode {
@@ -22,6 +24,15 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|first| first == spawner::SUBCOMMAND) {
         return spawner::helper_main();
     }
-    let args = args::Args::parse();
-    exit::code(commands::run(args))
+    // A shell that asks what could come next; answers and ends.
+    clap_complete::CompleteEnv::with_factory(<args::Args as clap::CommandFactory>::command)
+        .var(commands::completions::VARIABLE)
+        .complete();
+    match usage::parse(std::env::args_os()) {
+        Ok(args) => {
+            let terminal = ui::Terminal::new(args.global.json, args.global.color);
+            exit::code(commands::run(args, &terminal), &terminal)
+        }
+        Err(code) => code,
+    }
 }

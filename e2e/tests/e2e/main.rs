@@ -15,6 +15,8 @@ mod buckets;
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod crash_start;
@@ -38,3 +40,7 @@ mod many_videos;
 mod pool;
 #[cfg(test)]
 mod queue;
+#[cfg(test)]
+mod screen;
+#[cfg(test)]
+mod stopping;

@@ -14,6 +14,7 @@ use tandem_model::Urn;
 use super::{
     Filter, Line, Log, LogError, RunLog,
     line_file::Reach,
+    position::{Begin, SLACK},
     run_file::RunFile,
     segment::{self, Segments},
 };
@@ -51,7 +52,11 @@ impl Cursor {
     fn load(&mut self, filter: &Filter) -> io::Result<Option<Timestamp>> {
         while self.head.is_none() {
             let Some(line) = self.source.next()? else { return Ok(None) };
-            if filter.wants_id(&line.id) && filter.since.is_none_or(|since| line.time >= since) {
+            // What comes after is younger still, as far as order can be relied upon.
+            if filter.until.is_some_and(|until| line.time.duration_since(until) > SLACK) {
+                return Ok(None);
+            }
+            if filter.wants_id(&line.id) && filter.wants_time(line.time) {
                 self.head = Some(line);
             }
         }
@@ -112,7 +117,7 @@ impl Log {
 impl Cursors {
     fn add_resource(&mut self, resource: &Urn) -> Result<(), LogError> {
         let folder = segment::folder(&self.root, resource);
-        let segments = Segments::new(folder.clone(), self.reach, self.filter.since)
+        let segments = Segments::new(folder.clone(), self.reach, Begin::of(&self.filter))
             .map_err(|source| LogError::Io { path: folder, source })?;
         self.cursors.push(Cursor::new(Source::Resource(resource.clone(), segments)));
         Ok(())
@@ -140,9 +145,11 @@ impl Cursors {
             *touched = true;
         } else if self.filter.wants(&run.task)
             && self.filter.wants_id(&run.id)
+            && self.filter.until.is_none_or(|until| run.since <= until)
             && !self.finished.contains(&run.id)
         {
-            self.cursors.push(Cursor::new(Source::Run(RunFile::new(run, self.reach))));
+            let begin = Begin::of(&self.filter);
+            self.cursors.push(Cursor::new(Source::Run(RunFile::new(run, self.reach, begin))));
         }
     }
 

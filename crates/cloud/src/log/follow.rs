@@ -187,9 +187,14 @@ impl Follower {
 
     /// Whether the one run that was asked for has ended. What the cloud said about its end comes before the end.
     async fn see_whether_ended(&mut self) -> Result<(), LogError> {
-        let Some(id) = &self.filter.id else { return Ok(()) };
-        let the_run = self.cursors.runs().find(|run| run.id == *id && run.ended.is_some());
-        let Some(task) = the_run.map(|run| run.task.clone()) else { return Ok(()) };
+        if self.filter.id.is_none() {
+            return Ok(());
+        }
+        // Only runs that were asked for are read; the last digits of an id may name several.
+        if self.cursors.runs().any(|run| run.ended.is_none()) {
+            return Ok(());
+        }
+        let Some(task) = self.cursors.runs().next().map(|run| run.task.clone()) else { return Ok(()) };
         self.log.flush().await;
         self.ended = true;
         self.cursors.touch_resource(&task)

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read, Take},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Take},
     os::unix::fs::MetadataExt,
     path::Path,
 };
@@ -40,6 +40,17 @@ impl LineFile {
         };
         let reader = BufReader::new(file.take(limit));
         Ok(Some(Self { reader, inode: metadata.ino(), line: Vec::new(), given: false }))
+    }
+
+    /// Goes to the place that `search` finds in what there is now, which is the start of a line. Before the first read.
+    pub(super) fn seek(&mut self, search: impl FnOnce(&File, u64) -> io::Result<u64>) -> io::Result<()> {
+        let file = self.reader.get_mut();
+        let end = file.limit().min(file.get_ref().metadata()?.len());
+        let at = search(file.get_ref(), end)?;
+        file.get_mut().seek(SeekFrom::Start(at))?;
+        let limit = file.limit();
+        file.set_limit(limit - at);
+        Ok(())
     }
 
     /// The next complete line without its line feed; `None` if there is none for now.

@@ -12,11 +12,16 @@
 //! inotify). So the past and the present are one sequence without a seam, a slow follower costs no memory, and one that
 //! sleeps through a rotation misses what the bound deleted and nothing else.
 //!
-//! Start at [`Log::read`] and [`Log::follow`].
+//! A reader that asks for the last hour, or the last hundred lines, does not read the rest: lines of a file are in the
+//! order of their times but for [`position::SLACK`], so the place where to begin is searched for, not read up to.
+//!
+//! Start at [`Log::read`], [`Log::replay`] and [`Log::follow`].
 
 mod cursor;
 mod follow;
 mod line_file;
+mod position;
+mod replay;
 mod run_file;
 mod segment;
 mod writer;
@@ -36,15 +41,17 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tandem_model::{Explain, StackId, Urn};
+use tandem_model::{Explain, Kind, StackId, Urn};
 use tandem_store::ReadError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use follow::Follow;
+pub use replay::Replay;
 
 use crate::home::Home;
 use cursor::Past;
 use line_file::Reach;
+use position::Begin;
 use run_file::RunFile;
 use writer::{Request, Writer};
 
@@ -83,9 +90,13 @@ pub struct Filter {
     pub stack: Option<StackId>,
     /// A resource's name in the stack; none: all.
     pub resource: Option<String>,
+    /// Only functions, or only tasks; none: both.
+    pub kind: Option<Kind>,
     /// The end of a request id or run id, so that the few digits that people are shown are enough; none: all.
     pub id: Option<String>,
     pub since: Option<Timestamp>,
+    /// No line that is younger. Not for following.
+    pub until: Option<Timestamp>,
     /// Only the last so many.
     pub tail: Option<usize>,
 }
@@ -95,6 +106,12 @@ impl Filter {
     pub fn wants(&self, resource: &Urn) -> bool {
         self.stack.as_ref().is_none_or(|stack| *stack == resource.stack)
             && self.resource.as_deref().is_none_or(|name| name == resource.name.as_str())
+            && self.kind.is_none_or(|kind| kind == resource.kind)
+    }
+
+    /// Whether lines of that time are asked for.
+    pub fn wants_time(&self, time: Timestamp) -> bool {
+        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time <= until)
     }
 
     /// Whether lines of this request or run are asked for.
@@ -252,6 +269,14 @@ impl Log {
         .await
     }
 
+    /// As [`Log::read`], but a line at a time: memory is bounded by `tail`, or without it by little.
+    ///
+    /// # Errors
+    /// [`LogError`] if a log cannot be opened; one that cannot be read on is an item.
+    pub async fn replay(&self, filter: Filter) -> Result<Replay, LogError> {
+        Replay::begin(self.clone(), filter).await
+    }
+
     /// The lines that the filter asks for: those of the past (with `tail` only the last so many, with `tail` 0 none)
     /// in the order of their times, and then each new one as it comes. No line is lost or doubled in between.
     ///
@@ -283,6 +308,16 @@ impl Log {
     }
 }
 
+/// What has lines of its own in the logs of a stack, resources among them that were deleted since. Reads folders' names
+/// only, and needs no cloud that runs.
+///
+/// # Errors
+/// [`LogError::Io`] if a folder cannot be read.
+pub fn kept(home: &Home, stack: &StackId) -> Result<Vec<Urn>, LogError> {
+    let root = home.logs();
+    segment::resources(&root, |urn| urn.stack == *stack).map_err(|source| LogError::Io { path: root, source })
+}
+
 /// Cuts a text that is too long to keep, and says so.
 fn cut(text: &mut String) {
     if text.len() > TEXT_LIMIT {
@@ -298,7 +333,7 @@ fn cut(text: &mut String) {
 /// [`io::Error`] if its file cannot be read; one that does not exist has no lines.
 pub fn tail_of_run(run: RunLog, lines: usize) -> io::Result<Vec<String>> {
     let mut past = Past::new(Some(lines));
-    let mut file = RunFile::new(run, Reach::Now);
+    let mut file = RunFile::new(run, Reach::Now, Begin { last: Some(lines), since: None });
     while let Some(line) = file.next()? {
         past.push(line);
     }

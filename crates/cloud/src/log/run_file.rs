@@ -10,16 +10,21 @@ use jiff::Timestamp;
 use super::{
     Line, RunLog, Stream,
     line_file::{LineFile, Reach},
+    position::{self, Begin},
 };
 
 /// A container that never prints a line feed gets its output in lines of this size.
 const LINE_LIMIT: usize = 256 << 10;
+/// So many more lines are read than are asked for, because the first ones may have begun before that.
+const PARTED: usize = 16;
 
 /// A position in the log of a run.
 #[derive(Debug)]
 pub(super) struct RunFile {
     pub(super) run: RunLog,
     reach: Reach,
+    /// Where to begin in the file, until it is opened.
+    begin: Begin,
     file: Option<LineFile>,
     /// Whether the path names another file by now.
     replaced: bool,
@@ -40,8 +45,9 @@ struct Record<'a> {
 }
 
 impl RunFile {
-    pub(super) fn new(run: RunLog, reach: Reach) -> Self {
-        Self { run, reach, file: None, replaced: false, begun: [None, None] }
+    pub(super) fn new(run: RunLog, reach: Reach, begin: Begin) -> Self {
+        let begin = Begin { last: begin.last.map(|last| last.saturating_add(PARTED)), ..begin };
+        Self { run, reach, begin, file: None, replaced: false, begun: [None, None] }
     }
 
     /// Whether nothing was read yet; then no line is older than the run.
@@ -53,7 +59,7 @@ impl RunFile {
     pub(super) fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             if self.file.is_none() {
-                self.file = LineFile::open(&self.run.file, self.reach)?;
+                self.open()?;
             }
             let Some(file) = &mut self.file else { return Ok(None) };
             let begun = &mut self.begun;
@@ -67,6 +73,22 @@ impl RunFile {
                 None => return Ok(self.run.ended.and_then(|_| self.unfinished())),
             }
         }
+    }
+
+    fn open(&mut self) -> io::Result<()> {
+        self.file = LineFile::open(&self.run.file, self.reach)?;
+        if let Some(file) = &mut self.file {
+            // A file that replaces this one is read from its start.
+            let Begin { since, last } = std::mem::take(&mut self.begin);
+            let time = |bytes: &[u8]| Record::parse(bytes).map(|record| record.time);
+            let whole = |bytes: &[u8]| Record::parse(bytes).is_some_and(|record| !record.partial);
+            file.seek(|file, end| {
+                let by_time = since.map(|since| position::of_time(file, end, since, time)).transpose()?;
+                let by_count = last.map(|last| position::of_last(file, end, last, whole)).transpose()?;
+                Ok(by_time.unwrap_or(0).max(by_count.unwrap_or(0)))
+            })?;
+        }
+        Ok(())
     }
 
     fn unfinished(&mut self) -> Option<Line> {
@@ -142,7 +164,7 @@ mod tests {
                        2024-05-01T10:00:02+00:00 stdout F \u{df}e\n\
                        2024-05-01T10:00:03+00:00 stdout F\n";
         fs::write(&path, records).unwrap();
-        let mut file = RunFile::new(run(&path), Reach::Live);
+        let mut file = RunFile::new(run(&path), Reach::Live, Begin::default());
         let lines: Vec<_> = std::iter::from_fn(|| file.next().unwrap()).collect();
         let seen: Vec<_> = lines.iter().map(|l| (l.stream, l.text.as_str())).collect();
         let expected =
@@ -156,7 +178,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         fs::write(&path, "2024-05-01T10:00:00Z stdout P prompt> \n").unwrap();
-        let mut file = RunFile::new(run(&path), Reach::Live);
+        let mut file = RunFile::new(run(&path), Reach::Live, Begin::default());
         assert_eq!(texts(&mut file), Vec::<String>::new());
         file.run.ended = Some(Timestamp::UNIX_EPOCH);
         assert_eq!(texts(&mut file), ["prompt> "]);
@@ -168,7 +190,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         fs::write(&path, "garbage\n2024-05-01T10:00:00Z stdout F one\n2024-05-01T10:0").unwrap();
-        let mut file = RunFile::new(run(&path), Reach::Live);
+        let mut file = RunFile::new(run(&path), Reach::Live, Begin::default());
         assert_eq!(texts(&mut file), ["one"]);
         let mut end = fs::OpenOptions::new().append(true).open(&path).unwrap();
         end.write_all(b"0:01Z stdout F two\n").unwrap();
@@ -176,11 +198,27 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_of_the_last_lines_gets_them_whole_and_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut records = String::new();
+        for n in 0..100_000 {
+            let time = Timestamp::from_second(n).unwrap();
+            records.push_str(&format!("{time} stdout P {n}\n{time} stderr F warning\n{time} stdout F !\n"));
+        }
+        fs::write(&path, records).unwrap();
+        let mut file = RunFile::new(run(&path), Reach::Now, Begin { last: Some(2), since: None });
+        let texts = texts(&mut file);
+        assert!(texts.len() < 40, "{} lines were read", texts.len());
+        assert_eq!(texts[texts.len() - 2..], ["warning", "99999!"]);
+    }
+
+    #[test]
     fn a_file_that_is_replaced_is_read_from_its_new_start() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         fs::write(&path, "2024-05-01T10:00:00Z stdout F old\n").unwrap();
-        let mut file = RunFile::new(run(&path), Reach::Live);
+        let mut file = RunFile::new(run(&path), Reach::Live, Begin::default());
         assert_eq!(texts(&mut file), ["old"]);
         let next = folder.path().join("log.new");
         fs::write(&next, "2024-05-01T10:00:01Z stdout F new\n").unwrap();

@@ -12,6 +12,7 @@ use tandem_model::{Kind, StackId, Urn};
 use super::{
     Line,
     line_file::{LineFile, Reach},
+    position::{self, Begin, SLACK},
 };
 
 /// A segment that has reached this many bytes is followed by a new one.
@@ -127,20 +128,43 @@ pub(super) struct Segments {
     reach: Reach,
     number: u64,
     file: Option<LineFile>,
+    /// Where to begin in the first segment that is read.
+    begin: Begin,
 }
 
 impl Segments {
-    /// Before the first line that is kept; with `since`, past the segments that are older as a whole.
-    pub(super) fn new(folder: PathBuf, reach: Reach, since: Option<Timestamp>) -> io::Result<Self> {
+    /// At the first line that is kept, or past what the reader need not see.
+    pub(super) fn new(folder: PathBuf, reach: Reach, begin: Begin) -> io::Result<Self> {
+        let numbers = numbers(&folder)?;
         let mut skipped = 0;
-        if let Some(since) = since {
-            for pair in numbers(&folder)?.windows(2) {
+        if let Some(since) = begin.since.and_then(|since| since.checked_sub(SLACK).ok()) {
+            for pair in numbers.windows(2) {
                 if first_time(&path(&folder, pair[1]))?.is_some_and(|begins| begins < since) {
                     skipped = pair[0];
                 }
             }
         }
-        Ok(Self { folder, reach, number: skipped, file: None })
+        if let (Some(last), [.., before, newest]) = (begin.last, &numbers[..])
+            && holds(&path(&folder, *newest), last)?
+        {
+            skipped = skipped.max(*before);
+        }
+        Ok(Self { folder, reach, number: skipped, file: None, begin })
+    }
+
+    /// Opens the segment that comes next.
+    fn open(&mut self, number: u64) -> io::Result<()> {
+        self.number = number;
+        self.file = LineFile::open(&path(&self.folder, number), self.reach)?;
+        let Begin { since, last } = std::mem::take(&mut self.begin);
+        if let Some(file) = &mut self.file {
+            file.seek(|file, end| {
+                let by_time = since.map(|since| position::of_time(file, end, since, time)).transpose()?;
+                let by_count = last.map(|last| position::of_last(file, end, last, is_line)).transpose()?;
+                Ok(by_time.unwrap_or(0).max(by_count.unwrap_or(0)))
+            })?;
+        }
+        Ok(())
     }
 
     /// The next line; `None` if there is none for now.
@@ -156,8 +180,7 @@ impl Segments {
             if let Some(line) = self.next_in_segment()? {
                 return Ok(Some(line));
             }
-            self.number = later;
-            self.file = LineFile::open(&path(&self.folder, later), self.reach)?;
+            self.open(later)?;
         }
     }
 
@@ -173,12 +196,38 @@ impl Segments {
     }
 }
 
+/// Whether so many lines are in a segment.
+fn holds(path: &Path, lines: usize) -> io::Result<bool> {
+    match File::open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        file => {
+            let file = file?;
+            // The first line of the file is not past its start.
+            Ok(position::of_last(&file, file.metadata()?.len(), lines, is_line)? > 0)
+        }
+    }
+}
+
+/// Whether it is a line, and not what a crash tore.
+fn is_line(bytes: &[u8]) -> bool {
+    time(bytes).is_some()
+}
+
+fn time(bytes: &[u8]) -> Option<Timestamp> {
+    /// All else is skipped over without being kept.
+    #[derive(serde::Deserialize)]
+    struct Timed {
+        time: Timestamp,
+    }
+    serde_json::from_slice::<Timed>(bytes).ok().map(|line| line.time)
+}
+
 fn first_time(path: &Path) -> io::Result<Option<Timestamp>> {
     let file = match File::open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    let mut text = String::new();
-    BufReader::new(file).read_line(&mut text)?;
-    Ok(serde_json::from_str::<Line>(&text).ok().map(|line| line.time))
+    let mut text = Vec::new();
+    BufReader::new(file).read_until(b'\n', &mut text)?;
+    Ok(time(&text))
 }

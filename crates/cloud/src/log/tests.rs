@@ -272,3 +272,52 @@ async fn a_forgotten_resource_has_no_lines_until_it_logs_again() {
     log.write(line(&a, 2, "new"));
     assert_eq!(texts(&log.read(&Filter::default()).await.unwrap()), ["new"]);
 }
+
+#[tokio::test]
+async fn lines_of_a_span_of_time_and_of_one_kind_are_read_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let log = Log::open(&Home::new(home.path())).unwrap();
+    let runs = Runs::attached_to(&log);
+    let (function, task) = (urn("function", "same"), urn("task", "same"));
+    let mut ended = run(home.path(), &task, "r1", 0);
+    ended.ended = Some(Timestamp::from_second(900).unwrap());
+    for second in (0..1000).step_by(100) {
+        log.write(line(&function, second, &format!("f{second}")));
+        print(&ended, second + 50, &format!("t{}", second + 50));
+    }
+    runs.tell(&ended);
+    let at = |second| Some(Timestamp::from_second(second).unwrap());
+    let span = Filter { since: at(300), until: at(500), ..Filter::default() };
+    assert_eq!(texts(&log.read(&span).await.unwrap()), ["f300", "t350", "f400", "t450", "f500"]);
+    let of_task = Filter { kind: Some(Kind::Task), ..span.clone() };
+    assert_eq!(texts(&log.read(&of_task).await.unwrap()), ["t350", "t450"]);
+    let last = Filter { tail: Some(2), ..span };
+    assert_eq!(texts(&log.read(&last).await.unwrap()), ["t450", "f500"]);
+}
+
+#[tokio::test]
+async fn of_a_long_log_the_end_is_the_same_whether_it_is_searched_for_or_read_up_to() {
+    let home = tempfile::tempdir().unwrap();
+    let (home, a) = (Home::new(home.path()), urn("function", "a"));
+    let log = Log::with_segments(&home, 1 << 20).unwrap();
+    for second in 0..12_000 {
+        log.write(line(&a, second, &format!("{second} {}", "x".repeat(100))));
+        if second % 1000 == 0 {
+            log.flush().await;
+        }
+    }
+    let all = log.read(&Filter::default()).await.unwrap();
+    assert!(all.len() > 5000, "{} lines are kept", all.len());
+    for count in [0, 1, 100, 5000, 100_000] {
+        let last = Filter { tail: Some(count), ..Filter::default() };
+        assert_eq!(log.read(&last).await.unwrap(), all[all.len().saturating_sub(count)..]);
+    }
+    for second in [0, 11_000, 11_999, 20_000] {
+        let since = Timestamp::from_second(second).unwrap();
+        let young: Vec<Line> = all.iter().filter(|line| line.time >= since).cloned().collect();
+        let filter = Filter { since: Some(since), ..Filter::default() };
+        assert_eq!(log.read(&filter).await.unwrap(), young);
+        let replayed: Vec<Line> = log.replay(filter).await.unwrap().map(Result::unwrap).collect().await;
+        assert_eq!(replayed, young);
+    }
+}

@@ -11,6 +11,8 @@ pub enum TargetFault {
     Gone { urn: Box<Urn> },
     #[error("{} changes all the time: the change could not be committed", urn.short())]
     Contended { urn: Box<Urn> },
+    #[error("{} was called off", urn.short())]
+    CalledOff { urn: Box<Urn> },
     #[error("this cloud has no {kind}s")]
     Unsupported { kind: Kind },
     #[error("a record in the store cannot be read")]
@@ -28,6 +30,7 @@ impl Explain for TargetFault {
             Self::Gone { .. } => "E0304",
             Self::Contended { .. } => "E0305",
             Self::Unsupported { .. } => "E0306",
+            Self::CalledOff { .. } => "E0324",
             Self::Damaged { .. } => "E0902",
             Self::Read(error) => error.code(),
             Self::Commit(error) => error.code(),
@@ -42,6 +45,7 @@ impl Explain for TargetFault {
                     .into()
             }
             Self::Gone { .. } => "run `tandem up` again: it notices, and makes a new one".into(),
+            Self::CalledOff { .. } => "run `tandem up` again: it begins this change anew".into(),
             Self::Contended { .. } => "run `tandem up` again".into(),
             Self::Unsupported { .. } => "update `tandem serve` to the version of your `tandem`".into(),
             Self::Damaged { .. } => "restore the cloud's folder from a backup".into(),

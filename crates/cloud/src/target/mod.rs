@@ -32,6 +32,7 @@ use tandem_model::{
 };
 use tandem_store::{Batch, CommitError, Snapshot, Store};
 use tokio::sync::RwLock;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use diff::{diff, foresee};
@@ -56,6 +57,8 @@ pub struct CloudTarget {
     commits: Arc<RwLock<()>>,
     /// One change of a urn at a time.
     turns: Mutex<HashMap<Urn, Arc<tokio::sync::Mutex<()>>>>,
+    /// Cancelled when a stack's changes are called off; the next change of that stack gets a new one.
+    called_off: Mutex<HashMap<StackId, CancellationToken>>,
 }
 
 impl fmt::Debug for CloudTarget {
@@ -115,7 +118,15 @@ pub(crate) fn identity(snapshot: &dyn Snapshot) -> Result<String, TargetFault> {
 
 impl CloudTarget {
     pub fn new(id: CloudId, store: Arc<dyn Store>, resources: Arc<Resources>, services: Services) -> Self {
-        Self { id, store, resources, services, commits: Arc::default(), turns: Mutex::default() }
+        Self {
+            id,
+            store,
+            resources,
+            services,
+            commits: Arc::default(),
+            turns: Mutex::default(),
+            called_off: Mutex::default(),
+        }
     }
 
     pub fn identity(&self) -> &CloudId {
@@ -167,7 +178,7 @@ impl CloudTarget {
     /// Makes a change true. See [`tandem_engine::Target::apply`].
     ///
     /// # Errors
-    /// A [`Report`] for the user; nothing was changed.
+    /// A [`Report`] for the user; nothing was changed. [`TargetFault::CalledOff`] after [`CloudTarget::call_off`].
     pub async fn apply(
         &self,
         op: &OpId,
@@ -196,6 +207,7 @@ impl CloudTarget {
         change: &Change,
         lines: &dyn Lines,
     ) -> Result<Option<Applied>, Report> {
+        let called_off = self.calling_off(&change.urn().stack);
         let turn = self.turn(change.urn());
         let _turn = turn.lock().await;
         let first = op.map(|op| self.first_result(op)).transpose().map_err(|e| e.report())?;
@@ -225,7 +237,14 @@ impl CloudTarget {
             },
         };
         let service = self.service(change.urn().kind)?;
-        let outputs = service.prepare(change, &id, lines).await?;
+        // Only what comes before the commit can be called off. Dropping it leaves what a kill there would leave.
+        let outputs = tokio::select! {
+            biased;
+            () = called_off.cancelled() => {
+                return Err(TargetFault::CalledOff { urn: change.urn().clone().into() }.report());
+            }
+            outputs = service.prepare(change, &id, lines) => outputs?,
+        };
         hit("target.change.prepared");
         let after = recorded(change, &id, outputs, before.as_deref());
         let result = after.as_ref().map(|r| Applied { id: r.id.clone(), outputs: r.outputs.clone() });
@@ -240,6 +259,20 @@ impl CloudTarget {
         };
         service.settle(change.urn(), &id, now.as_deref()).await;
         Ok(result)
+    }
+
+    /// Gives up the changes of a stack that are still being prepared: a build under way is ended. What is being
+    /// committed is not affected. Called when whoever asked for the changes has stopped waiting for them.
+    pub fn call_off(&self, stack: &StackId) {
+        let token = self.called_off.lock().unwrap_or_else(PoisonError::into_inner).remove(stack);
+        if let Some(token) = token {
+            token.cancel();
+        }
+    }
+
+    fn calling_off(&self, stack: &StackId) -> CancellationToken {
+        let mut all = self.called_off.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(stack.clone()).or_default().clone()
     }
 
     /// Forgets the results of operations that the engine has recorded.

@@ -66,7 +66,7 @@ impl Explain for RunError {
                 Outcome::OutOfMemory { .. } => "raise the task's `memory`".into(),
                 Outcome::TimedOut => "raise the task's `timeout`".into(),
                 Outcome::Failed { error } => error.help.clone(),
-                _ => format!("see what it printed: tandem logs --id {id}"),
+                _ => format!("see what it printed: tandem logs --run {id}"),
             },
             Self::Commit(_) | Self::Read(_) | Self::Damaged(_) => {
                 "check the space on the disk; run `tandem serve` in the foreground to see more".into()

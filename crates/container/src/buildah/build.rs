@@ -104,7 +104,8 @@ async fn attempt(
     let mut command =
         command(store, request, name, runtime, volumes, &answer).await.map_err(Failure::Other)?;
     let copy = writer.try_clone().map_err(|error| failed(error.to_string()))?;
-    command.stdin(Stdio::null()).stdout(copy).stderr(writer).kill_on_drop(true);
+    // Of a process group of its own: a Ctrl-C in the terminal of `tandem serve` would look like an instruction that failed.
+    command.stdin(Stdio::null()).stdout(copy).stderr(writer).process_group(0).kill_on_drop(true);
     descriptor::inherit(&mut command, session.lock());
     let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
     // Our copies of the pipe's end, and of the lock.

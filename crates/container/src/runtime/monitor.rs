@@ -94,7 +94,9 @@ pub(super) async fn launch(
         .current_dir(&bundle.folder)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .stderr(Stdio::piped())
+        // A Ctrl-C in the terminal of `tandem serve` is not meant for a container that is about to start.
+        .process_group(0);
     crate::descriptor::inherit(&mut command, vec![lock.clone(), writer.clone()]);
     super::scope::close(&mut command);
     let child = command.spawn().map_err(|error| failed(format!("conmon: {error}")))?;

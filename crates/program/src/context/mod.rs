@@ -17,6 +17,8 @@ use dockerignore::Ignore;
 use sha2::{Digest, Sha256};
 use tandem_model::Explain;
 
+use crate::project;
+
 /// A packed build context.
 #[derive(Debug)]
 pub struct ContextArchive {
@@ -184,7 +186,9 @@ impl Packing<'_> {
             }
             return self.folder(path);
         }
-        if excluded {
+        // An image would show a stack's secrets to whoever gets it.
+        let name = path.rsplit('/').next().unwrap_or(path);
+        if excluded || project::holds_secrets(name) {
             return Ok(());
         }
         if meta.is_symlink() {

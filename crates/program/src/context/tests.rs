@@ -94,3 +94,16 @@ fn what_is_missing_or_wrong_is_named() {
     assert_eq!(code(folder.path(), "../Dockerfile"), "E0540");
     assert_eq!(code(folder.path(), "b/Dockerfile"), "E0542");
 }
+
+#[test]
+fn secrets_of_a_stack_never_get_into_an_image() {
+    let folder = folder(&[
+        ("Dockerfile", "FROM scratch\nCOPY . /"),
+        ("Tandem.dev.secrets", "config: {}"),
+        ("Tandem.prod.secrets.new", "config: {}"),
+        ("Tandem.dev.yaml", "config: {}"),
+        ("my.secrets", "mine"),
+    ]);
+    let mut archive = pack(folder.path(), "Dockerfile").unwrap();
+    assert_eq!(entries(&mut archive), ["Dockerfile", "Tandem.dev.yaml", "my.secrets"]);
+}

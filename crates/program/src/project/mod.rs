@@ -14,7 +14,8 @@ use std::{
 use document::Document;
 use tandem_model::{Explain, NameError, ProjectName};
 
-pub use config::Config;
+pub(crate) use config::holds_secrets;
+pub use config::{Config, Setting};
 pub use document::Runtime;
 
 /// The names of a project file, the first one found wins.

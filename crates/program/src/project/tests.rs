@@ -1,3 +1,5 @@
+use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
+
 use super::*;
 
 fn project(file: &str, text: &str) -> (tempfile::TempDir, Result<Project, ProjectError>) {
@@ -40,7 +42,7 @@ fn a_pulumi_file_stands_as_it_is() {
     assert_eq!(project.runtime, Runtime::NodeJs);
     let config = project.config(&"dev".parse().unwrap()).unwrap();
     assert_eq!(
-        config.0.into_iter().collect::<Vec<_>>(),
+        values(config).into_iter().collect::<Vec<_>>(),
         [("shop:colour".into(), "red".into()), ("shop:size".into(), "3".into())]
     );
 }
@@ -81,7 +83,7 @@ fn a_stack_overrides_the_defaults_and_keeps_values_as_text() {
         "config:\n  b: 2\n  shop:list: [1, x]\n  aws:region: eu\n  shop:config:old: true\n",
     )
     .unwrap();
-    let config = project.config(&stack).unwrap().0;
+    let config = values(project.config(&stack).unwrap());
     assert_eq!(config["shop:a"], "one");
     assert_eq!(config["shop:b"], "2");
     assert_eq!(config["shop:list"], r#"[1,"x"]"#);
@@ -104,13 +106,51 @@ fn setting_a_key_keeps_the_others() {
     let (_folder, project) = project("Tandem.yaml", "name: shop\nruntime: js\n");
     let project = project.unwrap();
     let stack = "dev".parse().unwrap();
-    project.set_config(&stack, "size", Some("3")).unwrap();
-    project.set_config(&stack, "aws:region", Some("eu")).unwrap();
-    project.set_config(&stack, "shop:size", Some("true")).unwrap();
-    let config = project.config(&stack).unwrap().0;
+    project.set_config(&stack, "size", plain("3")).unwrap();
+    project.set_config(&stack, "aws:region", plain("eu")).unwrap();
+    project.set_config(&stack, "shop:size", plain("true")).unwrap();
+    let config = values(project.config(&stack).unwrap());
     assert_eq!(config["shop:size"], "true");
     assert_eq!(config["aws:region"], "eu");
-    project.set_config(&stack, "size", None).unwrap();
+    project.remove_config(&stack, "size").unwrap();
     assert_eq!(project.config(&stack).unwrap().0.len(), 1);
-    assert_eq!(project.set_config(&stack, "a b", Some("x")).unwrap_err().code(), "E0105");
+    assert_eq!(project.set_config(&stack, "a b", plain("x")).unwrap_err().code(), "E0105");
+}
+
+fn values(config: Config) -> BTreeMap<String, String> {
+    config.0.into_iter().map(|(key, setting)| (key, setting.value)).collect()
+}
+
+fn plain(value: &str) -> Setting {
+    Setting { value: value.to_owned(), secret: false }
+}
+
+#[test]
+fn a_secret_is_in_a_file_of_its_own_that_only_its_owner_may_read() {
+    let (folder, project) = project("Tandem.yaml", "name: shop\nruntime: js\n");
+    let project = project.unwrap();
+    let stack = "dev".parse().unwrap();
+    project.set_config(&stack, "token", plain("known")).unwrap();
+    project.set_config(&stack, "token", Setting { value: "s3cret".into(), secret: true }).unwrap();
+    let setting = project.config(&stack).unwrap().0.remove("shop:token").unwrap();
+    assert_eq!(setting, Setting { value: "s3cret".into(), secret: true });
+    let file = folder.path().join("Tandem.dev.secrets");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!fs::read_to_string(folder.path().join("Tandem.dev.yaml")).unwrap().contains("token"));
+    // Set as plain, it is no secret any more.
+    project.set_config(&stack, "token", plain("public")).unwrap();
+    assert!(!fs::read_to_string(&file).unwrap().contains("token"));
+    assert!(!project.config(&stack).unwrap().0["shop:token"].secret);
+}
+
+#[test]
+fn what_is_written_to_a_file_is_there_whole_or_not_at_all() {
+    let (folder, project) = project("Tandem.yaml", "name: shop\nruntime: js\n");
+    let project = project.unwrap();
+    let stack = "dev".parse().unwrap();
+    project.set_config(&stack, "size", plain("3")).unwrap();
+    // A file that cannot be made stands for a full disk.
+    fs::create_dir(folder.path().join("Tandem.dev.yaml.new")).unwrap();
+    assert_eq!(project.set_config(&stack, "size", plain("4")).unwrap_err().code(), "E0102");
+    assert_eq!(project.config(&stack).unwrap().0["shop:size"].value, "3");
 }

@@ -26,6 +26,7 @@ pub(super) fn routes() -> Router<super::State> {
         .route("/v1/made", post(made))
         .route("/v1/apply", post(apply))
         .route("/v1/acknowledge", post(acknowledge))
+        .route("/v1/call-off", post(call_off))
         .route("/v1/archives/{hash}", put(upload))
         .layer(DefaultBodyLimit::disable())
 }
@@ -55,6 +56,14 @@ async fn acknowledge(
 ) -> Result<Json<()>, Refusal> {
     cloud.target.acknowledge(&asked.ops).await?;
     Ok(Json(()))
+}
+
+/// Ends what is being prepared for a stack, because nobody waits for it any more.
+async fn call_off(State(cloud): State<Arc<Cloud>>, Json(OfStack { stack }): Json<OfStack>) -> Json<()> {
+    if let Some(stack) = stack {
+        cloud.target.call_off(&stack);
+    }
+    Json(())
 }
 
 async fn upload(

@@ -29,26 +29,21 @@ pub(crate) struct Args {
     /// Replace the file if it exists
     #[arg(long)]
     force: bool,
-    /// Print what is in it as JSON
-    #[arg(long)]
-    json: bool,
 }
 
-pub(crate) async fn run(place: Place, args: Args) -> Result<(), Failure> {
-    let terminal = Terminal::stderr();
+pub(crate) async fn run(terminal: &Terminal, place: Place, args: Args) -> Result<(), Failure> {
     let file = std::path::absolute(place.folder.join(&args.file))
         .map_err(|source| BackupError::Write { path: args.file.clone(), source })?;
-    let mut line = Steady::new(&terminal);
+    let mut line = Steady::new(terminal);
     let summary = match running(&place, &file, args.force, &mut line).await? {
         Some(summary) => summary,
         None => at_rest(&place, &file, args.force, line.detached()).await?,
     };
     line.clear();
-    if args.json {
-        let json = serde_json::to_string_pretty(&summary).expect("texts and numbers");
-        terminal.data(&format!("{json}\n"));
+    if terminal.json() {
+        terminal.record(&summary)?;
     }
-    terminal.say(&format!("backed up {} to {}", told(&summary), file.display()));
+    terminal.note(&format!("backed up {} to {}", told(&summary), file.display()));
     if summary.lost_bodies > 0 {
         let lost = ui::count(usize::try_from(summary.lost_bodies).unwrap_or(usize::MAX), "large object");
         terminal.say(&format!("warning: {lost} could not be read in the cloud itself; not in the backup:"));

@@ -2,18 +2,22 @@
 
 use std::{ffi::OsString, sync::Arc};
 
+use serde_json::json;
 use tandem_engine::{ApplyError, Events, Options, StackFiles, Stop, Summary, Target, Update};
+use tandem_model::{StackId, plan::Step};
 use tandem_program::Run;
+use tandem_server::{Client, wire};
 use tokio::sync::mpsc;
 
 use crate::{
-    exit::{DECLINED, Failure, INTERRUPTED},
+    exit::{DECLINED, Failure},
+    interrupt::{Interruption, Interruptions},
     place::Place,
     ui,
-    ui::{Live, Terminal},
+    ui::{Live, Note, Terminal},
 };
 
-/// How a change of the stack is confirmed and told.
+/// How a change of the stack is confirmed.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Consent {
     /// Go on without asking
@@ -22,9 +26,6 @@ pub(crate) struct Consent {
     /// Delete buckets with what is in them
     #[arg(long)]
     pub(crate) force: bool,
-    /// Print what was done as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 /// One pass of the program.
@@ -36,6 +37,24 @@ pub(crate) fn pass(place: &Place, dry_run: bool) -> Run {
     Run { stack: place.stack.clone(), dry_run, environment }
 }
 
+/// With `--json`, makes the end of a command that failed the last of its events.
+pub(crate) async fn told(
+    terminal: &Terminal,
+    command: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let result = command.await;
+    if terminal.json() {
+        let event = match &result {
+            Err(Failure::Reported(report)) => ui::events::failed(report, 1),
+            Err(Failure::Ended(report, code)) => ui::events::failed(report, *code),
+            Err(Failure::Code(code)) => json!({ "event": "declined", "exitCode": code }),
+            Ok(()) => return result,
+        };
+        terminal.data(&ui::events::line(event))?;
+    }
+    result
+}
+
 /// Shows a plan and gets leave to carry it out. Nothing to change needs no leave.
 pub(crate) fn agree(
     terminal: &Terminal,
@@ -43,7 +62,13 @@ pub(crate) fn agree(
     consent: &Consent,
     what: &'static str,
 ) -> Result<(), Failure> {
-    terminal.write(&ui::plan(plan, consent.force, terminal.style()));
+    if terminal.json() {
+        terminal.data(&ui::events::line(ui::events::summarised("plan", ui::json(plan))))?;
+    }
+    // Who is asked must see what for.
+    if !terminal.json() || (terminal.is_interactive() && !consent.yes) {
+        terminal.write(&ui::plan(plan, consent.force, terminal.style()));
+    }
     if !plan.contents.is_empty() && !consent.force {
         return Err(ApplyError::NotEmpty { contents: plan.contents.clone() }.into());
     }
@@ -54,15 +79,17 @@ pub(crate) fn agree(
     Err(Failure::Code(DECLINED))
 }
 
-/// Carries out a plan: `work` does it, while its progress is drawn and Ctrl-C is heard.
+/// Carries out a plan: `work` does it, while its progress is told and requests to stop are heard.
 ///
-/// `work` gets the update, and where to send lines for the person.
+/// `work` gets the update, and where to send what the program prints. `cloud` is where the target's work is called off
+/// when it is not waited for.
 pub(crate) async fn carry_out<W>(
     terminal: &Terminal,
+    cloud: &Client,
     stack: Arc<StackFiles>,
     target: Arc<dyn Target>,
     options: Options,
-    work: impl FnOnce(Update, mpsc::UnboundedSender<String>) -> W,
+    work: impl FnOnce(Update, mpsc::UnboundedSender<Note>) -> W,
 ) -> Result<Summary, Failure>
 where
     W: Future<Output = Result<Summary, Failure>>,
@@ -70,53 +97,102 @@ where
     let (events, received) = Events::channel();
     let (notes, noted) = mpsc::unbounded_channel();
     let stop = Stop::default();
-    let live = Live::new(terminal.clone(), options.expected.as_deref().unwrap_or_default());
+    let mut interruptions = Interruptions::listen()?;
+    let mut interrupted = None;
+    let telling = tell_progress(terminal, options.expected.clone().unwrap_or_default(), received, noted);
+    let name = stack.stack().clone();
     let doing = async {
-        let update = Update::apply(stack, target, options, events, stop.clone()).await?;
+        let update = Update::apply(stack, target, options, events, stop.clone());
+        tokio::pin!(update);
+        // Finishing what an earlier update left open may take as long as any step.
+        let update = tokio::select! {
+            biased;
+            update = &mut update => update?,
+            () = twice(&mut interruptions, &mut interrupted, &stop, &notes) => {
+                call_off(cloud, &name, &mut interruptions).await;
+                return Err(ApplyError::Stopped.into());
+            }
+        };
         tokio::select! {
             biased;
             result = work(update.clone(), notes.clone()) => result,
-            () = interrupted(&stop, &notes) => {
-                // The second Ctrl-C: the program is not waited for either. What it began is in the journal.
-                update.abandon().await?;
+            () = twice(&mut interruptions, &mut interrupted, &stop, &notes) => {
+                // The program is not waited for either. What it began is in the journal.
+                let abandoned = update.abandon().await;
+                call_off(cloud, &name, &mut interruptions).await;
+                abandoned?;
                 Err(ApplyError::Stopped.into())
             }
         }
     };
-    let (result, ()) = tokio::join!(doing, live.consume(received, noted));
-    match result {
-        Err(Failure::Reported(report)) if stop.requested() => {
-            terminal.write(&ui::error(&report, terminal.style()));
-            Err(Failure::Code(INTERRUPTED))
+    let (result, told) = tokio::join!(doing, telling);
+    match (result, interrupted) {
+        (Err(failure), Some(interruption)) => Err(failure.with_code(interruption.exit_code())),
+        (result, _) => {
+            let done = result?;
+            told?;
+            Ok(done)
         }
-        result => result,
     }
 }
 
-/// Returns at the second Ctrl-C.
-async fn interrupted(stop: &Stop, notes: &mpsc::UnboundedSender<String>) {
-    for note in ["Stopping when the running steps are done. Ctrl-C again does not wait for them.", "Stopped."]
-    {
-        if tokio::signal::ctrl_c().await.is_err() {
-            // Without a handler Ctrl-C ends the process, which the journal is there for.
-            std::future::pending::<()>().await;
-        }
+/// Draws the progress, or writes it as JSON.
+async fn tell_progress(
+    terminal: &Terminal,
+    plan: Vec<Step>,
+    events: mpsc::UnboundedReceiver<tandem_engine::EngineEvent>,
+    notes: mpsc::UnboundedReceiver<Note>,
+) -> Result<(), ui::OutputError> {
+    if terminal.json() {
+        return ui::events::tell_events(terminal, events, notes).await;
+    }
+    let live = Live::new(terminal.clone(), &plan);
+    live.consume(events, notes).await;
+    Ok(())
+}
+
+/// Returns at the second request to stop, counting those that came before.
+async fn twice(
+    interruptions: &mut Interruptions,
+    interrupted: &mut Option<Interruption>,
+    stop: &Stop,
+    notes: &mpsc::UnboundedSender<Note>,
+) {
+    loop {
+        let interruption = interruptions.next().await;
         stop.request();
+        let second = interrupted.replace(interruption).is_some();
         // A display that is gone has nobody to tell.
-        let _ = notes.send(note.to_owned());
+        let _ = notes.send(if second { Note::Stopped } else { Note::Stopping });
+        if second {
+            return;
+        }
+    }
+}
+
+/// Tells the cloud that nobody waits for the stack's changes: builds end, what is committed stays. The next update asks
+/// for the same again. A cloud that does not answer is left alone at the next request to stop.
+async fn call_off(cloud: &Client, stack: &StackId, interruptions: &mut Interruptions) {
+    let asked = wire::OfStack { stack: Some(stack.clone()) };
+    tokio::select! {
+        // If it does not answer, its next start finds nothing under way.
+        _ = cloud.post::<()>("/v1/call-off", &asked) => {}
+        _ = interruptions.next() => {}
     }
 }
 
 /// Tells what was done.
-pub(crate) fn tell(terminal: &Terminal, done: &Summary, consent: &Consent) {
+pub(crate) fn tell(terminal: &Terminal, done: &Summary) -> Result<(), Failure> {
+    if terminal.json() {
+        return Ok(terminal.data(&ui::events::line(ui::events::summarised("finished", ui::json(done))))?);
+    }
     // A plan without changes has said so already.
     if done.changes() {
         terminal.say(&ui::done(done, terminal.style()));
     }
-    if consent.json {
-        terminal.data(&format!("{:#}\n", ui::json(done)));
-    } else if !done.exports.is_empty() {
+    if !done.exports.is_empty() {
         terminal.say("");
-        terminal.data(&ui::outputs(&done.exports, terminal.data_style()));
+        terminal.data(&ui::outputs(&done.exports, terminal.data_style()))?;
     }
+    Ok(())
 }

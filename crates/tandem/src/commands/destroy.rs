@@ -1,9 +1,9 @@
 //! `tandem destroy`: removes all of a stack.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use tandem_engine::{Events, Options, Stacks, Target, Update};
-use tandem_model::resource::Properties;
+use tandem_engine::{Events, Options, Stacks, Summary, Target, Update};
+use tandem_model::{StackId, resource::Properties};
 use tandem_program::Project;
 
 use super::deploy;
@@ -17,22 +17,24 @@ pub(crate) struct Args {
     consent: deploy::Consent,
 }
 
+pub(crate) async fn run(terminal: &Terminal, place: Place, args: Args) -> Result<(), Failure> {
+    deploy::told(terminal, destroy(terminal, place, args)).await
+}
+
 /// An update to nothing: the same plan, question and journal as for any other.
-pub(crate) async fn run(place: Place, Args { consent }: Args) -> Result<(), Failure> {
-    let terminal = Terminal::stderr();
+async fn destroy(terminal: &Terminal, place: Place, Args { consent }: Args) -> Result<(), Failure> {
     let stack = place.stack_of(&Project::find(&place.folder)?);
     let stacks = Stacks::new(place.home.stacks());
     let folded = stacks.read(&stack)?;
     let recorded = !folded.state.is_empty() || !folded.pending.is_empty();
     // A state that was deleted must not pass for a stack that is: a cloud that has data is asked.
     if !recorded && !place.home.data().is_dir() {
-        terminal.say(&format!("There is nothing to destroy in {stack}."));
-        return Ok(());
+        return tell_nothing(terminal, stack);
     }
     let files = Arc::new(stacks.lock(&stack, "tandem destroy")?);
-    let client = background::ensure(&place).await?;
-    let made = client.made(&stack).await?;
-    let target: Arc<dyn Target> = Arc::new(client);
+    let cloud = background::ensure(&place).await?;
+    let made = cloud.made(&stack).await?;
+    let target: Arc<dyn Target> = Arc::new(cloud.clone());
     // Read again: what was there before the lock may have changed since.
     let mut folded = stacks.read(&stack)?;
     folded.adopt(made.clone());
@@ -40,19 +42,34 @@ pub(crate) async fn run(place: Place, Args { consent }: Args) -> Result<(), Fail
     let preview = Update::preview(folded, target.clone(), Events::ignored()).await?;
     let plan = preview.finish(Properties::new()).await?;
     if !plan.changes() {
-        terminal.say(&format!("There is nothing to destroy in {stack}."));
-        return Ok(());
+        return tell_nothing(terminal, stack);
     }
-    deploy::agree(&terminal, &plan, &consent, "destroy all of this")?;
+    deploy::agree(terminal, &plan, &consent, "destroy all of this")?;
 
     let options = Options { expected: Some(plan.steps), force: consent.force, adopt: made };
-    let done = deploy::carry_out(&terminal, files, target, options, |update, _| async move {
+    let done = deploy::carry_out(terminal, &cloud, files, target, options, |update, _| async move {
         Ok(update.finish(Properties::new()).await?)
     });
-    deploy::tell(&terminal, &done.await?, &consent);
+    deploy::tell(terminal, &done.await?)?;
     if builds {
-        terminal
-            .say("Images that were built stay, so that they need not be built again: see `tandem image ls`.");
+        terminal.note(
+            "Images that were built stay, so that they need not be built again: see `tandem image ls`.",
+        );
     }
     Ok(())
+}
+
+/// Tells what came of a stack that has nothing.
+fn tell_nothing(terminal: &Terminal, stack: StackId) -> Result<(), Failure> {
+    terminal.note(&format!("There is nothing to destroy in {stack}."));
+    let nothing = Summary {
+        stack,
+        steps: Vec::new(),
+        resumes: Vec::new(),
+        contents: Vec::new(),
+        forfeit: Vec::new(),
+        exports: Properties::new(),
+        elapsed: Duration::ZERO,
+    };
+    deploy::tell(terminal, &nothing)
 }

@@ -5,29 +5,21 @@ use std::collections::BTreeMap;
 use tandem_model::StackId;
 use tandem_server::wire::Environment;
 
-use crate::{exit::Failure, place::Place};
+use crate::{exit::Failure, place::Place, ui::Terminal};
 
-/// Prints shell exports: AWS_ENDPOINT_URL, a region, and credentials of this stack.
+/// Prints shell exports: AWS_ENDPOINT_URL, a region, and credentials of this stack. With --json, an object.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Print a JSON object instead of shell exports
-    #[arg(long)]
-    json: bool,
-}
+pub(crate) struct Args {}
 
-#[expect(clippy::print_stdout, reason = "the variables are the command's data")]
-pub(crate) async fn run(place: Place, args: Args) -> Result<(), Failure> {
+pub(crate) async fn run(terminal: &Terminal, place: Place, Args {}: Args) -> Result<(), Failure> {
     let project = tandem_program::Project::find(&place.folder)?;
     let stack = StackId { project: project.name.clone(), stack: place.stack.clone() };
     let variables: BTreeMap<String, String> = place.client().post("/v1/env", &Environment { stack }).await?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&variables).expect("a map of strings"));
-    } else {
-        for (name, value) in variables {
-            println!("export {name}={}", quoted(&value));
-        }
+    if terminal.json() {
+        return Ok(terminal.record(&variables)?);
     }
-    Ok(())
+    let exports = variables.iter().map(|(name, value)| format!("export {name}={}\n", quoted(value)));
+    Ok(terminal.data(&exports.collect::<String>())?)
 }
 
 /// The value as one word of a POSIX shell.

@@ -30,11 +30,7 @@ enum Command {
         file: PathBuf,
     },
     /// List the images
-    Ls {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Ls,
     /// Remove an image, by name or digest
     Rm {
         /// The name or digest
@@ -58,34 +54,33 @@ impl Explain for FileError {
     }
 }
 
-pub(crate) async fn run(place: Place, Args { command }: Args) -> Result<(), Failure> {
-    let terminal = Terminal::stderr();
+pub(crate) async fn run(terminal: &Terminal, place: Place, Args { command }: Args) -> Result<(), Failure> {
     match command {
         Command::Import { name, file } => {
             let open = tokio::fs::File::open(&file).await;
             let open = open.map_err(|source| FileError { file: file.clone(), source })?;
             let client = background::ensure(&place).await?;
-            terminal.say(&format!("importing {} as {name}", file.display()));
+            terminal.note(&format!("importing {} as {name}", file.display()));
             let path = format!("/v1/images?name={}", query(&name));
             let image: Image = client.send_file(&path, open).await?;
+            if terminal.json() {
+                return Ok(terminal.record(&image)?);
+            }
             terminal.say(&format!("imported {} ({})", image.names.join(", "), image.size));
-            terminal.data(&format!("{}\n", image.digest));
+            terminal.data(&format!("{}\n", image.digest))?;
         }
-        Command::Ls { json } => {
+        Command::Ls => {
             let images: Vec<Image> = place.client().get("/v1/images").await?;
-            if json {
-                terminal.data(&format!(
-                    "{}\n",
-                    serde_json::to_string_pretty(&images).expect("texts and numbers")
-                ));
-                return Ok(());
+            if terminal.json() {
+                return Ok(terminal.record(&images)?);
             }
             let rows = images.iter().flat_map(rows);
-            terminal.data(&ui::table(["NAME", "DIGEST", "SIZE", "CREATED"], rows));
+            let heads = ["NAME", "DIGEST", "SIZE", "CREATED"];
+            terminal.data(&ui::table(heads, rows, terminal.data_width()))?;
         }
         Command::Rm { name } => {
             place.client().post::<()>("/v1/images/remove", &ImageName { name: name.clone() }).await?;
-            terminal.say(&format!("removed {name}"));
+            terminal.note(&format!("removed {name}"));
         }
     }
     Ok(())

@@ -2,17 +2,24 @@
 
 use std::io::Read;
 
-use serde_json::Value;
+use clap_complete::engine::ArgValueCandidates;
+use serde_json::{Value, json};
 use tandem_model::{Explain, Kind, ResourceName, Urn};
 use tandem_program::Project;
-use tandem_server::wire::{Invoke, Invoked};
+use tandem_server::{
+    Client,
+    wire::{Invoke, Invoked},
+};
 
-use crate::{exit::Failure, place::Place, ui::Terminal};
+use crate::{complete, exit::Failure, interrupt::Interruptions, place::Place, ui::Terminal};
 
 /// Calls a function and prints what it answers as JSON; what it logged goes to standard error.
+///
+/// With --json, an object: payload, requestId, seconds, cold, log.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The function's name in the program
+    #[arg(add = ArgValueCandidates::new(complete::functions))]
     name: ResourceName,
     /// What the handler gets: JSON, `@FILE`, or `-` for standard input
     #[arg(default_value = "null")]
@@ -56,12 +63,24 @@ fn read(payload: &str) -> Result<Value, PayloadError> {
     serde_json::from_str(&text).map_err(|error| PayloadError::NotJson { reason: error.to_string() })
 }
 
-pub(crate) async fn run(place: Place, Args { name, payload }: Args) -> Result<(), Failure> {
+pub(crate) async fn run(
+    terminal: &Terminal,
+    place: Place,
+    Args { name, payload }: Args,
+) -> Result<(), Failure> {
     let payload = read(&payload)?;
     let stack = place.stack_of(&Project::find(&place.folder)?);
     let function = Urn::new(stack, Kind::Function, name);
-    let answer: Invoked = place.client().post("/v1/invoke", &Invoke { function, payload }).await?;
-    let terminal = Terminal::stderr();
+    let answer = ask(terminal, &place.client(), &Invoke { function, payload }).await?;
+    if terminal.json() {
+        return Ok(terminal.record(&json!({
+            "payload": answer.payload,
+            "requestId": answer.request_id,
+            "seconds": answer.duration.as_secs_f64(),
+            "cold": answer.cold,
+            "log": answer.log_tail,
+        }))?);
+    }
     for line in &answer.log_tail {
         terminal.say(line);
     }
@@ -71,8 +90,30 @@ pub(crate) async fn run(place: Place, Args { name, payload }: Args) -> Result<()
         milliseconds(answer.duration),
         answer.request_id
     ));
-    terminal.data(&format!("{:#}\n", answer.payload));
-    Ok(())
+    Ok(terminal.data(&format!("{:#}\n", answer.payload))?)
+}
+
+/// Waits for the answer; the second request to stop waits no more.
+async fn ask(terminal: &Terminal, cloud: &Client, call: &Invoke) -> Result<Invoked, Failure> {
+    let mut interruptions = Interruptions::listen()?;
+    let answer = cloud.post("/v1/invoke", call);
+    tokio::pin!(answer);
+    let mut asked_to_stop = false;
+    loop {
+        tokio::select! {
+            answer = &mut answer => return Ok(answer?),
+            interruption = interruptions.next() => {
+                if asked_to_stop {
+                    return Err(Failure::Code(interruption.exit_code()));
+                }
+                asked_to_stop = true;
+                terminal.say(&format!(
+                    "Waiting for the answer of {}. Ctrl-C again stops waiting.",
+                    call.function.short()
+                ));
+            }
+        }
+    }
 }
 
 fn milliseconds(duration: std::time::Duration) -> String {

@@ -1,6 +1,7 @@
 //! A file a verb: its flags, its help, and what it does.
 
 pub(crate) mod backup;
+pub(crate) mod completions;
 pub(crate) mod config;
 mod deploy;
 pub(crate) mod destroy;
@@ -25,27 +26,29 @@ use crate::{
     args::{Args, Command},
     exit::Failure,
     place::Place,
+    ui::Terminal,
 };
 
-pub(crate) fn run(args: Args) -> Result<(), Failure> {
+pub(crate) fn run(args: Args, terminal: &Terminal) -> Result<(), Failure> {
     match args.command {
-        Command::Explain(command) => explain::run(&command),
-        Command::Serve(command) => serve::run(&Place::find(&args.global)?, &command),
-        Command::Preview(command) => block_on(preview::run(Place::find(&args.global)?, command)),
-        Command::Up(command) => block_on(up::run(Place::find(&args.global)?, command)),
-        Command::Destroy(command) => block_on(destroy::run(Place::find(&args.global)?, command)),
-        Command::Refresh(command) => block_on(refresh::run(Place::find(&args.global)?, command)),
-        Command::Stack(command) => block_on(stack::run(Place::find(&args.global)?, command)),
-        Command::Config(command) => config::run(&Place::find(&args.global)?, &command),
-        Command::New(command) => new::run(&Place::find(&args.global)?, &command),
-        Command::Logs(command) => block_on(logs::run(Place::find(&args.global)?, command)),
-        Command::Ps(command) => block_on(ps::run(Place::find(&args.global)?, command)),
-        Command::Invoke(command) => block_on(invoke::run(Place::find(&args.global)?, command)),
-        Command::Run(command) => block_on(run::run(Place::find(&args.global)?, command)),
-        Command::Image(command) => block_on(image::run(Place::find(&args.global)?, command)),
-        Command::Backup(command) => block_on(backup::run(Place::find(&args.global)?, command)),
-        Command::Restore(command) => block_on(restore::run(Place::find(&args.global)?, command)),
-        Command::Env(command) => block_on(env::run(Place::find(&args.global)?, command)),
+        Command::Explain(command) => explain::run(terminal, &command),
+        Command::Completions(command) => completions::run(terminal, &command),
+        Command::Serve(command) => serve::run(terminal, &Place::find(&args.global)?, &command),
+        Command::Preview(command) => block_on(preview::run(terminal, Place::find(&args.global)?, command)),
+        Command::Up(command) => block_on(up::run(terminal, Place::find(&args.global)?, command)),
+        Command::Destroy(command) => block_on(destroy::run(terminal, Place::find(&args.global)?, command)),
+        Command::Refresh(command) => block_on(refresh::run(terminal, Place::find(&args.global)?, command)),
+        Command::Stack(command) => block_on(stack::run(terminal, Place::find(&args.global)?, command)),
+        Command::Config(command) => config::run(terminal, &Place::find(&args.global)?, &command),
+        Command::New(command) => new::run(terminal, &Place::find(&args.global)?, &command),
+        Command::Logs(command) => block_on(logs::run(terminal, Place::find(&args.global)?, command)),
+        Command::Ps(command) => block_on(ps::run(terminal, Place::find(&args.global)?, command)),
+        Command::Invoke(command) => block_on(invoke::run(terminal, Place::find(&args.global)?, command)),
+        Command::Run(command) => block_on(run::run(terminal, Place::find(&args.global)?, command)),
+        Command::Image(command) => block_on(image::run(terminal, Place::find(&args.global)?, command)),
+        Command::Backup(command) => block_on(backup::run(terminal, Place::find(&args.global)?, command)),
+        Command::Restore(command) => block_on(restore::run(terminal, Place::find(&args.global)?, command)),
+        Command::Env(command) => block_on(env::run(terminal, Place::find(&args.global)?, command)),
     }
 }
 
@@ -57,7 +60,7 @@ fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Fa
     }
 }
 
-fn no_runtime(error: &io::Error) -> Failure {
+pub(crate) fn no_runtime(error: &io::Error) -> Failure {
     Failure::report(tandem_model::Report {
         code: "E0122".into(),
         message: "the machine has no resources left to start".into(),

@@ -1,7 +1,8 @@
 //! `tandem new`: a project to start from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use tandem_model::ProjectName;
 use tandem_program::template;
 
@@ -17,15 +18,24 @@ pub(crate) struct Args {
     template: String,
 }
 
-pub(crate) fn run(place: &Place, Args { name, template }: &Args) -> Result<(), Failure> {
+pub(crate) fn run(terminal: &Terminal, place: &Place, Args { name, template }: &Args) -> Result<(), Failure> {
     let folder: PathBuf = place.folder.join(name.as_str());
     let chosen =
         template::TEMPLATES.iter().find(|t| t.name == template).expect("clap lets only these through");
     let files = template::write(chosen, &folder, name)?;
-    let terminal = Terminal::stderr();
-    for file in files {
-        terminal.say(&format!("wrote {file}"));
+    if terminal.json() {
+        return Ok(terminal.record(&json!({ "folder": folder, "files": files }))?);
     }
-    terminal.say(&format!("now: cd {} && tandem up", folder.display()));
+    for file in files {
+        terminal.say(&format!("wrote {name}/{file}"));
+    }
+    terminal.say(&format!("\nNext:\n  cd {}\n  tandem up", shown(&folder)));
     Ok(())
+}
+
+/// The folder as one would type it from here.
+fn shown(folder: &Path) -> String {
+    let here = std::env::current_dir().ok();
+    let near = here.and_then(|here| folder.strip_prefix(here).ok().map(Path::to_owned));
+    near.unwrap_or_else(|| folder.to_owned()).display().to_string()
 }

@@ -12,14 +12,9 @@ use crate::{background, exit::Failure, nowhere::Nowhere, place::Place, ui, ui::T
 ///
 /// A stack with resources is compared with its cloud, which is started in the background if it does not run.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Print the plan as JSON
-    #[arg(long)]
-    json: bool,
-}
+pub(crate) struct Args {}
 
-pub(crate) async fn run(place: Place, args: Args) -> Result<(), Failure> {
-    let terminal = Terminal::stderr();
+pub(crate) async fn run(terminal: &Terminal, place: Place, Args {}: Args) -> Result<(), Failure> {
     let deployment = Deployment::new(Project::find(&place.folder)?)?;
     let stack = place.stack_of(deployment.project());
     let folded = Stacks::new(place.home.stacks()).read(&stack)?;
@@ -30,12 +25,10 @@ pub(crate) async fn run(place: Place, args: Args) -> Result<(), Failure> {
     let console = |line: &str| terminal.say(line);
     let exports = DeployHost::of_this_binary()?.run(&deployment, run, &update, &console).await?;
     let plan = update.finish(exports).await?;
-    if args.json {
-        terminal.data(&format!("{:#}\n", ui::json(&plan)));
-    } else {
-        terminal.data(&ui::plan(&plan, false, terminal.data_style()));
+    if terminal.json() {
+        return Ok(terminal.record(&ui::json(&plan))?);
     }
-    Ok(())
+    Ok(terminal.data(&ui::plan(&plan, false, terminal.data_style()))?)
 }
 
 /// The cloud; or, if none runs and there is nothing to look up in one, a place where nothing is. A preview should not

@@ -23,32 +23,28 @@ pub(crate) struct Args {
     /// Of all stacks
     #[arg(short, long)]
     all: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
-pub(crate) async fn run(place: Place, Args { all, json }: Args) -> Result<(), Failure> {
+pub(crate) async fn run(terminal: &Terminal, place: Place, Args { all }: Args) -> Result<(), Failure> {
     let stack = if all { None } else { Some(place.stack_of(&Project::find(&place.folder)?)) };
     let processes: Processes = place.client().post("/v1/ps", &OfStack { stack }).await?;
-    let terminal = Terminal::stderr();
-    if json {
-        terminal.data(&format!("{}\n", serde_json::to_string_pretty(&processes).expect("texts and numbers")));
-        return Ok(());
+    if terminal.json() {
+        return Ok(terminal.record(&processes)?);
     }
-    terminal.data(&shown(&processes, Timestamp::now()));
-    Ok(())
+    Ok(terminal.data(&shown(&processes, Timestamp::now(), terminal.data_width()))?)
 }
 
-fn shown(processes: &Processes, now: Timestamp) -> String {
+/// Tables for a terminal of that width, with ids as short as other commands take them; or for a pipe, whole.
+fn shown(processes: &Processes, now: Timestamp, width: Option<usize>) -> String {
     let mut parts = Vec::new();
     if !processes.functions.is_empty() {
         let heads = ["FUNCTION", "WORKERS", "QUEUED", "CALLS", "ERRORS"];
-        parts.push(ui::table(heads, processes.functions.iter().map(function)));
+        parts.push(ui::table(heads, processes.functions.iter().map(function), width));
     }
     if !processes.runs.is_empty() {
         let heads = ["RUN", "TASK", "STATE", "AGE", "MEMORY", "DETAIL"];
-        parts.push(ui::table(heads, processes.runs.iter().map(|run| row(run, now))));
+        let rows = processes.runs.iter().map(|run| row(run, now, width.is_some()));
+        parts.push(ui::table(heads, rows, width));
     }
     let waiting: usize = processes.backlog.values().sum();
     if waiting > 0 {
@@ -73,6 +69,9 @@ fn function(function: &FunctionStatus) -> [String; 5] {
     ]
 }
 
+/// How many digits of an id are enough to tell it: its last ones, for it begins with its time.
+const ID: usize = 8;
+
 /// `2 busy, 1 idle`, or `none`.
 fn workers(function: &FunctionStatus) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
@@ -93,7 +92,7 @@ fn workers(function: &FunctionStatus) -> String {
     parts.join(", ")
 }
 
-fn row(run: &RunStatus, now: Timestamp) -> [String; 6] {
+fn row(run: &RunStatus, now: Timestamp, short: bool) -> [String; 6] {
     let state = match run.state {
         RunState::Queued => "queued",
         RunState::Starting => "starting",
@@ -107,7 +106,9 @@ fn row(run: &RunStatus, now: Timestamp) -> [String; 6] {
         (None, None, None) => String::new(),
     };
     let memory = run.memory_bytes.map(|bytes| ByteSize(bytes).to_string()).unwrap_or_default();
-    [run.id.to_string(), run.task.name.to_string(), state.into(), age(run.accepted, now), memory, detail]
+    let id = run.id.as_str();
+    let id = if short { &id[id.len().saturating_sub(ID)..] } else { id };
+    [id.to_owned(), run.task.name.to_string(), state.into(), age(run.accepted, now), memory, detail]
 }
 
 /// How long ago, in the largest unit that says something.
@@ -147,7 +148,7 @@ mod tests {
             errors: 0,
         };
         let run = RunStatus {
-            id: RunId("a1b2".into()),
+            id: RunId("0190c0de-7e57-4f00-8abc-1122a1b2c3d4".into()),
             task: "urn:tandem:p:dev:task:render".parse().unwrap(),
             state: RunState::Ended,
             accepted: Timestamp::UNIX_EPOCH,
@@ -167,16 +168,18 @@ mod tests {
             dead_letters: 1,
         };
         let now = Timestamp::from_second(300).unwrap();
-        insta::assert_snapshot!(shown(&processes, now), @r"
+        insta::assert_snapshot!(shown(&processes, now, Some(80)), @r"
         FUNCTION  WORKERS         QUEUED  CALLS  ERRORS
         resize    2 busy, 1 idle  4       12     0
 
-        RUN   TASK    STATE  AGE  MEMORY  DETAIL
-        a1b2  render  ended  5m           exited with code 3
+        RUN       TASK    STATE  AGE  MEMORY  DETAIL
+        a1b2c3d4  render  ended  5m           exited with code 3
 
         2 events on the way
 
         1 event in the dead letters
         ");
+        // A program gets the ids whole.
+        assert!(shown(&processes, now, None).contains("0190c0de-7e57-4f00-8abc-1122a1b2c3d4"));
     }
 }

@@ -20,13 +20,9 @@ pub(crate) struct Args {
     /// Go on without asking
     #[arg(short, long)]
     yes: bool,
-    /// Print what differs as JSON
-    #[arg(long)]
-    json: bool,
 }
 
-pub(crate) async fn run(place: Place, args: Args) -> Result<(), Failure> {
-    let terminal = Terminal::stderr();
+pub(crate) async fn run(terminal: &Terminal, place: Place, args: Args) -> Result<(), Failure> {
     let stack = place.stack_of(&Project::find(&place.folder)?);
     let stacks = Stacks::new(place.home.stacks());
     // A state that cannot be read needs no cloud to say so.
@@ -34,20 +30,23 @@ pub(crate) async fn run(place: Place, args: Args) -> Result<(), Failure> {
     let files = stacks.lock(&stack, "tandem refresh")?;
     let cloud = background::ensure(&place).await?;
     let refresh = Refresh::look(stacks.read(&stack)?, &cloud).await?;
-    terminal.write(&shown(&refresh, terminal.style()));
-    if args.json {
-        terminal.data(&format!("{:#}\n", data(&refresh)));
+    if terminal.json() {
+        terminal.record(&data(&refresh))?;
+    }
+    // Who is asked must see what for.
+    if !terminal.json() || (terminal.is_interactive() && !args.yes) {
+        terminal.write(&shown(&refresh, terminal.style()));
     }
     if !refresh.changes() {
         return Ok(());
     }
-    if !args.yes && !ui::confirm(&terminal, "write this into the state")? {
+    if !args.yes && !ui::confirm(terminal, "write this into the state")? {
         terminal.say("Nothing was changed.");
         return Err(Failure::Code(DECLINED));
     }
     let left = refresh.resources();
     refresh.keep(&files, &cloud).await?;
-    terminal.say(&format!(
+    terminal.note(&format!(
         "The state of {stack} has {} now. `tandem preview` shows what the program wants otherwise.",
         ui::count(left, "resource")
     ));

@@ -24,19 +24,15 @@ use crate::{
 pub(crate) struct Args {
     /// The file that `tandem backup` wrote
     file: PathBuf,
-    /// Print what was in it as JSON
-    #[arg(long)]
-    json: bool,
 }
 
-pub(crate) async fn run(place: Place, args: Args) -> Result<(), Failure> {
-    let terminal = Terminal::stderr();
+pub(crate) async fn run(terminal: &Terminal, place: Place, args: Args) -> Result<(), Failure> {
     let file = std::path::absolute(place.folder.join(&args.file))
         .map_err(|source| BackupError::Read { path: args.file.clone(), source })?;
     // Before a folder is made for it.
     std::fs::File::open(&file).map_err(|source| BackupError::Read { path: file.clone(), source })?;
     let _lock = serve::lock(&place.home)?;
-    let line = Steady::new(&terminal);
+    let line = Steady::new(terminal);
     let mut redrawn = line.detached();
     let restored = backup::restore(&place.home, &file, move |at| {
         redrawn.show(&progress("restoring", at));
@@ -45,11 +41,10 @@ pub(crate) async fn run(place: Place, args: Args) -> Result<(), Failure> {
     let restored = restored.await;
     line.clear();
     let summary = restored?;
-    if args.json {
-        let json = serde_json::to_string_pretty(&summary).expect("texts and numbers");
-        terminal.data(&format!("{json}\n"));
+    if terminal.json() {
+        terminal.record(&summary)?;
     }
-    terminal.say(&format!("restored {} to {}", told(&summary), place.home.path().display()));
-    terminal.say("start it with `tandem serve --detach`");
+    terminal.note(&format!("restored {} to {}", told(&summary), place.home.path().display()));
+    terminal.note("start it with `tandem serve --detach`");
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! `tandem run`: one task, by hand.
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::collections::BTreeMap;
 
+use clap_complete::engine::ArgValueCandidates;
+use serde_json::json;
 use tandem_cloud::{
     log::{Line, Stream},
     task::{RunState, RunStatus},
@@ -13,18 +15,28 @@ use tandem_server::{
     wire::{OfRun, Run},
 };
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-
 use super::logs;
-use crate::{exit::Failure, place::Place, ui::Terminal};
+use crate::{
+    complete,
+    exit::{Failure, RUN_FAILED},
+    interrupt::{Interruption, Interruptions},
+    place::Place,
+    ui::{self, OutputError, Terminal},
+};
 
-/// Starts a container of a task, prints its log, and exits with its exit code. Ctrl-C stops the container.
+/// Starts a container of a task, prints its log, and exits with its exit code.
 ///
-/// The container's standard output goes to standard output, its standard error to standard error. When there is no
-/// exit code: 124 after a timeout, 125 if it could not be started or was lost, 143 if it was stopped.
+/// The container's standard output goes to standard output, its standard error to standard error. With --json, lines of
+/// JSON: that it was accepted, each line that it prints, how it ended.
+///
+/// Ctrl-C: the first says so and waits for the end, the second tells the container to end, the third leaves it alone.
+/// SIGTERM and SIGHUP tell the container to end.
+///
+/// When there is no exit code: 124 after a timeout, 125 if it could not be started or was lost, 143 if it was stopped.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The task's name in the program
+    #[arg(add = ArgValueCandidates::new(complete::tasks))]
     name: ResourceName,
     /// A variable for the container; wins over the task's own
     #[arg(short, long = "env", value_name = "KEY=VALUE", value_parser = variable)]
@@ -44,7 +56,12 @@ fn variable(text: &str) -> Result<(String, String), String> {
     }
 }
 
-pub(crate) async fn run(place: Place, args: Args) -> Result<(), Failure> {
+pub(crate) async fn run(terminal: &Terminal, place: Place, args: Args) -> Result<(), Failure> {
+    // A code that a container could have ended with must not mean that there was none.
+    start(terminal, place, args).await.map_err(|failure| failure.with_code(RUN_FAILED))
+}
+
+async fn start(terminal: &Terminal, place: Place, args: Args) -> Result<(), Failure> {
     let Args { name, environment, detach, command } = args;
     let stack = place.stack_of(&Project::find(&place.folder)?);
     let client = place.client();
@@ -53,56 +70,65 @@ pub(crate) async fn run(place: Place, args: Args) -> Result<(), Failure> {
         environment: BTreeMap::from_iter(environment),
         command: (!command.is_empty()).then_some(command),
     };
+    let mut interruptions = Interruptions::listen()?;
     let of: OfRun = client.post("/v1/runs", &request).await?;
-    let terminal = Terminal::stderr();
+    if terminal.json() {
+        terminal.data(&ui::events::line(json!({ "event": "accepted", "run": of.id })))?;
+    } else if detach {
+        terminal.data(&format!("{}\n", of.id))?;
+    }
     if detach {
-        terminal.data(&format!("{}\n", of.id));
         return Ok(());
     }
-    tell_if_it_waits(&client, &of, &terminal).await?;
-    // A reader that goes away does not end the run.
-    let print = |line: &Line| {
-        match line.stream {
-            Stream::Stdout => terminal.data(&format!("{}\n", line.text)),
-            Stream::Stderr => terminal.say(&line.text),
-            // How it ended is told below.
-            Stream::System => {}
+    tell_if_it_waits(&client, &of, terminal).await?;
+    let following = logs::stream(&client, logs::of_run(&stack, of.id.as_str()), true, |line| {
+        match print(terminal, line) {
+            // A reader that goes away does not end the run.
+            Err(OutputError::Closed) => Ok(()),
+            other => other,
         }
-        ControlFlow::Continue(())
-    };
-    let mut interruptions = Interruptions::new()?;
-    let following = logs::stream(&client, logs::of_run(&stack, of.id.as_str()), true, print);
+    });
     tokio::pin!(following);
-    tokio::select! {
-        ended = &mut following => ended?,
-        () = interruptions.next() => {
-            terminal.say("stopping the container; Ctrl-C again leaves it to itself");
-            tokio::select! {
-                stopped = client.post::<RunStatus>("/v1/runs/stop", &of) => drop(stopped?),
-                () = interruptions.next() => return Err(Failure::Code(crate::exit::INTERRUPTED)),
+    let mut waiting = false;
+    loop {
+        tokio::select! {
+            ended = &mut following => break ended?,
+            interruption = interruptions.next() => {
+                if interruption == Interruption::Interrupt && !waiting {
+                    waiting = true;
+                    let name = &request.task.name;
+                    terminal.say(&format!("Waiting for run {} of {name} to end. Ctrl-C again stops it.", of.id));
+                    continue;
+                }
+                terminal.say("Stopping the container. Ctrl-C again leaves it alone.");
+                let stopped = async {
+                    client.post::<RunStatus>("/v1/runs/stop", &of).await?;
+                    following.as_mut().await
+                };
+                tokio::select! {
+                    stopped = stopped => break stopped?,
+                    interruption = interruptions.next() => {
+                        terminal.say(&format!("Run {} goes on without being watched.", of.id));
+                        return Err(Failure::Code(interruption.exit_code()));
+                    }
+                }
             }
-            following.await?;
         }
     }
-    conclude(&client.post("/v1/runs/wait", &of).await?, &terminal)
+    conclude(&client.post("/v1/runs/wait", &of).await?, terminal)
 }
 
-/// Ctrl-C, and the SIGTERM of whoever started us.
-struct Interruptions {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Interruptions {
-    fn new() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(|error| super::no_runtime(&error));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+fn print(terminal: &Terminal, line: &Line) -> Result<(), OutputError> {
+    match line.stream {
+        // How it ended is told below.
+        Stream::System => Ok(()),
+        _ if terminal.json() => terminal.feed(&ui::events::line(json!({
+            "event": "line", "time": line.time, "stream": line.stream, "text": line.text,
+        }))),
+        Stream::Stdout => terminal.feed(&format!("{}\n", line.text)),
+        Stream::Stderr => {
+            terminal.say(&line.text);
+            Ok(())
         }
     }
 }
@@ -110,21 +136,24 @@ impl Interruptions {
 async fn tell_if_it_waits(client: &Client, of: &OfRun, terminal: &Terminal) -> Result<(), Failure> {
     let status: RunStatus = client.post("/v1/runs/status", of).await?;
     if let (RunState::Queued, Some(why)) = (status.state, status.waits) {
-        terminal.say(&format!("run {} waits: {why}", of.id));
+        terminal.note(&format!("run {} waits: {why}", of.id));
     }
     Ok(())
 }
 
 fn conclude(status: &RunStatus, terminal: &Terminal) -> Result<(), Failure> {
+    if terminal.json() {
+        terminal.data(&ui::events::line(ui::events::summarised("ended", json!(status))))?;
+    }
     match &status.outcome {
         Some(outcome) if outcome.is_success() => Ok(()),
         Some(outcome) => {
-            terminal.say(&format!("run {} {outcome}", status.id));
+            terminal.note(&format!("run {} {outcome}", status.id));
             // Exit codes have eight bits; what does not fit must not become success.
             let code = u8::try_from(outcome.exit_code()).ok().filter(|code| *code != 0);
-            Err(Failure::Code(code.unwrap_or(125)))
+            Err(Failure::Code(code.unwrap_or(RUN_FAILED)))
         }
-        None => Err(Failure::Code(125)),
+        None => Err(Failure::Code(RUN_FAILED)),
     }
 }
 

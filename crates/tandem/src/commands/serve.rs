@@ -16,14 +16,11 @@ use tandem_cloud::{
 };
 use tandem_model::Explain;
 use tandem_server::listen;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use tokio::sync::watch;
 
-use crate::{background, exit::Failure, place::Place};
+use crate::{background, exit::Failure, interrupt::Interruptions, place::Place, ui::Terminal};
 
-/// Runs the cloud in the foreground until Ctrl-C or SIGTERM. `tandem up` starts one in the background by itself.
+/// Runs the cloud in the foreground until Ctrl-C, SIGTERM or SIGHUP. `tandem up` starts one in the background by itself.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Start it in the background and return when it is ready
@@ -74,16 +71,21 @@ impl Explain for ServeError {
     }
 }
 
-pub(crate) fn run(place: &Place, args: &Args) -> Result<(), Failure> {
+pub(crate) fn run(terminal: &Terminal, place: &Place, args: &Args) -> Result<(), Failure> {
     if args.stop {
-        return background::stop(place);
+        let was = if background::stop(place)? { "The cloud is stopped." } else { "No cloud is running." };
+        terminal.note(was);
+        return Ok(());
     }
     if args.detach {
         let started = background::start(place)?;
-        say(&format!("the cloud is ready at {}", started.endpoint));
+        if terminal.json() {
+            return Ok(terminal.record(&started)?);
+        }
+        terminal.say(&format!("the cloud is ready at {}", started.endpoint));
         return Ok(());
     }
-    let result = foreground(&place.home, args.background);
+    let result = foreground(terminal, &place.home, args.background);
     if let (true, Err(Failure::Reported(report))) = (args.background, &result) {
         background::tell_failed(report);
     }
@@ -91,7 +93,7 @@ pub(crate) fn run(place: &Place, args: &Args) -> Result<(), Failure> {
 }
 
 /// Single-threaded until the spawner exists: it is a fork of this process, and must hold neither threads nor secrets.
-fn foreground(home: &Home, background: bool) -> Result<(), Failure> {
+fn foreground(terminal: &Terminal, home: &Home, background: bool) -> Result<(), Failure> {
     if !nix::unistd::geteuid().is_root() {
         return Err(ServeError::NotRoot.into());
     }
@@ -112,7 +114,7 @@ fn foreground(home: &Home, background: bool) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|source| ServeError::Spawner { source })?;
-    let result = runtime.block_on(serve(home, spawner, background));
+    let result = runtime.block_on(serve(terminal, home, spawner, background));
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
@@ -134,22 +136,23 @@ pub(super) fn lock(home: &Home) -> Result<Flock<File>, ServeError> {
     Ok(lock)
 }
 
-async fn serve(home: &Home, spawner: Spawner, background: bool) -> Result<(), Failure> {
+async fn serve(terminal: &Terminal, home: &Home, spawner: Spawner, background: bool) -> Result<(), Failure> {
     let control = listen::bind(&home.control_socket()).map_err(|source| ServeError::Control { source })?;
     let cloud = Cloud::open(home.clone(), Some(spawner)).await?;
     let stop = watch::Sender::new(false);
-    let mut terminate = signal(SignalKind::terminate()).map_err(|source| ServeError::Control { source })?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|source| ServeError::Control { source })?;
+    let mut interruptions = Interruptions::listen()?;
     let control = tokio::spawn(listen::serve(control, cloud.clone(), stop.clone()));
     if background {
         background::tell_ready();
     } else {
-        say(&format!("the cloud is ready at {}; Ctrl-C stops it", cloud.endpoint.url()));
+        terminal.say(&format!("the cloud is ready at {}; Ctrl-C stops it", cloud.endpoint.url()));
     }
     let mut stopping = stop.subscribe();
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        _ = interruptions.next() => {
+            terminal.say("Stopping when what functions are at work on is done, at most some seconds; containers go on. \
+                          Ctrl-C again stops at once.");
+        }
         _ = stopping.wait_for(|stop| *stop) => {}
     }
     stop.send_replace(true);
@@ -158,16 +161,10 @@ async fn serve(home: &Home, spawner: Spawner, background: bool) -> Result<(), Fa
         // A stream that is followed for ever must not hold up the end.
         let _ = tokio::time::timeout(Duration::from_secs(1), control).await;
     };
-    tokio::select! {
-        () = closing => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let result = tokio::select! {
+        () = closing => Ok(()),
+        interruption = interruptions.next() => Err(Failure::Code(interruption.exit_code())),
+    };
     let _ = fs::remove_file(home.control_socket());
-    Ok(())
-}
-
-/// A closed terminal must not end the cloud, so this is not `eprintln!`.
-fn say(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    result
 }

@@ -2,12 +2,14 @@
 
 use std::fmt::Write;
 
+use clap_complete::engine::ArgValueCandidates;
 use serde_json::{Value, json};
 use tandem_engine::{Stacks, State};
 use tandem_model::{Explain, StackId, value};
 use tandem_program::Project;
 
 use crate::{
+    complete,
     exit::{DECLINED, Failure},
     place::Place,
     ui,
@@ -24,21 +26,14 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// List all stacks
-    Ls {
-        #[arg(long, help = JSON)]
-        json: bool,
-    },
+    Ls,
     /// Show the stack's resources
-    Show {
-        #[arg(long, help = JSON)]
-        json: bool,
-    },
-    /// Print an output: text as it is, anything else as JSON. Without a name: all of them
+    Show,
+    /// Print an output: text as it is, anything else as JSON. Without a name: all of them, secrets hidden
     Output {
         /// What the program exports
+        #[arg(add = ArgValueCandidates::new(complete::outputs))]
         name: Option<String>,
-        #[arg(long, help = JSON)]
-        json: bool,
         /// Print secrets instead of hiding them, when all outputs are printed
         #[arg(long)]
         show_secrets: bool,
@@ -55,10 +50,8 @@ enum Command {
     },
 }
 
-const JSON: &str = "Print JSON";
-
 #[derive(Debug, thiserror::Error)]
-enum StackError {
+pub(super) enum StackError {
     #[error("there is no stack `{stack}` yet")]
     NoStack { stack: StackId },
     #[error("stack `{stack}` has no output `{name}`{}", list(known))]
@@ -90,52 +83,49 @@ impl Explain for StackError {
     }
 }
 
-pub(crate) async fn run(place: Place, Args { command }: Args) -> Result<(), Failure> {
-    let terminal = Terminal::stderr();
+pub(crate) async fn run(terminal: &Terminal, place: Place, Args { command }: Args) -> Result<(), Failure> {
     let stacks = Stacks::new(place.home.stacks());
-    if let Command::Ls { json } = command {
-        return ls(&terminal, &stacks, json);
+    if let Command::Ls = command {
+        return ls(terminal, &stacks);
     }
     let stack = place.stack_of(&Project::find(&place.folder)?);
     if !stacks.exists(&stack) {
         return Err(StackError::NoStack { stack }.into());
     }
     match command {
-        Command::Ls { .. } => Ok(()),
-        Command::Show { json } => show(&terminal, &stacks.read(&stack)?.state, json),
-        Command::Output { name: Some(name), .. } => output(&terminal, &stacks.read(&stack)?.state, name),
-        Command::Output { name: None, json, show_secrets } => {
-            outputs(&terminal, &stacks.read(&stack)?.state, json, show_secrets)
+        Command::Ls => Ok(()),
+        Command::Show => show(terminal, &stacks.read(&stack)?.state),
+        Command::Output { name: Some(name), .. } => output(terminal, &stacks.read(&stack)?.state, name),
+        Command::Output { name: None, show_secrets } => {
+            outputs(terminal, &stacks.read(&stack)?.state, show_secrets)
         }
-        Command::Rm => rm(&terminal, &stacks, stack),
-        Command::Unlock => unlock(&terminal, &stacks, &stack),
-        Command::Reset { yes } => reset(&terminal, &stacks, stack, yes).await,
+        Command::Rm => rm(terminal, &stacks, stack),
+        Command::Unlock => unlock(terminal, &stacks, &stack),
+        Command::Reset { yes } => reset(terminal, &stacks, stack, yes).await,
     }
 }
 
-fn ls(terminal: &Terminal, stacks: &Stacks, json: bool) -> Result<(), Failure> {
+fn ls(terminal: &Terminal, stacks: &Stacks) -> Result<(), Failure> {
     let mut states = Vec::new();
     for stack in stacks.list()? {
         states.push(stacks.read(&stack)?.state);
     }
-    if json {
+    if terminal.json() {
         let rows: Vec<Value> = states.iter().map(|state| {
             json!({ "stack": state.stack.to_string(), "resources": state.resources.len(), "updated": state.updated })
         }).collect();
-        terminal.data(&format!("{:#}\n", Value::from(rows)));
-        return Ok(());
+        return Ok(terminal.record(&Value::from(rows))?);
     }
     let rows = states.iter().map(|state| {
         let updated = state.updated.map(|time| format!("{time:.0}")).unwrap_or_else(|| "never".into());
         [state.stack.to_string(), state.resources.len().to_string(), updated]
     });
-    terminal.data(&ui::table(["STACK", "RESOURCES", "UPDATED"], rows));
-    Ok(())
+    Ok(terminal.data(&ui::table(["STACK", "RESOURCES", "UPDATED"], rows, terminal.data_width()))?)
 }
 
-fn show(terminal: &Terminal, state: &State, json: bool) -> Result<(), Failure> {
+fn show(terminal: &Terminal, state: &State) -> Result<(), Failure> {
     let shown = |value| value::redacted(&Value::Object(value));
-    if json {
+    if terminal.json() {
         let rows: Vec<Value> = state
             .resources
             .values()
@@ -149,12 +139,10 @@ fn show(terminal: &Terminal, state: &State, json: bool) -> Result<(), Failure> {
                 })
             })
             .collect();
-        terminal.data(&format!("{:#}\n", Value::from(rows)));
-        return Ok(());
+        return Ok(terminal.record(&Value::from(rows))?);
     }
     let rows = state.resources.values().map(|r| [r.urn.short(), r.id.to_string()]);
-    terminal.data(&ui::table(["RESOURCE", "ID"], rows));
-    Ok(())
+    Ok(terminal.data(&ui::table(["RESOURCE", "ID"], rows, terminal.data_width()))?)
 }
 
 /// Asked for by name, a secret is revealed: it is what scripts are given the name for.
@@ -163,23 +151,24 @@ fn output(terminal: &Terminal, state: &State, name: String) -> Result<(), Failur
         let known = state.exports.keys().cloned().collect();
         return Err(StackError::NoOutput { stack: state.stack.clone(), name, known }.into());
     };
-    terminal.data(&format!("{}\n", ui::bare(&value::revealed(value))));
-    Ok(())
+    let value = value::revealed(value);
+    if terminal.json() {
+        return Ok(terminal.record(&value)?);
+    }
+    Ok(terminal.data(&format!("{}\n", ui::bare(&value)))?)
 }
 
-fn outputs(terminal: &Terminal, state: &State, json: bool, show_secrets: bool) -> Result<(), Failure> {
+fn outputs(terminal: &Terminal, state: &State, show_secrets: bool) -> Result<(), Failure> {
     let all = Value::Object(state.exports.clone());
     let all = if show_secrets { value::revealed(&all) } else { value::redacted(&all) };
-    if json {
-        terminal.data(&format!("{all:#}\n"));
-        return Ok(());
+    if terminal.json() {
+        return Ok(terminal.record(&all)?);
     }
     let lines = all.as_object().into_iter().flatten().fold(String::new(), |mut lines, (name, value)| {
         let _ = writeln!(lines, "{name}={}", ui::bare(value));
         lines
     });
-    terminal.data(&lines);
-    Ok(())
+    Ok(terminal.data(&lines)?)
 }
 
 fn rm(terminal: &Terminal, stacks: &Stacks, stack: StackId) -> Result<(), Failure> {
@@ -190,7 +179,7 @@ fn rm(terminal: &Terminal, stacks: &Stacks, stack: StackId) -> Result<(), Failur
         return Err(StackError::NotEmpty { stack, resources }.into());
     }
     files.remove()?;
-    terminal.say(&format!("Removed {stack}."));
+    terminal.note(&format!("Removed {stack}."));
     Ok(())
 }
 

@@ -6,7 +6,12 @@ use tandem_engine::{ApplyError, Events, Options, Stacks, Target, Update};
 use tandem_program::{DeployHost, Deployment, Project, Uploading};
 
 use super::deploy;
-use crate::{background, exit::Failure, place::Place, ui::Terminal};
+use crate::{
+    background,
+    exit::Failure,
+    place::Place,
+    ui::{Note, Terminal},
+};
 
 /// Makes the stack what the program declares: shows the plan, asks, and carries it out. Starts a cloud if none runs.
 ///
@@ -17,15 +22,18 @@ pub(crate) struct Args {
     consent: deploy::Consent,
 }
 
-pub(crate) async fn run(place: Place, Args { consent }: Args) -> Result<(), Failure> {
-    let terminal = Terminal::stderr();
+pub(crate) async fn run(terminal: &Terminal, place: Place, args: Args) -> Result<(), Failure> {
+    deploy::told(terminal, up(terminal, place, args)).await
+}
+
+async fn up(terminal: &Terminal, place: Place, Args { consent }: Args) -> Result<(), Failure> {
     // Before the cloud is started: a program that cannot be read needs none.
     let deployment = Deployment::new(Project::find(&place.folder)?)?;
     let stack = place.stack_of(deployment.project());
     let stacks = Stacks::new(place.home.stacks());
     let files = Arc::new(stacks.lock(&stack, "tandem up")?);
-    let cloud = Arc::new(background::ensure(&place).await?);
-    let target: Arc<dyn Target> = Arc::new(Uploading::new(cloud, deployment.archives()));
+    let cloud = background::ensure(&place).await?;
+    let target: Arc<dyn Target> = Arc::new(Uploading::new(Arc::new(cloud.clone()), deployment.archives()));
     let host = DeployHost::of_this_binary()?;
 
     let preview = Update::preview(stacks.read(&stack)?, target.clone(), Events::ignored()).await?;
@@ -44,18 +52,17 @@ pub(crate) async fn run(place: Place, Args { consent }: Args) -> Result<(), Fail
         }
     };
     let plan = preview.finish(exports).await?;
-    deploy::agree(&terminal, &plan, &consent, "make these changes")?;
+    deploy::agree(terminal, &plan, &consent, "make these changes")?;
 
     let options = Options { expected: Some(plan.steps), force: consent.force, ..Options::default() };
-    let done = deploy::carry_out(&terminal, files, target, options, |update, notes| async move {
-        let console = |line: &str| drop(notes.send(line.to_owned()));
+    let done = deploy::carry_out(terminal, &cloud, files, target, options, |update, notes| async move {
+        let console = |line: &str| drop(notes.send(Note::Printed(line.to_owned())));
         match host.run(&deployment, deploy::pass(&place, false), &update, &console).await {
             Ok(exports) => Ok(update.finish(exports).await?),
             Err(error) => Err(failure(error, update.abandon().await)),
         }
     });
-    deploy::tell(&terminal, &done.await?, &consent);
-    Ok(())
+    deploy::tell(terminal, &done.await?)
 }
 
 /// What to say when the program failed: if steps failed, the program's failure is only their echo. A registration that

@@ -24,6 +24,11 @@ pub(crate) fn error(report: &Report, style: Style) -> String {
     lines.join("\n") + "\n"
 }
 
+/// The error as a program reads it, in one line: `{"error": {code, message, help, causes}, "exitCode": 1}`.
+pub(crate) fn error_json(report: &Report, exit_code: u8) -> String {
+    serde_json::json!({ "error": report, "exitCode": exit_code }).to_string()
+}
+
 /// Wrapped text whose later lines begin below the first one's text.
 fn hanging(head: &str, indent: usize, body: &str, style: Style) -> Vec<String> {
     // On a narrow terminal a deep indent would leave no room.

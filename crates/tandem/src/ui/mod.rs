@@ -3,10 +3,14 @@
 //! Everything here renders to text and prints nothing, except [`Terminal`], which is the one place that writes. Data goes
 //! to standard output; all else to standard error, with colours and redrawing only where that is a terminal.
 
+mod color;
 mod error;
+pub(crate) mod events;
 mod live;
 mod outputs;
+mod page;
 mod plan;
+mod progress;
 mod prompt;
 mod steady;
 mod style;
@@ -14,13 +18,16 @@ mod table;
 mod terminal;
 mod text;
 
-pub(crate) use error::error;
-pub(crate) use live::{Live, done};
+pub(crate) use color::{Color, Wishes};
+pub(crate) use error::{error, error_json};
+pub(crate) use live::{Live, Note};
 pub(crate) use outputs::{bare, json, outputs};
+pub(crate) use page::page;
 pub(crate) use plan::plan;
+pub(crate) use progress::done;
 pub(crate) use prompt::confirm;
 pub(crate) use steady::Steady;
 pub(crate) use style::{Paint, Style};
 pub(crate) use table::table;
-pub(crate) use terminal::Terminal;
-pub(crate) use text::{count, harmless};
+pub(crate) use terminal::{OutputError, Terminal};
+pub(crate) use text::{count, harmless, padded, width};

@@ -43,6 +43,7 @@ pub(crate) fn json(summary: &Summary) -> Value {
         "steps": value::redacted(&json!(summary.steps)),
         "resumes": summary.resumes,
         "wouldLose": summary.contents,
+        "willLose": summary.forfeit,
         "outputs": value::redacted(&Value::Object(summary.exports.clone())),
         "seconds": summary.elapsed.as_secs_f64(),
     })

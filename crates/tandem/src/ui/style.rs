@@ -11,6 +11,8 @@ pub(crate) enum Paint {
     /// What leads the eye, and what may be skipped.
     Strong,
     Faint,
+    /// What may be typed as it is.
+    Code,
 }
 
 /// Whether to use colours, and how wide to write.
@@ -36,6 +38,7 @@ impl Style {
             Paint::Bad => "1;31",
             Paint::Strong => "1",
             Paint::Faint => "2",
+            Paint::Code => "36",
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }

@@ -9,6 +9,7 @@ mod leaks;
 mod log;
 mod met;
 mod program;
+mod screen;
 
 use std::{
     env,
@@ -26,6 +27,7 @@ pub(crate) use self::{
     log::Log,
     met::Met,
     program::{Project, examples},
+    screen::Screen,
 };
 
 /// How long anything may take that should happen. Long: the machine is small and shared.

@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use super::{Cloud, Ran};
@@ -52,6 +52,21 @@ impl<'a> Project<'a> {
 
     pub(crate) fn tandem(&self, arguments: &[&str]) -> Ran {
         Ran::run(self.command().args(arguments))
+    }
+
+    /// A script in the project's folder, for pipes and redirections; `tandem` is `$TANDEM`.
+    pub(crate) fn shell(&self, script: &str) -> Ran {
+        let tandem = self.command();
+        let mut shell = Command::new("bash");
+        shell.args(["-c", script]).current_dir(&self.folder).stdin(Stdio::null());
+        shell.env("TANDEM", tandem.get_program());
+        for (name, value) in tandem.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        Ran::run(&mut shell)
     }
 
     #[track_caller]
