@@ -121,6 +121,8 @@ export interface BucketHandlerArgs {
     size: number;
     /** When it happened, in RFC 3339. */
     eventTime: string;
+    /** The version that was written or is gone, or of the delete marker; only of a bucket that was ever versioned. */
+    versionId?: string;
 }
 
 /**

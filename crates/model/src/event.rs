@@ -52,4 +52,11 @@ pub struct ObjectData {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
     pub event_time: Timestamp,
+    /// The version that was written, that is gone, or of the delete marker that was made; absent if the bucket was never
+    /// versioned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_id: Option<String>,
+    /// The object was deleted by making a delete marker its current version: its versions are still there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delete_marker: bool,
 }

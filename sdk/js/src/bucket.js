@@ -96,7 +96,7 @@ function consumerOf(what, name, handler) {
         );
     }
     const unpacked = ({ data }, context) =>
-        handler({ key: data.key, size: data.size, eventTime: data.eventTime }, context);
+        handler({ key: data.key, size: data.size, eventTime: data.eventTime, versionId: data.versionId }, context);
     return new Function(name, unpacked);
 }
 

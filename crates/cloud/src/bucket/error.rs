@@ -2,10 +2,11 @@
 
 use std::ops::RangeInclusive;
 
+use jiff::Timestamp;
 use tandem_model::Explain;
 use tandem_store::{BlobError, CommitError, ReadError};
 
-use super::checksum::Algorithm;
+use super::{checksum::Algorithm, version::VersionId};
 
 type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -23,6 +24,18 @@ pub enum BucketError {
     NotEmpty { bucket: String, items: u64, uploads: u64 },
     #[error("there is no object `{key}` in the bucket `{bucket}`")]
     NoSuchKey { bucket: String, key: String },
+    #[error("the object `{key}` in the bucket `{bucket}` is deleted: its current version is a delete marker")]
+    Deleted { bucket: String, key: String, version: VersionId },
+    #[error("the version `{version}` of `{key}` is a delete marker")]
+    IsMarker { key: String, version: VersionId, modified: Timestamp },
+    #[error("there is no version `{version}` of `{key}`")]
+    NoSuchVersion { key: String, version: VersionId },
+    #[error("`{given}` is not an id that a version can have")]
+    VersionId { given: String },
+    #[error("the tag `{name}` is not valid: {wrong}")]
+    Tag { name: String, wrong: &'static str },
+    #[error("{count} tags are given; an object has at most {most}")]
+    TagCount { count: usize, most: usize },
     #[error("a key has {} to {} bytes in UTF-8, not {length}", allowed.start(), allowed.end())]
     KeyLength { length: usize, allowed: RangeInclusive<usize> },
     #[error("the range lies outside of the object, which has {size} bytes")]
@@ -30,7 +43,9 @@ pub enum BucketError {
     #[error("the object is not as the request expects it to be")]
     Precondition,
     #[error("the object has not changed")]
-    NotModified,
+    NotModified { etag: String, modified: Timestamp },
+    #[error("the object has {parts} parts; there is no part {number}")]
+    NoPart { number: i32, parts: usize },
     #[error("the {} of the body is {actual}, not {expected} as the request says", algorithm.map_or("MD5", Algorithm::name))]
     Digest { algorithm: Option<Algorithm>, expected: String, actual: String },
     #[error("the body has {actual} bytes, not {expected} as the request says")]
@@ -69,7 +84,9 @@ impl Explain for BucketError {
     fn code(&self) -> &'static str {
         match self {
             Self::NoSuchBucket { .. } => "E0803",
-            Self::NoSuchKey { .. } => "E0804",
+            Self::NoSuchKey { .. } | Self::Deleted { .. } => "E0804",
+            Self::IsMarker { .. } | Self::NoSuchVersion { .. } | Self::VersionId { .. } => "E0830",
+            Self::Tag { .. } | Self::TagCount { .. } => "E0831",
             Self::KeyLength { .. } => "E0805",
             Self::NoSuchUpload { .. }
             | Self::Part { .. }
@@ -79,7 +96,9 @@ impl Explain for BucketError {
             | Self::PartSize { .. }
             | Self::PartAlgorithm { .. } => "E0806",
             Self::Digest { .. } | Self::Length { .. } | Self::TooLarge { .. } | Self::Body(_) => "E0807",
-            Self::Precondition | Self::NotModified | Self::Range { .. } => "E0808",
+            Self::Precondition | Self::NotModified { .. } | Self::NoPart { .. } | Self::Range { .. } => {
+                "E0808"
+            }
             Self::NotEmpty { .. } => "E0813",
             Self::BucketName { .. } | Self::ReservedName { .. } => "E0814",
             Self::Cors { .. } => "E0816",
@@ -95,6 +114,12 @@ impl Explain for BucketError {
         match self {
             Self::NoSuchBucket { .. } => "declare it in the program with `new cloud.Bucket(…)`, then run `tandem up`",
             Self::NoSuchKey { .. } => "look at the keys there are with `aws s3 ls`",
+            Self::Deleted { .. } => "name a version of it, or delete the marker: see `aws s3api list-object-versions`",
+            Self::IsMarker { .. } | Self::NoSuchVersion { .. } | Self::VersionId { .. } => {
+                "see the versions there are with `aws s3api list-object-versions`"
+            }
+            Self::Tag { .. } => "mend the tag",
+            Self::TagCount { .. } => "leave some out, or keep them in the metadata",
             Self::KeyLength { .. } => "choose another key",
             Self::NoSuchUpload { .. } | Self::Part { .. } | Self::PartOrder | Self::NoParts => {
                 "begin the upload anew"
@@ -103,8 +128,8 @@ impl Explain for BucketError {
             Self::PartAlgorithm { .. } => "send the checksum that the upload was begun with",
             Self::Digest { .. } | Self::Length { .. } | Self::Body(_) => "send the body again",
             Self::TooLarge { .. } => "use a multipart upload",
-            Self::Precondition | Self::NotModified => "read the object again and decide anew",
-            Self::Range { .. } => "ask for a range within the object",
+            Self::Precondition | Self::NotModified { .. } => "read the object again and decide anew",
+            Self::NoPart { .. } | Self::Range { .. } => "ask for a range within the object",
             Self::NotEmpty { .. } => {
                 "empty it, or set `forceDestroy` in the program, or run `tandem destroy --force`, which deletes what is in it"
             }

@@ -99,7 +99,7 @@ pub(super) fn walk(
 }
 
 /// The common prefix that stands for a name: up to and with the first delimiter after the prefix.
-fn folded<'a>(name: &'a str, prefix: &str, delimiter: &str) -> Option<&'a str> {
+pub(super) fn folded<'a>(name: &'a str, prefix: &str, delimiter: &str) -> Option<&'a str> {
     if delimiter.is_empty() {
         return None;
     }

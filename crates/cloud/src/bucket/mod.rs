@@ -13,21 +13,27 @@
 //! | after the commit of a setting, before the answer | the setting | the client sets it again |
 //! | while a bucket is emptied to be deleted | a bucket with fewer objects, [closing](store::CLOSING) | opens it again; a repeated deletion goes on |
 //!
+//! In a versioned bucket the same commit keeps what it replaces, which then is no longer the current version; see
+//! [`history`].
+//!
 //! A completed multipart upload leaves its answer behind, so a client that asks again gets the same one, and the event
 //! happens once.
 //!
 //! Start at [`Buckets`]; the protocol is in [`http`], the resource in [`service`](self).
 
+mod change;
 mod checksum;
 mod copy;
 mod cors;
 mod delete;
 mod error;
+mod history;
 pub mod http;
 mod lease;
 mod list;
 mod made;
 mod multipart;
+mod object_tags;
 mod put;
 mod read;
 mod receive;
@@ -36,6 +42,10 @@ mod settings;
 mod store;
 mod sweep;
 mod tagging;
+mod tags;
+mod uploads;
+mod version;
+mod versions;
 
 use std::sync::Arc;
 
@@ -46,16 +56,22 @@ use crate::{dispatch::Outbox, endpoint::Endpoint, resource::Resources};
 use lease::Leases;
 
 pub use checksum::{Algorithm, Checksum};
+pub use copy::{Replaced, Source};
+pub use delete::{Deleted, Deletion, Only};
 pub use error::BucketError;
 pub use lease::Hold;
 pub use list::{Page, Query};
 pub use made::is_made;
-pub use multipart::{Listed, PartClaim};
+pub use multipart::PartClaim;
 pub use put::{Condition, PutOptions};
-pub use read::{BodyStream, Found};
+pub use read::{BodyStream, Found, Seen};
 pub use receive::Claims;
-pub use store::{Body, Description, Object, Part, Upload};
+pub use store::{Body, Description, Marker, Object, Part, Piece, Upload, Version};
 pub(crate) use sweep::references;
+pub use tags::Tags;
+pub use uploads::{Listed, UploadPage, UploadQuery};
+pub use version::{Sequence, Stamp, VersionId, Versioning};
+pub use versions::{ListedVersion, VersionPage, VersionQuery};
 
 /// All buckets of the cloud. Who may reach which is for the caller to check.
 #[derive(Debug)]

@@ -17,12 +17,10 @@ use super::{
     Buckets,
     checksum::{Algorithm, Checksum, etag_of_parts, of_parts},
     error::BucketError,
-    list::{Entry, Query, walk},
     put::{Conflicts, PutOptions, Stored, check_key},
     receive::{Claims, receive},
-    store::{
-        Body, Done, Part, Piece, Upload, decode, done_row, encode, part_prefix, part_row, table, upload_row,
-    },
+    store::{Body, Done, Part, Piece, Upload, decode, done_row, encode, part_prefix, part_row, upload_row},
+    version::Stamp,
 };
 
 /// The smallest part that is not the last one: S3's limit of 5 MiB.
@@ -44,14 +42,7 @@ pub struct PartClaim {
 pub struct Completed {
     pub etag: String,
     pub checksum: Checksum,
-}
-
-/// An upload in a listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    pub key: String,
-    pub id: String,
-    pub upload: Upload,
+    pub version: Option<Stamp>,
 }
 
 /// # Errors
@@ -204,33 +195,42 @@ impl Buckets {
             size: named.iter().map(|(_, part)| part.size).sum(),
             etag: etag_of_parts(named.iter().map(|(_, part)| part.etag.as_str())),
             checksum: checksum.clone(),
-            body: Body::Blobs(named.iter().map(|(_, p)| Piece { blob: p.blob, size: p.size }).collect()),
+            body: Body::Blobs(named.iter().map(|(_, part)| piece(part)).collect()),
             inline: None,
         };
-        let done = Done { key: key.to_owned(), time: Timestamp::now(), etag: stored.etag.clone(), checksum };
-        let options = PutOptions { description: upload.description, ..options.clone() };
+        let options =
+            PutOptions { description: upload.description, tags: upload.tags.clone(), ..options.clone() };
         hit("bucket.complete.judged");
         let put = self
-            .commit_put(bucket, key, &stored, &options, |snapshot, batch| {
-                let (row, _) = find(snapshot, bucket, key, id)?;
-                batch.expect(upload_row(bucket, key, id), Some(row)).delete(upload_row(bucket, key, id));
+            .commit_put(bucket, key, &stored, &options, |change, object| {
+                if change.get(upload_row(bucket, key, id))?.is_none() {
+                    return Err(BucketError::NoSuchUpload { upload: id.to_owned(), key: key.to_owned() });
+                }
+                change.delete(upload_row(bucket, key, id));
                 for (number, part) in named.iter().chain(&unnamed) {
                     // A part that was uploaded again meanwhile is another one.
                     let row = part_row(bucket, id, *number);
-                    if snapshot.get(&row)? != Some(encode(part)) {
+                    if change.get(row.clone())? != Some(encode(part)) {
                         return Err(BucketError::Part { number: *number });
                     }
-                    batch.expect(row.clone(), Some(encode(part))).delete(row);
+                    change.delete(row);
                 }
-                batch.put(done_row(bucket, id), encode(&done));
+                let done = Done {
+                    key: key.to_owned(),
+                    time: object.modified,
+                    etag: object.etag.clone(),
+                    checksum: object.checksum.clone(),
+                    version: object.version,
+                };
+                change.put(done_row(bucket, id), encode(&done));
                 Ok(())
             })
             .await;
         hit("bucket.complete.committed");
         match put {
-            Ok(_) => {
+            Ok(object) => {
                 self.leases.delete(unnamed.iter().map(|(_, part)| part.blob)).await;
-                Ok(Completed { etag: done.etag, checksum: done.checksum })
+                Ok(Completed { etag: object.etag, checksum: object.checksum, version: object.version })
             }
             // Another completion of the same upload was faster.
             Err(BucketError::NoSuchUpload { upload, key: of }) => {
@@ -243,7 +243,8 @@ impl Buckets {
     fn completed(&self, bucket: &str, key: &str, id: &str) -> Result<Option<Completed>, BucketError> {
         let row = self.store.snapshot()?.get(&done_row(bucket, id))?;
         let done: Option<Done> = row.map(|row| decode(&row)).transpose()?;
-        Ok(done.filter(|d| d.key == key).map(|d| Completed { etag: d.etag, checksum: d.checksum }))
+        let completed = |d: Done| Completed { etag: d.etag, checksum: d.checksum, version: d.version };
+        Ok(done.filter(|d| d.key == key).map(completed))
     }
 
     /// Ends an upload, and deletes its parts.
@@ -296,39 +297,10 @@ impl Buckets {
         parts.truncate(limit);
         Ok((parts, more))
     }
+}
 
-    /// The uploads that were begun, in the order of their keys, at most `limit`, after the key and id given, and
-    /// whether there are more.
-    ///
-    /// # Errors
-    /// [`BucketError::NoSuchBucket`].
-    pub fn list_uploads(
-        &self,
-        bucket: &str,
-        prefix: &str,
-        after: Option<(&str, &str)>,
-        limit: usize,
-    ) -> Result<(Vec<Listed>, bool), BucketError> {
-        self.require(bucket)?;
-        let snapshot = self.store.snapshot()?;
-        let query = Query {
-            prefix: prefix.to_owned(),
-            delimiter: String::new(),
-            // Of a key alone, everything that begins with it and the separator is behind.
-            after: after.map(|(key, id)| format!("{key}\0{}", if id.is_empty() { "\u{10ffff}" } else { id })),
-            limit,
-        };
-        let mut listed = Vec::new();
-        let more = walk(&*snapshot, &table("upload", bucket), &query, |entry| {
-            if let Entry::Row { name, value } = entry
-                && let Some((key, id)) = name.rsplit_once('\0')
-            {
-                listed.push(Listed { key: key.to_owned(), id: id.to_owned(), upload: decode(value)? });
-            }
-            Ok(())
-        })?;
-        Ok((listed, more.is_some()))
-    }
+fn piece(part: &Part) -> Piece {
+    Piece { blob: part.blob, size: part.size, checksum: Some(part.checksum.value.clone()) }
 }
 
 fn find(snapshot: &dyn Snapshot, bucket: &str, key: &str, id: &str) -> Result<(Bytes, Upload), BucketError> {
@@ -366,9 +338,10 @@ fn judge(parts: &[(u16, Part)], claims: &[PartClaim]) -> Result<(Numbered, Numbe
     if !claims.is_sorted_by(|one, next| one.number < next.number) {
         return Err(BucketError::PartOrder);
     }
+    // A number that no part can have is told before a part that was not uploaded.
+    let numbers: Vec<u16> = claims.iter().map(|claim| part_number(claim.number)).collect::<Result<_, _>>()?;
     let mut named: Numbered = Vec::with_capacity(claims.len());
-    for (index, claim) in claims.iter().enumerate() {
-        let number = part_number(claim.number)?;
+    for (index, (claim, number)) in claims.iter().zip(numbers).enumerate() {
         let found = parts.binary_search_by_key(&number, |(n, _)| *n).ok().map(|at| &parts[at].1);
         let part = found.ok_or(BucketError::Part { number })?;
         let same_etag = claim.etag.as_ref().is_none_or(|etag| *etag == part.etag);

@@ -14,10 +14,13 @@ use uuid::Uuid;
 
 use super::{
     Buckets,
+    change::Change,
     checksum::{Algorithm, Checksum},
     error::BucketError,
     receive::{Claims, INLINE, Received, Unstored, receive},
-    store::{Body, Description, OPEN, Object, Piece, body_row, bucket_row, decode, encode, object_row},
+    store::{Body, Description, OPEN, Object, Piece, Version, bucket_row, encode, inline_row, object_row},
+    tags::Tags,
+    version::VersionId,
 };
 
 /// How often a commit is tried again because something else changed underneath.
@@ -45,12 +48,28 @@ impl Condition {
             Self::IfMatch(etag) => now.is_some_and(|now| now.etag == *etag),
         }
     }
+
+    /// Decides over writing to a key. A delete marker is as good as nothing.
+    fn judge(&self, bucket: &str, key: &str, now: Option<&Version>) -> Result<(), BucketError> {
+        let now = match now {
+            Some(Version::Object(object)) => Some(&**object),
+            _ => None,
+        };
+        match self {
+            _ if self.holds(now) => Ok(()),
+            Self::IfMatch(_) if now.is_none() => {
+                Err(BucketError::NoSuchKey { bucket: bucket.to_owned(), key: key.to_owned() })
+            }
+            _ => Err(BucketError::Precondition),
+        }
+    }
 }
 
 /// How an object is put.
 #[derive(Debug, Clone, Default)]
 pub struct PutOptions {
     pub description: Description,
+    pub tags: Tags,
     pub condition: Condition,
     /// The W3C trace context of what causes it; a new trace begins without.
     pub traceparent: Option<String>,
@@ -115,50 +134,59 @@ impl Buckets {
     }
 
     /// Makes the object true, with its event and with what `also` adds, in one commit; then deletes the body that it
-    /// replaced. `also` reads from the snapshot that the object is judged by, and may run again.
+    /// replaced, unless that is kept as a version. `also` may run again.
     pub(super) async fn commit_put(
         &self,
         bucket: &str,
         key: &str,
         stored: &Stored,
         options: &PutOptions,
-        also: impl Fn(&dyn Snapshot, &mut Batch) -> Result<(), BucketError> + Send + Sync,
+        also: impl Fn(&mut Change, &Object) -> Result<(), BucketError> + Send + Sync,
     ) -> Result<Object, BucketError> {
         let traceparent = traceparent(options.traceparent.as_deref());
         let mut conflicts = Conflicts::default();
         loop {
             let urn = self.urn(bucket)?;
+            let mut change = Change::new(self.store.snapshot()?);
+            let versioning = change.open(bucket)?;
+            let current = change.current(bucket, key, versioning)?;
+            options.condition.judge(bucket, key, current.as_ref())?;
+            let version = change.displace(bucket, key, versioning, current.as_ref())?;
             let object = Object {
                 size: stored.size,
                 etag: stored.etag.clone(),
                 modified: Timestamp::now(),
                 checksum: stored.checksum.clone(),
                 body: stored.body.clone(),
+                version,
+                tags: options.tags.clone(),
                 description: options.description.clone(),
             };
-            let mut batch = Batch::default();
-            let replaced = {
-                let snapshot = self.store.snapshot()?;
-                self.expect_open(&*snapshot, &mut batch, bucket)?;
-                let replaced = expect_object(&*snapshot, &mut batch, bucket, key)?;
-                if !options.condition.holds(replaced.as_ref()) {
-                    return Err(BucketError::Precondition);
-                }
-                also(&*snapshot, &mut batch)?;
-                replaced
-            };
-            batch.put(object_row(bucket, key), encode(&object));
-            match &stored.inline {
-                Some(bytes) => batch.put(body_row(bucket, key), bytes.clone()),
-                None => batch.delete(body_row(bucket, key)),
-            };
-            let event = event(OBJECT_PUT, urn.to_string(), bucket, key, Some(&object), traceparent.clone());
+            change.put(object_row(bucket, key), encode(&object));
+            if let Some(bytes) = &stored.inline {
+                change.put(inline_row(bucket, key, version), bytes.clone());
+            }
+            also(&mut change, &object)?;
+            let Change { mut batch, gone, .. } = change;
+            let event = event(
+                OBJECT_PUT,
+                urn.to_string(),
+                traceparent.clone(),
+                object.modified,
+                ObjectData {
+                    bucket: bucket.to_owned(),
+                    key: key.to_owned(),
+                    size: object.size,
+                    etag: Some(object.etag.clone()),
+                    event_time: object.modified,
+                    version_id: version.map(|stamp| VersionId::of(Some(stamp)).to_string()),
+                    delete_marker: false,
+                },
+            );
             let enqueued = self.outbox.enqueue(&mut batch, &event);
             match self.outbox.commit(&self.store, batch, [enqueued]).await {
                 Ok(()) => {
-                    if let Some(replaced) = replaced {
-                        self.leases.delete(replaced.body.blobs()).await;
-                    }
+                    self.leases.delete(gone).await;
                     return Ok(object);
                 }
                 Err(CommitError::Conflict { .. }) => conflicts.again().await?,
@@ -194,7 +222,7 @@ impl Received {
             Unstored::Inline(bytes) => (Body::Inline, Some(bytes)),
             Unstored::Blob(writer) => {
                 let blob = writer.finish().await?;
-                (Body::Blobs(vec![Piece { blob, size: self.size }]), None)
+                (Body::Blobs(vec![Piece { blob, size: self.size, checksum: None }]), None)
             }
         };
         let checksum = self.checksums.into_iter().next().expect("every body is received with a checksum");
@@ -210,19 +238,6 @@ pub(super) fn check_key(key: &str) -> Result<(), BucketError> {
         true => Ok(()),
         false => Err(BucketError::KeyLength { length: key.len(), allowed }),
     }
-}
-
-/// The object as the snapshot has it, which the batch then requires to be still there when it commits.
-pub(super) fn expect_object(
-    snapshot: &dyn Snapshot,
-    batch: &mut Batch,
-    bucket: &str,
-    key: &str,
-) -> Result<Option<Object>, BucketError> {
-    let row = snapshot.get(&object_row(bucket, key))?;
-    let object = row.as_deref().map(decode).transpose()?;
-    batch.expect(object_row(bucket, key), row);
-    Ok(object)
 }
 
 /// Counts the attempts of one change.
@@ -245,25 +260,16 @@ impl Conflicts {
 pub(super) fn event(
     kind: &str,
     source: String,
-    bucket: &str,
-    key: &str,
-    object: Option<&Object>,
     traceparent: String,
+    time: Timestamp,
+    data: ObjectData,
 ) -> Event {
-    let time = object.map_or_else(Timestamp::now, |object| object.modified);
-    let data = ObjectData {
-        bucket: bucket.to_owned(),
-        key: key.to_owned(),
-        size: object.map_or(0, |object| object.size),
-        etag: object.map(|object| object.etag.clone()),
-        event_time: time,
-    };
     Event {
         specversion: SpecVersion::V1,
         id: Uuid::now_v7().to_string(),
         source,
         kind: kind.to_owned(),
-        subject: Some(key.to_owned()),
+        subject: Some(data.key.clone()),
         time,
         traceparent: Some(traceparent),
         datacontenttype: "application/json".to_owned(),

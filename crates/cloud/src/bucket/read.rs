@@ -4,21 +4,33 @@ use std::{io, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future, stream, stream::BoxStream};
-use tandem_store::{BlobError, Blobs};
+use tandem_store::{BlobError, Blobs, Snapshot};
 
 use super::{
     Buckets,
     error::BucketError,
+    history::find,
     lease::Lease,
-    store::{Body, Object, Piece, body_row, decode, object_row},
+    settings::setting,
+    store::{Body, Object, Piece, Version, inline_row},
+    version::{VersionId, Versioning},
 };
 
 /// The bytes of an object, in order.
 pub type BodyStream = BoxStream<'static, io::Result<Bytes>>;
 
+/// An object, as it is read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    pub object: Object,
+    /// What clients are told of its version; nothing if the bucket was never versioned.
+    pub version: Option<VersionId>,
+}
+
 /// An object with (a range of) its body.
 pub struct Found {
     pub object: Object,
+    pub version: Option<VersionId>,
     pub range: Range<u64>,
     pub body: BodyStream,
 }
@@ -41,11 +53,24 @@ impl Buckets {
     /// What is known of an object.
     ///
     /// # Errors
-    /// [`BucketError::NoSuchBucket`], [`BucketError::NoSuchKey`].
+    /// [`BucketError::NoSuchBucket`], [`BucketError::NoSuchKey`], [`BucketError::Deleted`].
     pub fn head(&self, bucket: &str, key: &str) -> Result<Object, BucketError> {
+        Ok(self.head_version(bucket, key, None)?.object)
+    }
+
+    /// What is known of a version, of the current one if none is named.
+    ///
+    /// # Errors
+    /// As for [`head`](Self::head), [`BucketError::NoSuchVersion`], and [`BucketError::IsMarker`] for one that says that
+    /// the object was deleted.
+    pub fn head_version(
+        &self,
+        bucket: &str,
+        key: &str,
+        version: Option<VersionId>,
+    ) -> Result<Seen, BucketError> {
         self.require(bucket)?;
-        let row = self.store.snapshot()?.get(&object_row(bucket, key))?;
-        decode(&row.ok_or_else(|| no_such_key(bucket, key))?)
+        see(&*self.store.snapshot()?, bucket, key, version)
     }
 
     /// An object with its whole body. What is read is the object as it is now, even if it is replaced meanwhile.
@@ -53,51 +78,82 @@ impl Buckets {
     /// # Errors
     /// As for [`head`](Self::head).
     pub async fn get(&self, bucket: &str, key: &str) -> Result<Found, BucketError> {
-        self.get_range(bucket, key, |object| Ok(0..object.size)).await
+        self.get_range(bucket, key, None, |object| Ok(0..object.size)).await
     }
 
-    /// An object with the range of its body that `choose` names, or the error that it answers instead.
+    /// A version with the range of its body that `choose` names, or the error that it answers instead.
     ///
     /// # Errors
-    /// As for [`head`](Self::head), and those of `choose`.
+    /// As for [`head_version`](Self::head_version), and those of `choose`.
     pub async fn get_range(
         &self,
         bucket: &str,
         key: &str,
+        version: Option<VersionId>,
         choose: impl Fn(&Object) -> Result<Range<u64>, BucketError> + Send,
     ) -> Result<Found, BucketError> {
         self.require(bucket)?;
-        let mut leased: Option<(Bytes, Lease)> = None;
+        let mut leased: Option<(Seen, Lease)> = None;
         loop {
-            let (row, inline) = {
+            let (seen, inline) = {
                 let snapshot = self.store.snapshot()?;
-                let row = snapshot.get(&object_row(bucket, key))?;
-                (row.ok_or_else(|| no_such_key(bucket, key))?, snapshot.get(&body_row(bucket, key))?)
+                let seen = see(&*snapshot, bucket, key, version)?;
+                let inline = match seen.object.body {
+                    Body::Inline => snapshot.get(&inline_row(bucket, key, seen.object.version))?,
+                    Body::Blobs(_) => None,
+                };
+                (seen, inline)
             };
-            let object: Object = decode(&row)?;
-            let range = choose(&object)?;
-            match &object.body {
-                Body::Inline => {
-                    let body = inline.unwrap_or_default();
-                    // A row and its body are written together, so the range lies within.
-                    let slice = body.slice(clamp(&range, body.len()));
-                    return Ok(Found { object, range, body: stream::once(future::ready(Ok(slice))).boxed() });
+            let range = choose(&seen.object)?;
+            let Body::Blobs(pieces) = &seen.object.body else {
+                let body = inline.unwrap_or_default();
+                // A row and its body are written together, so the range lies within.
+                let slice = body.slice(clamp(&range, body.len()));
+                let Seen { object, version } = seen;
+                return Ok(Found {
+                    object,
+                    version,
+                    range,
+                    body: stream::once(future::ready(Ok(slice))).boxed(),
+                });
+            };
+            match leased.take() {
+                // Seen once more after the lease was taken: nobody deletes these blobs before we are done.
+                Some((before, lease)) if before.object == seen.object => {
+                    let body = open_pieces(&self.blobs, within(pieces, &range), lease).await?;
+                    let Seen { object, version } = seen;
+                    return Ok(Found { object, version, range, body });
                 }
-                Body::Blobs(pieces) => match leased.take() {
-                    // Seen once more after the lease was taken: nobody deletes these blobs before we are done.
-                    Some((seen, lease)) if seen == row => {
-                        let body = open_pieces(&self.blobs, within(pieces, &range), lease).await?;
-                        return Ok(Found { object, range, body });
-                    }
-                    _ => leased = Some((row, self.leases.take(object.body.blobs().collect()))),
-                },
+                _ => {
+                    let lease = self.leases.take(seen.object.body.blobs().collect());
+                    leased = Some((seen, lease));
+                }
             }
         }
     }
 }
 
-fn no_such_key(bucket: &str, key: &str) -> BucketError {
-    BucketError::NoSuchKey { bucket: bucket.to_owned(), key: key.to_owned() }
+fn see(
+    snapshot: &dyn Snapshot,
+    bucket: &str,
+    key: &str,
+    version: Option<VersionId>,
+) -> Result<Seen, BucketError> {
+    match find(snapshot, bucket, key, version)? {
+        Version::Object(object) => {
+            let told = match object.version {
+                Some(_) => true,
+                // An object from before its bucket was versioned is its version `null`.
+                None => setting::<Versioning>(snapshot, bucket)?.is_some(),
+            };
+            Ok(Seen { version: told.then(|| object.version_id()), object: *object })
+        }
+        Version::Marker(marker) => Err(BucketError::IsMarker {
+            key: key.to_owned(),
+            version: VersionId::of(Some(marker.version)),
+            modified: marker.modified,
+        }),
+    }
 }
 
 fn clamp(range: &Range<u64>, length: usize) -> Range<usize> {
@@ -156,7 +212,7 @@ mod tests {
     #[test]
     fn a_range_touches_the_pieces_it_overlaps() {
         let blob = "00000000000000000000000000000001-0".parse().unwrap();
-        let pieces: Vec<Piece> = [3, 0, 4, 5].map(|size| Piece { blob, size }).into();
+        let pieces: Vec<Piece> = [3, 0, 4, 5].map(|size| Piece { blob, size, checksum: None }).into();
         let touched =
             |range| within(&pieces, &range).into_iter().map(|(p, r)| (p.size, r)).collect::<Vec<_>>();
         assert_eq!(touched(0..12), [(3, 0..3), (4, 0..4), (5, 0..5)]);

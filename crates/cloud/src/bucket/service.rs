@@ -22,12 +22,15 @@ use super::{
     error::BucketError,
     made::{self, Created, is_made},
     settings::{delete_settings, setting_row},
-    store::{CLOSING, OPEN, Object, Part, bucket_row, decode, encode, table},
+    store::{CLOSING, OPEN, Object, Part, Version, bucket_row, decode, encode, table},
 };
 use crate::service::{Holding, Lines, Service};
 
 /// How many rows are removed in one commit.
 const BATCH: usize = 1000;
+/// Where the rows of a bucket are, beside its own.
+const TABLES: [&str; 9] =
+    ["object", "body", "marker", "version", "null", "version-body", "upload", "part", "done"];
 
 #[async_trait]
 impl Service for Buckets {
@@ -171,13 +174,24 @@ impl Buckets {
         Ok(self.store.commit(batch).await?)
     }
 
-    /// The objects of a bucket, the uploads under way, and their bytes.
+    /// The objects of a bucket, the uploads under way, and their bytes. A version counts as much as an object, and a delete
+    /// marker too.
     fn count(&self, bucket: &str) -> Result<Holding, BucketError> {
         let snapshot = self.store.snapshot()?;
         let mut holding = Holding { unit: "object", ..Holding::default() };
         for entry in snapshot.prefix(table("object", bucket).as_bytes())? {
             holding.items += 1;
             holding.bytes += decode::<Object>(&entry?.1)?.size;
+        }
+        for entry in snapshot.prefix(table("version", bucket).as_bytes())? {
+            holding.items += 1;
+            if let Version::Object(object) = decode(&entry?.1)? {
+                holding.bytes += object.size;
+            }
+        }
+        for entry in snapshot.prefix(table("marker", bucket).as_bytes())? {
+            entry?;
+            holding.items += 1;
         }
         for entry in snapshot.prefix(table("upload", bucket).as_bytes())? {
             entry?;
@@ -216,7 +230,7 @@ impl Buckets {
     fn some_rows(&self, bucket: &str) -> Result<(Vec<Bytes>, Vec<BlobId>), BucketError> {
         let snapshot = self.store.snapshot()?;
         let (mut rows, mut blobs) = (Vec::new(), Vec::new());
-        for name in ["object", "body", "upload", "part", "done"] {
+        for name in TABLES {
             for entry in snapshot.prefix(table(name, bucket).as_bytes())? {
                 if rows.len() >= BATCH {
                     return Ok((rows, blobs));
@@ -224,6 +238,7 @@ impl Buckets {
                 let (row, value) = entry?;
                 match name {
                     "object" => blobs.extend(decode::<Object>(&value)?.body.blobs()),
+                    "version" => blobs.extend(decode::<Version>(&value)?.blobs()),
                     "part" => blobs.push(decode::<Part>(&value)?.blob),
                     _ => {}
                 }

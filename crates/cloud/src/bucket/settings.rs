@@ -35,10 +35,6 @@ pub(super) fn setting<T: Setting>(snapshot: &dyn Snapshot, bucket: &str) -> Resu
 }
 
 /// As [`setting`], and the batch then requires that it is still so when it commits.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for changes that depend on a setting, as those of versions will")
-)]
 pub(super) fn expect_setting<T: Setting>(
     snapshot: &dyn Snapshot,
     batch: &mut Batch,

@@ -8,7 +8,7 @@ use tandem_store::{Batch, BlobId, ReadError, Snapshot, Store, blobs::Swept};
 use super::{
     Buckets,
     error::BucketError,
-    store::{Body, Done, Object, Part, decode},
+    store::{Body, Done, Object, Part, Version, decode},
 };
 
 /// How long a completed upload's answer is kept for a client that asks again.
@@ -46,9 +46,17 @@ pub(crate) fn references(
     named: &mut dyn FnMut(BlobId, u64),
     stale: &mut dyn FnMut(bytes::Bytes),
 ) -> Result<(), BucketError> {
-    for entry in snapshot.prefix(b"object/")? {
-        if let Body::Blobs(pieces) = decode::<Object>(&entry?.1)?.body {
+    let mut of_body = |body: &Body| {
+        if let Body::Blobs(pieces) = body {
             pieces.iter().for_each(|piece| named(piece.blob, piece.size));
+        }
+    };
+    for entry in snapshot.prefix(b"object/")? {
+        of_body(&decode::<Object>(&entry?.1)?.body);
+    }
+    for entry in snapshot.prefix(b"version/")? {
+        if let Version::Object(object) = decode(&entry?.1)? {
+            of_body(&object.body);
         }
     }
     let mut open = HashSet::new();

@@ -68,7 +68,7 @@ impl AnswersS3 for Front {
                     "BadRequest",
                     "Insufficient information. Origin request header needed.",
                 )),
-                _ => self.s3.call(request).await,
+                _ => self.ask(request).await,
             };
         };
         let bucket = request.uri().path().split('/').nth(1).unwrap_or_default().to_owned();
@@ -76,7 +76,7 @@ impl AnswersS3 for Front {
             return Ok(self.preflight(&bucket, request.headers()));
         }
         let method = request.method().clone();
-        let mut answer = self.s3.call(request).await?;
+        let mut answer = self.ask(request).await?;
         // Asked afterwards, as the request itself may have changed it.
         if let (Ok(origin), Ok(Some(cors))) = (origin.to_str(), self.cors(&bucket))
             && let Some(allowed) = cors.allows(Asked { origin, method: method.as_str(), headers: &[] })
@@ -88,6 +88,19 @@ impl AnswersS3 for Front {
 }
 
 impl Front {
+    /// Asks `s3s`, which answers a HEAD of a range with the status of the whole.
+    async fn ask(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let is_head = request.method() == Method::HEAD;
+        let mut answer = self.s3.call(request).await?;
+        if is_head
+            && answer.status() == StatusCode::OK
+            && answer.headers().contains_key(header::CONTENT_RANGE)
+        {
+            *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+        }
+        Ok(answer)
+    }
+
     fn cors(&self, bucket: &str) -> Result<Option<Cors>, BucketError> {
         match self.buckets.find(bucket) {
             Some(_) => self.buckets.setting(bucket),

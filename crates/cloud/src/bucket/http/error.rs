@@ -1,6 +1,7 @@
 //! Errors as S3 has them: a code that clients act on, and a message for people.
 
-use http::StatusCode;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use jiff::Timestamp;
 use s3s::{S3Error, S3ErrorCode, StdError, s3_error};
 use tandem_model::{Explain, Report};
 use tandem_store::{BlobError, CommitError};
@@ -20,9 +21,13 @@ pub(super) fn wire(error: BucketError) -> S3Error {
         message = format!("{message}; {help}");
     }
     let mut answer = S3Error::with_message(code, message);
-    if matches!(answer.code(), S3ErrorCode::Custom(_)) {
-        answer.set_status_code(StatusCode::BAD_REQUEST);
+    if let S3ErrorCode::Custom(code) = answer.code() {
+        answer.set_status_code(match &**code {
+            "InvalidPartNumber" => StatusCode::RANGE_NOT_SATISFIABLE,
+            _ => StatusCode::BAD_REQUEST,
+        });
     }
+    answer.set_headers(headers(&error));
     answer
 }
 
@@ -41,18 +46,57 @@ pub(super) fn reported(report: Report) -> S3Error {
     S3Error::with_message(code, report.message)
 }
 
+/// What S3 says in headers, so that an answer without a body says it too.
+fn headers(error: &BucketError) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut say = |name: &'static str, value: String| {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    };
+    match error {
+        BucketError::Deleted { version, .. } => {
+            say("x-amz-delete-marker", "true".to_owned());
+            say("x-amz-version-id", version.to_string());
+        }
+        BucketError::IsMarker { version, modified, .. } => {
+            say("x-amz-delete-marker", "true".to_owned());
+            say("x-amz-version-id", version.to_string());
+            say("last-modified", http_date(*modified));
+            say("allow", "DELETE".to_owned());
+        }
+        BucketError::NotModified { etag, modified } => {
+            say("etag", format!("\"{etag}\""));
+            say("last-modified", http_date(*modified));
+        }
+        _ => {}
+    }
+    headers
+}
+
+fn http_date(time: Timestamp) -> String {
+    time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
 fn code(error: &BucketError) -> S3ErrorCode {
     match error {
         BucketError::NoSuchBucket { .. } => S3ErrorCode::NoSuchBucket,
         BucketError::BucketName { .. } | BucketError::ReservedName { .. } => S3ErrorCode::InvalidBucketName,
         BucketError::NotEmpty { .. } => S3ErrorCode::BucketNotEmpty,
         BucketError::NoSuchKey { .. } => S3ErrorCode::NoSuchKey,
+        BucketError::Deleted { .. } => S3ErrorCode::NoSuchKey,
+        BucketError::IsMarker { .. } => S3ErrorCode::MethodNotAllowed,
+        BucketError::NoSuchVersion { .. } => S3ErrorCode::NoSuchVersion,
+        BucketError::VersionId { .. } => S3ErrorCode::InvalidArgument,
+        BucketError::Tag { .. } => S3ErrorCode::InvalidTag,
+        BucketError::TagCount { .. } => S3ErrorCode::Custom("BadRequest".into()),
+        BucketError::NoPart { .. } => S3ErrorCode::Custom("InvalidPartNumber".into()),
         BucketError::KeyLength { length: 0, .. } => S3ErrorCode::InvalidArgument,
         BucketError::KeyLength { .. } => S3ErrorCode::KeyTooLongError,
         BucketError::Cors { .. } => S3ErrorCode::InvalidRequest,
         BucketError::Range { .. } => S3ErrorCode::InvalidRange,
         BucketError::Precondition => S3ErrorCode::PreconditionFailed,
-        BucketError::NotModified => S3ErrorCode::NotModified,
+        BucketError::NotModified { .. } => S3ErrorCode::NotModified,
         BucketError::Digest { .. } => S3ErrorCode::BadDigest,
         BucketError::Length { .. } => S3ErrorCode::IncompleteBody,
         BucketError::TooLarge { .. } => S3ErrorCode::EntityTooLarge,

@@ -9,7 +9,13 @@ use s3s::{
     s3_error,
 };
 
-use super::super::{Algorithm, BucketError, Checksum, Claims, Condition, Description, checksum::hex};
+use super::{
+    super::{
+        Algorithm, BucketError, Checksum, Claims, Condition, Description, Stamp, VersionId, checksum::hex,
+        receive::LARGEST,
+    },
+    error::wire,
+};
 
 /// S3's limit of what `x-amz-meta-` headers hold together, in bytes.
 const METADATA_LIMIT: usize = 2048;
@@ -32,8 +38,13 @@ impl Declared {
             .map(|md5| md5.ok_or_else(|| s3_error!(InvalidDigest, "the Content-MD5 is not valid")))
             .transpose()?;
         let (algorithm, value) = checksum(&req.headers)?;
+        let length: Option<u64> = header("content-length").and_then(|length| length.parse().ok());
+        if length.is_some_and(|length| length > LARGEST) {
+            // Before it is sent: the client has most of it still to come.
+            return Err(wire(BucketError::TooLarge { limit: LARGEST }));
+        }
         Ok(Self {
-            length: header("content-length").and_then(|length| length.parse().ok()),
+            length,
             md5: md5.map(|md5| hex(&md5)),
             algorithm,
             value,
@@ -150,6 +161,25 @@ pub(super) fn content_type(description: &Description) -> String {
     description.content_type.clone().unwrap_or_else(|| "binary/octet-stream".to_owned())
 }
 
+/// The version that a request names.
+pub(super) fn version(given: Option<&str>) -> S3Result<Option<VersionId>> {
+    given.map(str::parse).transpose().map_err(wire)
+}
+
+/// What a client is told of the version that it made: nothing if the bucket is not versioned.
+pub(super) fn version_told(made: Option<Stamp>) -> Option<String> {
+    made.map(|stamp| VersionId::of(Some(stamp)).to_string())
+}
+
+/// A condition that an input has no field for.
+pub(super) fn etag_condition(headers: &HeaderMap, name: &str) -> S3Result<Option<ETagCondition>> {
+    let parse = |value: &http::HeaderValue| {
+        ETagCondition::parse_http_header(value.as_bytes())
+            .map_err(|_| s3_error!(InvalidArgument, "`{name}` is an ETag in quotes, or `*`"))
+    };
+    headers.get(name).map(parse).transpose()
+}
+
 /// What `If-Match` and `If-None-Match` of a change ask.
 pub(super) fn condition(
     if_match: Option<&ETagCondition>,
@@ -186,7 +216,11 @@ impl ReadConditions<'_> {
         let after = |since: &dto::Timestamp| {
             time(since).is_some_and(|since| modified.as_second() > since.as_second())
         };
-        let not_modified = if self.of_a_copy { BucketError::Precondition } else { BucketError::NotModified };
+        let not_modified = if self.of_a_copy {
+            BucketError::Precondition
+        } else {
+            BucketError::NotModified { etag: etag.to_owned(), modified }
+        };
         match (self.if_match, self.if_unmodified_since) {
             (Some(condition), _) if !matches(condition) => return Err(BucketError::Precondition),
             (None, Some(since)) if after(since) => return Err(BucketError::Precondition),

@@ -6,14 +6,19 @@
 //! Source: Amazon S3 API reference.
 
 mod access;
+mod attributes;
 mod buckets;
 mod configuration;
+mod copies;
 mod cors;
+mod deletions;
 mod error;
 mod input;
 mod listing;
 mod objects;
+mod tagging;
 mod uploads;
+mod versions;
 
 use std::sync::Arc;
 
@@ -75,9 +80,21 @@ impl S3 for Wire {
         &self,
         req: S3Request<GetBucketVersioningInput>,
     ) -> Answer<GetBucketVersioningOutput> {
-        self.find(&req.input.bucket)?;
-        // Nothing stands for never enabled.
-        Ok(S3Response::new(GetBucketVersioningOutput::default()))
+        self.get_versioning(&req.input.bucket)
+    }
+
+    async fn put_bucket_versioning(
+        &self,
+        req: S3Request<PutBucketVersioningInput>,
+    ) -> Answer<PutBucketVersioningOutput> {
+        self.put_versioning(req).await
+    }
+
+    async fn list_object_versions(
+        &self,
+        req: S3Request<ListObjectVersionsInput>,
+    ) -> Answer<ListObjectVersionsOutput> {
+        self.list_versions(req.input)
     }
 
     async fn list_buckets(&self, req: S3Request<ListBucketsInput>) -> Answer<ListBucketsOutput> {
@@ -104,9 +121,28 @@ impl S3 for Wire {
         &self,
         req: S3Request<GetObjectTaggingInput>,
     ) -> Answer<GetObjectTaggingOutput> {
-        // Putting tags is refused, so there are none.
-        self.buckets.head(&req.input.bucket, &req.input.key).map_err(error::wire)?;
-        Ok(S3Response::new(GetObjectTaggingOutput::default()))
+        self.object_tags(&req.input)
+    }
+
+    async fn put_object_tagging(
+        &self,
+        req: S3Request<PutObjectTaggingInput>,
+    ) -> Answer<PutObjectTaggingOutput> {
+        self.put_object_tags(req).await
+    }
+
+    async fn delete_object_tagging(
+        &self,
+        req: S3Request<DeleteObjectTaggingInput>,
+    ) -> Answer<DeleteObjectTaggingOutput> {
+        self.delete_object_tags(&req.input).await
+    }
+
+    async fn get_object_attributes(
+        &self,
+        req: S3Request<GetObjectAttributesInput>,
+    ) -> Answer<GetObjectAttributesOutput> {
+        self.attributes(&req.input)
     }
 
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> Answer<PutObjectOutput> {

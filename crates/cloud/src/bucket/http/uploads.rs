@@ -4,16 +4,18 @@ use s3s::{S3Request, S3Response, S3Result, dto::*, s3_error};
 
 use super::{
     Answer, Wire,
+    copies::of_source,
     error::{unsupported, wire},
     input::{
         self, Declared, ReadConditions, body, checksum_type, condition, description, etag, size, traceparent,
-        wire_time, with_checksum,
+        version_told, wire_time, with_checksum,
     },
     listing::{Encoding, owner, page_size},
-    objects::{check_supported, source},
+    objects::check_supported,
+    tagging::of_header,
 };
 use crate::bucket::{
-    Algorithm, BucketError, Checksum, Claims, Object as Record, PartClaim, PutOptions, Upload,
+    Algorithm, BucketError, Checksum, Claims, Object as Record, PartClaim, PutOptions, Upload, UploadQuery,
 };
 
 /// How an upload's parts are checked, and whether the object's checksum is over them.
@@ -63,6 +65,7 @@ impl Wire {
             algorithm,
             composite,
             chosen: input.checksum_algorithm.is_some(),
+            tags: of_header(input.tagging.as_deref())?,
             description: description!(input)?,
         };
         let id = self.buckets.begin_upload(&input.bucket, &input.key, &upload).await.map_err(wire)?;
@@ -103,7 +106,7 @@ impl Wire {
         req: S3Request<UploadPartCopyInput>,
     ) -> Answer<UploadPartCopyOutput> {
         let input = &req.input;
-        let (from_bucket, from_key) = source(&req, &input.copy_source, self)?;
+        let source = self.source(&req, &input.copy_source)?;
         let upload = self.buckets.upload(&input.bucket, &input.key, &input.upload_id).map_err(wire)?;
         let range = input.copy_source_range.as_deref().map(|range| {
             Range::parse(range).map_err(|_| s3_error!(InvalidArgument, "`{range}` is not a range"))
@@ -123,7 +126,9 @@ impl Wire {
                 Some(range) => range.check(object.size).map_err(|_| BucketError::Range { size: object.size }),
             }
         };
-        let found = self.buckets.get_range(&from_bucket, &from_key, choose).await.map_err(wire)?;
+        let found = self.buckets.get_range(source.bucket, source.key, source.version, choose).await;
+        let found = found.map_err(|error| of_source(source.version, error))?;
+        let copy_source_version_id = found.version.map(|version| version.to_string());
         let claims = Claims { length: Some(found.range.end - found.range.start), ..Claims::default() };
         let at = (&*input.bucket, &*input.key, &*input.upload_id);
         let part = self
@@ -139,6 +144,7 @@ impl Wire {
         with_checksum!(result, &part.checksum);
         Ok(S3Response::new(UploadPartCopyOutput {
             copy_part_result: Some(result),
+            copy_source_version_id,
             ..UploadPartCopyOutput::default()
         }))
     }
@@ -177,6 +183,7 @@ impl Wire {
             key: Some(input.key.clone()),
             e_tag: Some(etag(&done.etag)),
             checksum_type: Some(checksum_type(&done.checksum)),
+            version_id: version_told(done.version),
             ..CompleteMultipartUploadOutput::default()
         };
         with_checksum!(output, &done.checksum);
@@ -228,15 +235,19 @@ impl Wire {
         input: ListMultipartUploadsInput,
     ) -> Answer<ListMultipartUploadsOutput> {
         let encoding = Encoding::of(input.encoding_type.as_ref())?;
-        let delimited = input.delimiter.as_ref().is_some_and(|delimiter| !delimiter.is_empty());
-        unsupported(&[("a delimiter in a listing of uploads", delimited)])?;
-        let limit = page_size(input.max_uploads)?;
-        let prefix = input.prefix.clone().unwrap_or_default();
-        let after = input.key_marker.as_deref().filter(|marker| !marker.is_empty());
-        let after = after.map(|key| (key, input.upload_id_marker.as_deref().unwrap_or_default()));
-        let (listed, more) = self.buckets.list_uploads(&input.bucket, &prefix, after, limit).map_err(wire)?;
-        let last = listed.last().filter(|_| more).map(|last| (encoding.write(&last.key), last.id.clone()));
-        let uploads = listed.into_iter().map(|listed| MultipartUpload {
+        let after = input.key_marker.clone().filter(|marker| !marker.is_empty());
+        let after_id = input.upload_id_marker.clone().filter(|marker| !marker.is_empty());
+        let query = UploadQuery {
+            prefix: input.prefix.clone().unwrap_or_default(),
+            delimiter: input.delimiter.clone().unwrap_or_default(),
+            after: after.map(|key| (key, after_id)),
+            limit: page_size(input.max_uploads)?,
+        };
+        let page = self.buckets.list_uploads(&input.bucket, &query).map_err(wire)?;
+        let prefix = |prefix: &String| CommonPrefix { prefix: Some(encoding.write(prefix)) };
+        let common_prefixes = page.prefixes.iter().map(prefix).collect();
+        let (next_key, next_id) = page.next.unzip();
+        let uploads = page.uploads.into_iter().map(|listed| MultipartUpload {
             checksum_algorithm: listed
                 .upload
                 .chosen
@@ -251,12 +262,14 @@ impl Wire {
         });
         Ok(S3Response::new(ListMultipartUploadsOutput {
             uploads: Some(uploads.collect()),
-            is_truncated: Some(more),
-            next_key_marker: last.as_ref().map(|(key, _)| key.clone()),
-            next_upload_id_marker: last.map(|(_, id)| id),
-            max_uploads: i32::try_from(limit).ok(),
-            prefix: Some(encoding.write(&prefix)),
-            key_marker: input.key_marker,
+            common_prefixes: Some(common_prefixes),
+            is_truncated: Some(next_key.is_some()),
+            next_key_marker: next_key.map(|key| encoding.write(&key)),
+            next_upload_id_marker: next_id.flatten(),
+            max_uploads: i32::try_from(query.limit).ok(),
+            prefix: Some(encoding.write(&query.prefix)),
+            delimiter: input.delimiter.map(|delimiter| encoding.write(&delimiter)),
+            key_marker: input.key_marker.map(|marker| encoding.write(&marker)),
             upload_id_marker: input.upload_id_marker,
             encoding_type: input.encoding_type,
             bucket: Some(input.bucket),

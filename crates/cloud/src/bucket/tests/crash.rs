@@ -10,10 +10,10 @@ use jiff::Timestamp;
 
 use super::{BUCKET, Fixture, once};
 use crate::bucket::{
-    Algorithm, Claims, PartClaim, PutOptions, Query, Upload, made::Created, tagging::BucketTags,
+    Algorithm, Claims, PartClaim, PutOptions, Query, Upload, UploadQuery, made::Created, tagging::BucketTags,
 };
 
-const FOLDER: &str = "TANDEM_BUCKET_CRASH_FOLDER";
+pub(super) const FOLDER: &str = "TANDEM_BUCKET_CRASH_FOLDER";
 
 const LARGE: usize = 100_000;
 
@@ -36,6 +36,7 @@ async fn changes() {
         algorithm: Algorithm::Crc64Nvme,
         composite: false,
         chosen: false,
+        tags: Default::default(),
         description: Default::default(),
     };
     let id = f.buckets.begin_upload(BUCKET, "film", &upload).await.unwrap();
@@ -53,10 +54,19 @@ async fn changes() {
     f.delete_bucket(BUCKET, true).await.unwrap();
 }
 
+fn all() -> UploadQuery {
+    UploadQuery { limit: 100, ..UploadQuery::default() }
+}
+
 async fn killed_at(failpoint: &str) -> (Fixture, tempfile::TempDir) {
+    killed("crash::changes", failpoint).await
+}
+
+/// What a start finds of a process that runs an ignored test of this folder up to a failpoint.
+pub(super) async fn killed(process: &str, failpoint: &str) -> (Fixture, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let status = Command::new(env::current_exe().unwrap())
-        .args(["bucket::tests::crash::changes", "--exact", "--ignored"])
+        .args([&*format!("bucket::tests::{process}"), "--exact", "--ignored"])
         .env(tandem_failpoint::VARIABLE, failpoint)
         .env(FOLDER, folder.path())
         .stdout(Stdio::null())
@@ -83,7 +93,7 @@ async fn is_consistent(f: &Fixture, failpoint: &str) -> Vec<String> {
         );
         referenced += object.body.blobs().count();
     }
-    let (uploads, _) = f.buckets.list_uploads(BUCKET, "", None, 100).unwrap();
+    let uploads = f.buckets.list_uploads(BUCKET, &all()).unwrap().uploads;
     for upload in &uploads {
         let (parts, _) = f.buckets.list_parts((BUCKET, &upload.key, &upload.id), 0, 100).unwrap();
         referenced += parts.len();
@@ -120,7 +130,7 @@ async fn killed_around_a_completion_the_upload_goes_on_or_is_done_with_one_event
     let (f, _folder) = killed_at("bucket.complete.judged").await;
     let happened = is_consistent(&f, "judged").await;
     assert!(!happened.contains(&"put film".to_owned()));
-    let (uploads, _) = f.buckets.list_uploads(BUCKET, "", None, 10).unwrap();
+    let uploads = f.buckets.list_uploads(BUCKET, &all()).unwrap().uploads;
     let at = (BUCKET, "film", &*uploads[0].id);
     let part = [PartClaim { number: 1, etag: None, checksum: None }];
     let first = f.buckets.complete_upload(at, &part, None, &PutOptions::default()).await.unwrap();

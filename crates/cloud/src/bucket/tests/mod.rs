@@ -1,9 +1,12 @@
 //! Buckets as a whole: over a store on a disk, as resources of the real target, and through the real gateway.
 
 mod crash;
+mod crash_versions;
 mod deletion;
 mod objects;
+mod paging;
 mod uploads;
+mod versions;
 mod wire;
 
 use std::{path::Path, sync::Arc};

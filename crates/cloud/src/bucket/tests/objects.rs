@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::{TryStreamExt, stream};
 
 use super::{BUCKET, Fixture, once};
-use crate::bucket::{Body, BucketError, Condition, Description, PutOptions, Query};
+use crate::bucket::{Body, BucketError, Condition, Description, PutOptions, Query, Replaced, Source};
 
 #[tokio::test]
 async fn small_and_large_bodies_come_back_as_they_went() {
@@ -20,7 +20,7 @@ async fn small_and_large_bodies_come_back_as_they_went() {
         assert_eq!(object.body == Body::Inline, size <= 32 << 10);
         assert!(f.get(&key).await == body[..size], "{size}");
         if size > 100 {
-            let found = f.buckets.get_range(BUCKET, &key, |_| Ok(10..100)).await.unwrap();
+            let found = f.buckets.get_range(BUCKET, &key, None, |_| Ok(10..100)).await.unwrap();
             assert_eq!(found.bytes().await.unwrap(), body[10..100]);
         }
     }
@@ -79,7 +79,9 @@ async fn each_change_makes_one_event_in_its_own_commit() {
     f.subscribe().await;
     f.put("a", "1").await;
     f.put("a", "22").await;
-    f.buckets.copy((BUCKET, "a"), (BUCKET, "b"), None, None, None, |_| Ok(())).await.unwrap();
+    let from = Source { bucket: BUCKET, key: "a", version: None };
+    let unchanged = Replaced::default();
+    f.buckets.copy(from, (BUCKET, "b"), unchanged, Condition::Always, None, |_| Ok(())).await.unwrap();
     f.buckets.delete(BUCKET, ["a", "b", "never was"], None).await.unwrap();
     assert_eq!(f.happened(), ["put a", "put a", "put b", "deleted a", "deleted b"]);
     let (_, put) = &f.events()[1];

@@ -53,12 +53,37 @@ fails("404", s3.head_bucket, Bucket="nothing-here")
 assert "tandem destroy" in fails("MethodNotAllowed", s3.delete_bucket, Bucket=B)
 
 # What is not supported says so by name.
-assert "tagging" in fails("NotImplemented", s3.put_object, Bucket=B, Key="a", Body=b"x", Tagging="a=b")
 assert "server-side" in fails("NotImplemented", s3.put_object, Bucket=B, Key="a", Body=b"x", ServerSideEncryption="aws:kms")
 assert "ACL" in fails("NotImplemented", s3.put_object, Bucket=B, Key="a", Body=b"x", ACL="public-read")
 assert "storage class" in fails("NotImplemented", s3.put_object, Bucket=B, Key="a", Body=b"x", StorageClass="GLACIER")
-assert "PutBucketVersioning" in fails("NotImplemented", s3.put_bucket_versioning, Bucket=B,
-                                      VersioningConfiguration={"Status": "Enabled"})
+assert "MfaDelete" in fails("NotImplemented", s3.put_bucket_versioning, Bucket=B,
+                            VersioningConfiguration={"Status": "Enabled", "MFADelete": "Enabled"})
+assert "mfa" in fails("NotImplemented", s3.delete_object, Bucket=B, Key="a", MFA="serial 123456")
+# Of an object: each says which operation it is that there is not.
+lock = dict(Bucket=B, Key="a")
+for call, kwargs in [
+    ("put_object_retention", {"Retention": {"Mode": "GOVERNANCE", "RetainUntilDate": datetime.datetime(2040, 1, 1)}}),
+    ("get_object_retention", {}),
+    ("put_object_legal_hold", {"LegalHold": {"Status": "ON"}}),
+    ("get_object_legal_hold", {}),
+    ("restore_object", {"RestoreRequest": {"Days": 1}}),
+    ("get_object_torrent", {}),
+    ("select_object_content", {"Expression": "select *", "ExpressionType": "SQL", "InputSerialization": {"CSV": {}},
+                               "OutputSerialization": {"CSV": {}}}),
+]:
+    name = "".join(word.title() for word in call.split("_"))
+    assert name in fails("NotImplemented", getattr(s3, call), **lock, **kwargs), name
+for kwargs, word in [
+    (dict(ObjectLockLegalHoldStatus="ON"), "object-lock"),
+    (dict(ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=datetime.datetime(2040, 1, 1)), "object-lock"),
+    (dict(WebsiteRedirectLocation="/x"), "website-redirect"),
+    (dict(GrantRead="uri=x"), "grant"),
+    (dict(SSECustomerAlgorithm="AES256", SSECustomerKey="k" * 32), "server-side"),
+]:
+    assert word in fails("NotImplemented", s3.put_object, Bucket=B, Key="a", Body=b"x", **kwargs), word
+    source = {"Bucket": B, "Key": "a"}
+    assert word in fails("NotImplemented", s3.copy_object, Bucket=B, Key="b", CopySource=source, **kwargs), word
+    assert word in fails("NotImplemented", s3.create_multipart_upload, Bucket=B, Key="b", **kwargs), word
 fails("MetadataTooLarge", s3.put_object, Bucket=B, Key="a", Body=b"x", Metadata={"a": "x" * 2100})
 fails("InvalidArgument", s3.list_objects_v2, Bucket=B, ContinuationToken="???")
 fails("404", s3.head_object, Bucket=B, Key="a")

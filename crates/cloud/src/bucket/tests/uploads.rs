@@ -2,7 +2,10 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{BUCKET, Fixture, once};
-use crate::bucket::{Algorithm, BucketError, Claims, PartClaim, PutOptions, Upload, multipart::Completed};
+use crate::bucket::{
+    Algorithm, BucketError, Claims, PartClaim, PutOptions, Upload, UploadPage, UploadQuery,
+    multipart::Completed,
+};
 
 const MIB: usize = 1 << 20;
 
@@ -12,6 +15,7 @@ async fn begin(f: &Fixture, key: &str) -> String {
         algorithm: Algorithm::Crc32,
         composite: true,
         chosen: true,
+        tags: Default::default(),
         description: Default::default(),
     };
     f.buckets.begin_upload(BUCKET, key, &upload).await.unwrap()
@@ -44,15 +48,18 @@ async fn parts_become_one_object_with_one_event_and_one_answer() {
     assert!(done.etag.ends_with("-2") && done.checksum.value.ends_with("-2"), "{done:?}");
     let body = f.get("film").await;
     assert!(body[..5 * MIB] == vec![1; 5 * MIB] && body[5 * MIB..] == [2; 10]);
-    let range =
-        f.buckets.get_range(BUCKET, "film", |_| Ok(5 * MIB as u64 - 1..5 * MIB as u64 + 1)).await.unwrap();
+    let range = f
+        .buckets
+        .get_range(BUCKET, "film", None, |_| Ok(5 * MIB as u64 - 1..5 * MIB as u64 + 1))
+        .await
+        .unwrap();
     assert_eq!(range.bytes().await.unwrap(), Bytes::from_static(&[1, 2]));
     assert_eq!(f.blobs.list().await.unwrap().len(), 2, "the part that was not named is gone: {spare:?}");
 
     assert_eq!(complete(&f, "film", &id, &parts).await.unwrap(), done);
     assert_eq!(f.happened(), ["put film"]);
-    let (listed, more) = f.buckets.list_uploads(BUCKET, "", None, 10).unwrap();
-    assert!(listed.is_empty() && !more);
+    let query = UploadQuery { limit: 10, ..UploadQuery::default() };
+    assert_eq!(f.buckets.list_uploads(BUCKET, &query).unwrap(), UploadPage::default());
 }
 
 #[tokio::test]
@@ -120,24 +127,38 @@ async fn a_part_uploaded_again_replaces_the_first() {
     assert_eq!(f.get("film").await, "again");
 }
 
+/// All pages: keys, with a `*` behind common prefixes.
+fn pages(f: &Fixture, prefix: &str, delimiter: &str, limit: usize) -> Vec<Vec<String>> {
+    let mut query =
+        UploadQuery { prefix: prefix.to_owned(), delimiter: delimiter.to_owned(), after: None, limit };
+    let mut pages = Vec::new();
+    loop {
+        let page = f.buckets.list_uploads(BUCKET, &query).unwrap();
+        let keys = page.uploads.into_iter().map(|listed| listed.key);
+        let mut names: Vec<String> = keys.chain(page.prefixes.iter().map(|p| format!("{p}*"))).collect();
+        names.sort_unstable();
+        pages.push(names);
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return pages,
+        }
+    }
+}
+
 #[tokio::test]
 async fn uploads_are_listed_by_key_a_page_at_a_time() {
     let f = Fixture::new().await;
-    for key in ["b", "a", "a/x", "c"] {
+    // The id of an upload holds digits and letters: no delimiter may be found in it.
+    for key in ["b", "a", "a/x", "a\0b", "a", "c/1", "c/2"] {
         begin(&f, key).await;
     }
-    let mut keys = Vec::new();
-    let mut after: Option<(String, String)> = None;
-    loop {
-        let at = after.as_ref().map(|(key, id)| (key.as_str(), id.as_str()));
-        let (listed, more) = f.buckets.list_uploads(BUCKET, "", at, 2).unwrap();
-        after = listed.last().map(|last| (last.key.clone(), last.id.clone()));
-        keys.extend(listed.into_iter().map(|listed| listed.key));
-        if !more {
-            break;
-        }
+    assert_eq!(pages(&f, "", "", 100), [["a", "a", "a\0b", "a/x", "b", "c/1", "c/2"]]);
+    for limit in 1..5 {
+        assert_eq!(pages(&f, "", "", limit).concat(), pages(&f, "", "", 100).concat(), "{limit}");
+        assert_eq!(pages(&f, "", "/", limit).concat(), ["a", "a", "a\0b", "a/*", "b", "c/*"], "{limit}");
     }
-    assert_eq!(keys, ["a", "a/x", "b", "c"]);
-    let (of_prefix, _) = f.buckets.list_uploads(BUCKET, "a", None, 10).unwrap();
-    assert_eq!(of_prefix.len(), 2);
+    assert_eq!(pages(&f, "a", "", 100), [["a", "a", "a\0b", "a/x"]]);
+    assert_eq!(pages(&f, "", "0", 100), pages(&f, "", "", 100));
+    let behind = UploadQuery { after: Some(("a".to_owned(), None)), limit: 1, ..UploadQuery::default() };
+    assert_eq!(f.buckets.list_uploads(BUCKET, &behind).unwrap().uploads[0].key, "a\0b");
 }

@@ -59,6 +59,32 @@ async fn bad_requests_get_the_errors_that_s3_gives() {
 }
 
 #[tokio::test]
+async fn boto3_keeps_lists_reads_and_deletes_versions() {
+    let mut f = with_other_stack().await;
+    run(include_str!("versions.py"), &mut f).await;
+}
+
+#[tokio::test]
+async fn boto3_tags_objects_and_asks_for_their_attributes() {
+    let mut f = with_other_stack().await;
+    run(include_str!("tags.py"), &mut f).await;
+}
+
+#[tokio::test]
+async fn each_condition_that_s3_documents_is_kept() {
+    let mut f = with_other_stack().await;
+    run(include_str!("conditions.py"), &mut f).await;
+}
+
+#[tokio::test]
+async fn limits_are_where_s3_has_them() {
+    let mut f = with_other_stack().await;
+    run(include_str!("limits.py"), &mut f).await;
+    // What was cut off or refused has left nothing.
+    assert_eq!(f.blobs.list().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn boto3_makes_lists_and_deletes_buckets_of_its_stack() {
     let mut f = with_other_stack().await;
     run(include_str!("buckets.py"), &mut f).await;
@@ -98,4 +124,16 @@ async fn rclone_makes_syncs_checks_moves_links_and_purges() {
 async fn s3cmd_makes_syncs_describes_moves_signs_and_removes() {
     let mut f = with_other_stack().await;
     run(include_str!("s3cmd.py"), &mut f).await;
+}
+
+/// By default 300 MiB; `TANDEM_TEST_LARGE_OBJECT` names another number of bytes, up to 5 GiB.
+#[tokio::test]
+async fn a_large_object_takes_no_memory_of_the_cloud() {
+    let mut f = with_other_stack().await;
+    f.put("warm", vec![1; 10 << 20]).await;
+    let before = super::paging::peak(true);
+    run(include_str!("large.py"), &mut f).await;
+    let added = super::paging::peak(false).saturating_sub(before);
+    eprintln!("{before} bytes before, at most {added} more");
+    assert!(added < 64 << 20, "{added} bytes more");
 }
