@@ -211,12 +211,12 @@ impl Sink for Log {
                 Ok(()) => return,
                 Err(mpsc::error::TrySendError::Full(back) | mpsc::error::TrySendError::Closed(back)) => {
                     if let Request::Line(line) = back {
-                        dropped.count(line.resource, 1);
+                        dropped.count(line.resource, line.id, 1);
                     }
                 }
             }
         } else {
-            dropped.count(line.resource, 1);
+            dropped.count(line.resource, line.id, 1);
         }
         waiting.fetch_sub(size, Ordering::Relaxed);
     }

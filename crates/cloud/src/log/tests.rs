@@ -149,8 +149,9 @@ async fn lines_that_find_no_room_are_counted_and_the_count_is_said() {
     let log = Log::open(&Home::new(home.path())).unwrap();
     let a = urn("function", "a");
     log.shared.waiting.fetch_add(QUEUE_BYTES, Ordering::Relaxed);
-    log.write(line(&a, 1, "lost"));
-    log.write(line(&a, 2, "lost too"));
+    let of_request = |text| Line { id: "r1".into(), ..line(&a, 1, text) };
+    log.write(of_request("lost"));
+    log.write(of_request("lost too"));
     log.shared.waiting.fetch_sub(QUEUE_BYTES, Ordering::Relaxed);
     log.write(line(&a, 3, "kept"));
     let lines = log.read(&Filter::default()).await.unwrap();
@@ -159,6 +160,7 @@ async fn lines_that_find_no_room_are_counted_and_the_count_is_said() {
         ["kept", "2 lines were dropped: they came faster than they could be written, or the disk was full"]
     );
     assert_eq!(lines[1].stream, Stream::System);
+    assert_eq!(lines[1].id, "r1", "whoever looks for a request is told that lines of it are missing");
     assert_eq!(log.shared.waiting.load(Ordering::Relaxed), 0);
 }
 

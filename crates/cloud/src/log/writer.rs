@@ -28,16 +28,25 @@ pub(super) enum Request {
     Forget(Urn, oneshot::Sender<()>),
 }
 
-/// Lines that could not be kept, counted until it can be said.
+/// Lines that could not be kept, counted until it can be said, by resource and by the id that they had.
 #[derive(Debug, Default)]
-pub(super) struct Dropped(Mutex<BTreeMap<Urn, u64>>);
+pub(super) struct Dropped(Mutex<BTreeMap<(Urn, String), u64>>);
+
+/// Lines of so many ids are counted apart; those of further ones together, without an id.
+const IDS: usize = 1000;
 
 impl Dropped {
-    pub(super) fn count(&self, resource: Urn, lines: u64) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(resource).or_default() += lines;
+    pub(super) fn count(&self, resource: Urn, id: String, lines: u64) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = if counts.len() < IDS || counts.contains_key(&(resource.clone(), id.clone())) {
+            id
+        } else {
+            String::new()
+        };
+        *counts.entry((resource, id)).or_default() += lines;
     }
 
-    fn take(&self) -> BTreeMap<Urn, u64> {
+    fn take(&self) -> BTreeMap<(Urn, String), u64> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -109,12 +118,11 @@ impl Writer {
     }
 
     fn write(&mut self, mut batch: BTreeMap<Urn, Encoded>) {
-        for (resource, lines) in self.dropped.take() {
+        for ((resource, id), lines) in self.dropped.take() {
             let text = format!(
                 "{lines} lines were dropped: they came faster than they could be written, or the disk was full"
             );
-            let line =
-                Line { time: Timestamp::now(), resource, stream: Stream::System, id: String::new(), text };
+            let line = Line { time: Timestamp::now(), resource, stream: Stream::System, id, text };
             batch.entry(line.resource.clone()).or_default().add(&line);
         }
         for (resource, encoded) in batch {
@@ -124,7 +132,8 @@ impl Writer {
                 Err(error) => {
                     tracing::warn!(%resource, %error, lines = encoded.lines, "cannot write to a log");
                     self.tips.remove(&resource);
-                    self.dropped.count(resource, encoded.lines);
+                    // Of whichever requests: there may be many in a batch.
+                    self.dropped.count(resource, String::new(), encoded.lines);
                 }
             }
         }
