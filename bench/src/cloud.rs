@@ -335,9 +335,9 @@ impl Connection {
     }
 
     /// Invokes a function through the Lambda API and waits for its answer.
-    pub(crate) async fn invoke(&mut self, function: &str, payload: &'static str) -> Result<Bytes> {
+    pub(crate) async fn invoke(&mut self, function: &str, payload: impl Into<Bytes>) -> Result<Bytes> {
         let path = format!("/2015-03-31/functions/{function}/invocations");
-        self.send("POST", &path, "lambda", Bytes::from_static(payload.as_bytes())).await
+        self.send("POST", &path, "lambda", payload.into()).await
     }
 }
 

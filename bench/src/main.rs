@@ -13,6 +13,7 @@ mod cloud;
 mod cold;
 mod floors;
 mod machine;
+mod memory;
 mod object;
 mod s3;
 mod serve;
@@ -38,6 +39,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "serve", about: "start of the cloud, memory when idle", run: serve::run },
     Bench { name: "cold", about: "event to a handler's first line, no idle worker", run: cold::run },
     Bench { name: "warm", about: "invocations through the Lambda API", run: warm::run },
+    Bench { name: "memory", about: "memory over many invocations", run: memory::run },
     Bench { name: "object", about: "PUT answered to the handler behind it", run: object::run },
     Bench { name: "s3", about: "PUT, GET and LIST beside other S3 servers", run: s3::run },
     Bench { name: "task", about: "start of a container beside bare runc", run: task::run },

@@ -4,6 +4,7 @@
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,
+    unsafe_code,
     reason = "a measurement prints, and ends when something is wrong"
 )]
 
@@ -14,6 +15,7 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
+use rquickjs::{AsyncContext, AsyncRuntime, WriteOptions};
 use serde_json::Value;
 use tandem_js::{Archive, Bridge, CallError, InvokeContext, Module, ModuleKind, Phase, Setup, Vm};
 use tandem_model::ByteSize;
@@ -86,6 +88,46 @@ async fn measure(body: &str) -> [u128; 4] {
     })
 }
 
+/// Median microseconds of parsing and compiling a module of about so many bytes, of reading it back from bytecode, and the
+/// bytecode's size.
+async fn bytecode(bytes: usize) -> (u128, u128, usize) {
+    let mut source = String::new();
+    for n in 0.. {
+        if source.len() >= bytes {
+            break;
+        }
+        source += &format!(
+            "export async function handler{n}(event, context) {{\n  const {{ key, size = {n} }} = event.data ?? {{}};\n  \
+             if (!key || size > 1024 * {n}) throw new TypeError(`no object ${{key}} in {n}`);\n  const parts = \
+             key.split('/').map((part, index) => ({{ part, index }})).filter(({{ part }}) => part !== '');\n  \
+             return {{ ...event, parts, last: parts.at(-1)?.part.toUpperCase() }};\n}}\n"
+        );
+    }
+    let context = AsyncContext::full(&AsyncRuntime::new().unwrap()).await.unwrap();
+    let mut times = [vec![], vec![]];
+    let mut size = 0;
+    for round in 0..50 {
+        let (parsed, read) = context
+            .with(|ctx| {
+                let started = Instant::now();
+                let module =
+                    rquickjs::Module::declare(ctx.clone(), format!("a{round}"), source.as_str()).unwrap();
+                let parsed = started.elapsed().as_micros();
+                let bytecode = module.write(WriteOptions::default()).unwrap();
+                size = bytecode.len();
+                let started = Instant::now();
+                // SAFETY: written by this process a moment ago.
+                let _ = unsafe { rquickjs::Module::load(ctx.clone(), &bytecode) }.unwrap();
+                (parsed, started.elapsed().as_micros())
+            })
+            .await;
+        times[0].push(parsed);
+        times[1].push(read);
+    }
+    times.iter_mut().for_each(|times| times.sort_unstable());
+    (times[0][25], times[1][25], size)
+}
+
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     println!(
@@ -105,5 +147,10 @@ fn main() {
     ] {
         let [new, load, first, second] = runtime.block_on(measure(body));
         println!("{name:<28}{new:>10}{load:>10}{first:>10}{second:>10}");
+    }
+    println!("\n{:<28}{:>10}{:>10}{:>10}   µs, median of 50", "source", "parse", "read", "bytes");
+    for bytes in [1 << 10, 10 << 10, 100 << 10, 1 << 20] {
+        let (parse, read, size) = runtime.block_on(bytecode(bytes));
+        println!("{:<28}{parse:>10}{read:>10}{size:>10}", format!("{} KiB", bytes >> 10));
     }
 }
