@@ -123,9 +123,9 @@ fn kernel(folder: &Path) -> Result<PathBuf> {
 
 /// The file in `folder` whose name begins so.
 fn found(folder: &Path, prefix: &str) -> Result<PathBuf> {
-    let entries = fs::read_dir(folder)?.flatten();
+    let mut entries = fs::read_dir(folder)?.flatten();
     let names = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(prefix);
-    let entry = entries.into_iter().find(names);
+    let entry = entries.find(names);
     Ok(entry.with_context(|| format!("there is no {prefix}… in {}", folder.display()))?.path())
 }
 

@@ -125,8 +125,9 @@ fn server(cloud: &Cloud) -> i32 {
 /// The helper that starts workers.
 fn spawner_of(server: i32) -> Option<i32> {
     let parent = format!("PPid:\t{server}\n");
-    let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
-    pids.into_iter().find(|pid: &i32| {
+    let mut pids =
+        fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
+    pids.find(|pid: &i32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         status.starts_with("Name:\ttandem-spawner\n") && status.contains(&parent)
     })

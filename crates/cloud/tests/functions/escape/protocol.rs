@@ -29,10 +29,10 @@ fn answer(socket: i32) -> String {
     String::from_utf8_lossy(&buffer[..usize::try_from(read).unwrap_or(0)]).into_owned()
 }
 
-/// Answers a request that another function is working on. The first socket is that of the Runtime API.
+/// Answers a request that another function is working on.
 pub(super) extern "C" fn answers_for_another() -> ! {
     let request = told("request");
-    let runtime = sockets_to_the_cloud()[0];
+    let (runtime, _) = sockets_to_the_cloud();
     let body = "\"forged\"";
     for verb in ["response", "error"] {
         let text = format!(
@@ -47,10 +47,10 @@ pub(super) extern "C" fn answers_for_another() -> ! {
     finish()
 }
 
-/// Calls in the name of another function's request. The last socket is that of calls.
+/// Calls in the name of another function's request.
 pub(super) extern "C" fn calls_for_another() -> ! {
     let call = format!(r#"{{"id":9,"request":"{}","method":"stolen","args":null}}"#, told("request"));
-    let channel = *sockets_to_the_cloud().last().unwrap();
+    let (_, channel) = sockets_to_the_cloud();
     write(channel, &u32::try_from(call.len()).unwrap().to_le_bytes());
     write(channel, call.as_bytes());
     say("call in another's name", !answer(channel).is_empty(), "answered, as whom the test looks up");
@@ -59,7 +59,7 @@ pub(super) extern "C" fn calls_for_another() -> ! {
 
 /// Announces more than it sends, sends what is no message, and sends without an end.
 pub(super) extern "C" fn talks_nonsense() -> ! {
-    for socket in sockets_to_the_cloud() {
+    for socket in <[i32; 2]>::from(sockets_to_the_cloud()) {
         write(socket, &u32::MAX.to_le_bytes());
         for _ in 0..4096 {
             write(socket, &[0xff; 4096]);
@@ -75,8 +75,7 @@ pub(super) extern "C" fn asks_and_never_listens() -> ! {
     let call = format!(r#"{{"id":1,"request":"{}","method":"echo","args":"{argument}"}}"#, told("own"));
     let mut frame = u32::try_from(call.len()).unwrap().to_le_bytes().to_vec();
     frame.extend_from_slice(call.as_bytes());
-    // The first one is that of the Runtime API, where this would be nonsense.
-    let channel = *sockets_to_the_cloud().last().unwrap();
+    let (_, channel) = sockets_to_the_cloud();
     loop {
         write(channel, &frame);
     }

@@ -127,28 +127,29 @@ pub(super) fn family(file: c_int) -> c_int {
     value
 }
 
-/// The sockets whose other end is the cloud's: that of the Runtime API first (it is open twice), that of calls last.
-pub(super) fn sockets_to_the_cloud() -> Vec<c_int> {
+/// The two sockets whose other end is the cloud's: that of the Runtime API, which is open twice, and that of calls.
+pub(super) fn sockets_to_the_cloud() -> (c_int, c_int) {
     let theirs = |file: c_int| {
         let mut peer = libc::ucred { pid: -1, uid: 0, gid: 0 };
         let mut length = size_of::<libc::ucred>() as libc::socklen_t;
-        unsafe {
-            libc::getsockopt(
-                file,
-                libc::SOL_SOCKET,
-                libc::SO_PEERCRED,
-                (&raw mut peer).cast(),
-                &raw mut length,
-            )
-        };
+        let to = (&raw mut peer).cast();
+        unsafe { libc::getsockopt(file, libc::SOL_SOCKET, libc::SO_PEERCRED, to, &raw mut length) };
         // From outside of this process namespace. A pair of its own is process 1's.
         peer.pid == 0
     };
-    kinds()
+    let number = |file: c_int| {
+        let mut stat = unsafe { mem::zeroed::<libc::stat>() };
+        unsafe { libc::fstat(file, &raw mut stat) };
+        stat.st_ino
+    };
+    let all: Vec<_> = kinds()
         .into_iter()
         .filter(|(file, kind)| *kind == libc::S_IFSOCK && family(*file) == libc::AF_UNIX && theirs(*file))
-        .map(|(file, _)| file)
-        .collect()
+        .map(|(file, _)| (file, number(file)))
+        .collect();
+    let times = |wanted: u64| all.iter().filter(|(_, number)| *number == wanted).count();
+    let open = |wanted: usize| all.iter().find(|(_, number)| times(*number) == wanted).unwrap().0;
+    (open(2), open(1))
 }
 
 unsafe fn connect_abstract(file: c_int, name: &str) -> c_int {

@@ -171,7 +171,7 @@ fn is_control_group(path: &str) -> bool {
     let path = CString::new(path).unwrap();
     let mut about: libc::statfs = unsafe { mem::zeroed() };
     let known = unsafe { libc::statfs(path.as_ptr(), &raw mut about) } == 0;
-    known && [0x0027_e0eb, 0x6367_7270].contains(&(about.f_type as i64))
+    known && [0x0027_e0eb, 0x6367_7270].contains(&about.f_type)
 }
 
 fn kernel_files() {
