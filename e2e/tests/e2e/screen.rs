@@ -57,7 +57,7 @@ fn a_plan_is_shown_in_colour_and_asked_about_and_declined() {
     command.arg("up");
     let mut screen = Screen::run(&command, 80, 24);
     screen.wait_for("Make these changes? [y/N]");
-    assert!(screen.formatted().contains("\x1b[32m+ create"), "{}", screen.formatted());
+    assert!(screen.colors("+ create"));
     screen.press("n\n");
     assert_eq!(screen.end().code(), Some(3), "{}", screen.lines().join("\n"));
     assert!(screen.lines().iter().any(|line| line == "Nothing was changed."), "{:?}", screen.lines());
@@ -66,7 +66,7 @@ fn a_plan_is_shown_in_colour_and_asked_about_and_declined() {
     command.args(["--color", "never"]);
     let mut screen = Screen::run(&command, 80, 24);
     screen.wait_for("Make these changes? [y/N]");
-    assert!(!screen.formatted().contains("\x1b[32m"), "{}", screen.formatted());
+    assert!(!screen.colors("+ create"));
     screen.press_ctrl_c();
     assert!(!screen.end().success());
     project.tandem(&["stack", "show"]).ok();

@@ -79,9 +79,14 @@ impl Screen {
         lines
     }
 
-    /// The lines as they are, with the colours that they have.
-    pub(crate) fn formatted(&self) -> String {
-        String::from_utf8_lossy(&self.shown().screen().contents_formatted()).into_owned()
+    /// Whether this text is shown in a colour.
+    #[track_caller]
+    pub(crate) fn colors(&self, text: &str) -> bool {
+        let lines = self.lines();
+        let found = lines.iter().enumerate().find_map(|(row, line)| Some((row, line.split_once(text)?.0)));
+        let (row, before) = found.unwrap_or_else(|| panic!("`{text}` is not shown:\n{}", lines.join("\n")));
+        let (row, column) = (u16::try_from(row).unwrap(), u16::try_from(before.chars().count()).unwrap());
+        self.shown().screen().cell(row, column).unwrap().fgcolor() != vt100::Color::Default
     }
 
     /// Waits until the screen shows this.
