@@ -192,9 +192,11 @@ impl<'a> Shard<'a> {
         let said = self.witness.take();
         let lines = self.control.log(&since).await.unwrap();
         lines.clone_into(&mut shown.borrow_mut());
-        self.dead_letters += check::events(&model, fate, &self.control, &said, &lines).await;
+        let dead = check::events(&model, fate, &self.control, &said, &lines).await;
         let processes = self.control.processes().await.unwrap();
-        assert_eq!(processes["deadLetters"], self.dead_letters, "{processes:#}");
+        let letters = usize::try_from(processes["deadLetters"].as_u64().unwrap()).unwrap();
+        assert!(dead.contains(&(letters - self.dead_letters)), "{dead:?} more dead letters: {processes:#}");
+        self.dead_letters = letters;
         self.blobs +=
             model.keys.values().filter_map(|key| key.holds.as_ref()).map(|held| held.files).sum::<usize>();
         self.only_these_blobs();
