@@ -27,7 +27,7 @@ use crate::{
     dispatch::{Consumer, Consumers, Dispatcher, Subscriptions},
     endpoint::Endpoint,
     function::{self, Functions, spawner::Spawner},
-    gateway::{self, BindError, Bound, Routes},
+    gateway::{self, BindError, Bound, Limits, Routes},
     home::Home,
     log::{Log, LogError, RunLogs},
     resource::Resources,
@@ -214,6 +214,7 @@ impl Cloud {
             credentials: credentials.clone(),
             s3: bucket::http::service(buckets.clone(), credentials, target.clone()),
             others: HashMap::from([("lambda", lambda)]),
+            limits: Limits::of_this_process(),
         };
         let (stop, serving) = (CancellationToken::new(), TaskTracker::new());
         serving.spawn(gateway::serve(bound, routes, stop.clone()));

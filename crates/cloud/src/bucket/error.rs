@@ -52,6 +52,8 @@ pub enum BucketError {
     Length { expected: u64, actual: u64 },
     #[error("the body has more than {limit} bytes")]
     TooLarge { limit: u64 },
+    #[error("the body has {size} bytes; it must have at least {least}")]
+    TooSmall { size: u64, least: u64 },
     #[error("the body could not be received")]
     Body(#[source] Cause),
     #[error("there is no upload `{upload}` of `{key}`")]
@@ -95,7 +97,7 @@ impl Explain for BucketError {
             | Self::NoParts
             | Self::PartSize { .. }
             | Self::PartAlgorithm { .. } => "E0806",
-            Self::Digest { .. } | Self::Length { .. } | Self::TooLarge { .. } | Self::Body(_) => "E0807",
+            Self::Digest { .. } | Self::Length { .. } | Self::TooLarge { .. } | Self::TooSmall { .. } | Self::Body(_) => "E0807",
             Self::Precondition | Self::NotModified { .. } | Self::NoPart { .. } | Self::Range { .. } => {
                 "E0808"
             }
@@ -128,6 +130,7 @@ impl Explain for BucketError {
             Self::PartAlgorithm { .. } => "send the checksum that the upload was begun with",
             Self::Digest { .. } | Self::Length { .. } | Self::Body(_) => "send the body again",
             Self::TooLarge { .. } => "use a multipart upload",
+            Self::TooSmall { .. } => "choose a larger file",
             Self::Precondition | Self::NotModified { .. } => "read the object again and decide anew",
             Self::NoPart { .. } | Self::Range { .. } => "ask for a range within the object",
             Self::NotEmpty { .. } => {

@@ -8,9 +8,12 @@
 //! The address is chosen at the first start and recorded in [`Home::address`]; outputs of resources contain it, so it
 //! never moves. If something else listens there later, the cloud says so and does not start.
 //!
+//! Slow clients are cut off, and many do not keep others out: [`Limits`].
+//!
 //! Start at [`Bound::bind`]. The addresses that clients are told are made by [`Endpoint`](crate::endpoint::Endpoint).
 
 mod address;
+mod limits;
 mod serve;
 pub mod sigv4;
 
@@ -19,6 +22,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 use tandem_model::Explain;
 
 pub use address::Bound;
+pub use limits::Limits;
 pub use serve::{AnswersS3, Routes, serve};
 
 /// An address at which the gateway cannot listen.

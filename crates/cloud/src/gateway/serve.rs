@@ -13,17 +13,19 @@ use tokio::net::TcpStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
-use super::{Bound, sigv4};
+use super::{
+    Bound, Limits,
+    limits::{Place, Room, Timed, Working},
+    sigv4,
+};
 use crate::credential::Credentials;
 
 /// How long connections may take to finish what they are at once the gateway stops.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long a client may take to send the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How much of a body is gathered for a service that is not S3. The largest of them, Lambda, takes 6 MB.
 const BODY_LIMIT: usize = 16 << 20;
 
-type Error = Box<dyn std::error::Error + Send + Sync>;
+pub(super) type Error = Box<dyn std::error::Error + Send + Sync>;
 type Body = UnsyncBoxBody<Bytes, Error>;
 
 /// Answers S3's requests, and verifies their signatures itself.
@@ -42,6 +44,7 @@ pub struct Routes {
     /// By the name in the credential scope: `lambda`. A router finds the caller's
     /// [`Principal`](crate::credential::Principal) in the request's extensions.
     pub others: HashMap<&'static str, Router>,
+    pub limits: Limits,
 }
 
 impl fmt::Debug for Routes {
@@ -57,6 +60,7 @@ pub async fn serve(bound: Bound, mut routes: Routes, stop: CancellationToken) {
         // The body was gathered, and bounded, to verify it.
         *router = std::mem::take(router).layer(DefaultBodyLimit::disable());
     }
+    let room = Room::new(routes.limits.connections);
     let routes = Arc::new(routes);
     let connections = TaskTracker::new();
     loop {
@@ -65,9 +69,12 @@ pub async fn serve(bound: Bound, mut routes: Routes, stop: CancellationToken) {
             () = stop.cancelled() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
-                connections.spawn(connection(stream, routes.clone(), stop.clone()));
-            }
+            Ok((stream, _)) => match room.take() {
+                Some(place) => {
+                    connections.spawn(connection(stream, place, routes.clone(), stop.clone()));
+                }
+                None => tracing::warn!("closed a new connection, because all others are busy"),
+            },
             Err(error) => {
                 // Out of file descriptors, most likely: they come back when other connections end.
                 tracing::warn!(%error, "cannot accept a connection");
@@ -82,17 +89,18 @@ pub async fn serve(bound: Bound, mut routes: Routes, stop: CancellationToken) {
     }
 }
 
-async fn connection(stream: TcpStream, routes: Arc<Routes>, stop: CancellationToken) {
+async fn connection(stream: TcpStream, place: Arc<Place>, routes: Arc<Routes>, stop: CancellationToken) {
     // An answer smaller than a packet must not wait for the acknowledgement of the one before.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    let service = service_fn(move |request| {
-        let routes = routes.clone();
-        async move { Ok::<_, Infallible>(routes.answer(request).await) }
-    });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    http.timer(TokioTimer::new()).header_read_timeout(routes.limits.head);
+    let at = place.clone();
+    let service = service_fn(move |request| {
+        let (routes, working) = (routes.clone(), at.work());
+        async move { Ok::<_, Infallible>(held(routes.answer(request).await, working)) }
+    });
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -100,10 +108,29 @@ async fn connection(stream: TcpStream, routes: Arc<Routes>, stop: CancellationTo
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        () = place.unwanted.cancelled() => {
+            // Between requests nothing is lost; a request that came just now is still answered.
+            if !place.is_busy() {
+                return;
+            }
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
+}
+
+/// The answer, which keeps its connection from being idle until it is sent.
+fn held(answer: Response<Body>, working: Working) -> Response<Body> {
+    answer.map(|body| {
+        body.map_err(move |error| {
+            let _ = &working;
+            error
+        })
+        .boxed_unsync()
+    })
 }
 
 impl Routes {
@@ -124,7 +151,10 @@ impl Routes {
 
     async fn to_s3(&self, request: Request<Incoming>) -> Response<Body> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let answer = self.s3.answer(request.map(s3s::Body::from)).await;
+        let answer = self
+            .s3
+            .answer(request.map(|body| s3s::Body::http_body_unsync(Timed::new(body, self.limits.body))))
+            .await;
         match answer {
             Ok(response) => {
                 if response.status() == StatusCode::FORBIDDEN {
@@ -145,7 +175,7 @@ impl Routes {
 
     async fn to_router(&self, router: &Router, service: &str, request: Request<Incoming>) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        let body = match Limited::new(body, BODY_LIMIT).collect().await {
+        let body = match Limited::new(Timed::new(body, self.limits.body), BODY_LIMIT).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => {
                 return refuse(

@@ -53,6 +53,11 @@ struct Authorization<'a> {
 }
 
 impl<'a> Authorization<'a> {
+    /// What the signing key is for.
+    fn key_scope(&self) -> (&'a str, &'a str, &'a str) {
+        (self.date, self.region, self.service)
+    }
+
     fn parse(header: &'a str) -> Option<Self> {
         let fields = header.strip_prefix(ALGORITHM)?.trim();
         let field =
@@ -123,7 +128,7 @@ fn check(
 ) -> Result<(), SignatureError> {
     let request = canonical_request(parts, body, &authorization.signed_headers)?;
     let to_sign = to_sign(date, authorization.scope, &request);
-    let key = signing_key(secret, authorization);
+    let key = signing_key(secret, authorization.key_scope());
     let signature = unhex(authorization.signature).ok_or(SignatureError::Malformed("signature"))?;
     // Compares in constant time.
     mac(&key, to_sign.as_bytes()).verify_slice(&signature).map_err(|_| SignatureError::Mismatch)
@@ -214,9 +219,15 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-fn signing_key(secret: &str, authorization: &Authorization<'_>) -> Vec<u8> {
+/// Whether the signature, in hexadecimal digits, is that of the text under a key of this date, region and service.
+pub fn matches(secret: &str, scope: (&str, &str, &str), text: &[u8], signature: &str) -> bool {
+    let signature = unhex(signature);
+    signature.is_some_and(|signature| mac(&signing_key(secret, scope), text).verify_slice(&signature).is_ok())
+}
+
+fn signing_key(secret: &str, (date, region, service): (&str, &str, &str)) -> Vec<u8> {
     let mut key = format!("AWS4{secret}").into_bytes();
-    for part in [authorization.date, authorization.region, authorization.service, "aws4_request"] {
+    for part in [date, region, service, "aws4_request"] {
         key = mac(&key, part.as_bytes()).finalize().into_bytes().to_vec();
     }
     key
@@ -263,7 +274,8 @@ pub(super) fn authorization(
     let authorization = Authorization::parse(&unsigned).unwrap();
     let canonical = canonical_request(&parts, body, &names).unwrap();
     let to_sign = to_sign(&date, authorization.scope, &canonical);
-    let signature = mac(&signing_key(secret, &authorization), to_sign.as_bytes()).finalize().into_bytes();
+    let signature =
+        mac(&signing_key(secret, authorization.key_scope()), to_sign.as_bytes()).finalize().into_bytes();
     format!("{unsigned}{}", hex(&signature))
 }
 

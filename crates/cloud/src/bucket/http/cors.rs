@@ -2,20 +2,12 @@
 //!
 //! A browser asks without a signature, with the query of a presigned URL in front of it: so before anything is verified.
 
-use std::sync::Arc;
-
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
-use s3s::{Body, HttpError, HttpRequest, HttpResponse, S3ErrorCode, S3Response, dto::*, service::S3Service};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use s3s::{Body, HttpResponse, S3ErrorCode, S3Response, dto::*};
 use tandem_model::inputs::CorsRule;
 
-use super::{Answer, Wire, configuration::not_configured, error::wire};
-use crate::{
-    bucket::{
-        BucketError, Buckets,
-        cors::{Allowed, Asked, Cors, fault},
-    },
-    gateway::AnswersS3,
-};
+use super::{Answer, Wire, configuration::not_configured, error::wire, front::Front, refusal::refusal};
+use crate::bucket::cors::{Allowed, Asked, Cors, fault};
 
 impl Wire {
     pub(super) async fn put_cors(&self, input: PutBucketCorsInput) -> Answer<PutBucketCorsOutput> {
@@ -52,65 +44,14 @@ impl Wire {
     }
 }
 
-/// Stands before `s3s`: answers what browsers ask before, and tells them what they may read.
-pub(super) struct Front {
-    pub(super) s3: S3Service,
-    pub(super) buckets: Arc<Buckets>,
-}
-
-#[async_trait::async_trait]
-impl AnswersS3 for Front {
-    async fn answer(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let Some(origin) = request.headers().get(header::ORIGIN).cloned() else {
-            return match *request.method() {
-                Method::OPTIONS => Ok(refusal(
-                    StatusCode::BAD_REQUEST,
-                    "BadRequest",
-                    "Insufficient information. Origin request header needed.",
-                )),
-                _ => self.ask(request).await,
-            };
-        };
-        let bucket = request.uri().path().split('/').nth(1).unwrap_or_default().to_owned();
-        if request.method() == Method::OPTIONS {
-            return Ok(self.preflight(&bucket, request.headers()));
-        }
-        let method = request.method().clone();
-        let mut answer = self.ask(request).await?;
-        // Asked afterwards, as the request itself may have changed it.
-        if let (Ok(origin), Ok(Some(cors))) = (origin.to_str(), self.cors(&bucket))
-            && let Some(allowed) = cors.allows(Asked { origin, method: method.as_str(), headers: &[] })
-        {
-            allow(answer.headers_mut(), origin, &allowed);
-        }
-        Ok(answer)
-    }
-}
-
 impl Front {
-    /// Asks `s3s`, which answers a HEAD of a range with the status of the whole.
-    async fn ask(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let is_head = request.method() == Method::HEAD;
-        let mut answer = self.s3.call(request).await?;
-        if is_head
-            && answer.status() == StatusCode::OK
-            && answer.headers().contains_key(header::CONTENT_RANGE)
-        {
-            *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
-        }
-        Ok(answer)
-    }
-
-    fn cors(&self, bucket: &str) -> Result<Option<Cors>, BucketError> {
-        match self.buckets.find(bucket) {
-            Some(_) => self.buckets.setting(bucket),
-            None => Ok(None),
-        }
-    }
-
-    fn preflight(&self, bucket: &str, headers: &HeaderMap) -> HttpResponse {
+    /// Answers what a browser asks before.
+    pub(super) fn preflight(&self, bucket: &str, headers: &HeaderMap) -> HttpResponse {
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-        let origin = text(header::ORIGIN).unwrap_or_default();
+        let Some(origin) = text(header::ORIGIN) else {
+            let message = "Insufficient information. Origin request header needed.";
+            return refusal(StatusCode::BAD_REQUEST, "BadRequest", message);
+        };
         let Some(method) = text(header::ACCESS_CONTROL_REQUEST_METHOD) else {
             let message = "Invalid Access-Control-Request-Method: null";
             return refusal(StatusCode::BAD_REQUEST, "BadRequest", message);
@@ -142,7 +83,7 @@ impl Front {
 }
 
 /// Writes what a browser is told of an origin that may.
-fn allow(headers: &mut HeaderMap, origin: &str, Allowed { rule, any_origin }: &Allowed<'_>) {
+pub(super) fn allow(headers: &mut HeaderMap, origin: &str, Allowed { rule, any_origin }: &Allowed<'_>) {
     if *any_origin {
         set(headers, header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
     } else {
@@ -163,15 +104,4 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let (false, Ok(value)) = (value.is_empty(), HeaderValue::from_str(value)) {
         headers.insert(name, value);
     }
-}
-
-/// An error as S3 writes it. The texts are our own, and hold nothing that XML would have to escape.
-fn refusal(status: StatusCode, code: &str, message: &str) -> HttpResponse {
-    let body = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    );
-    let mut answer = Response::new(Body::from(body));
-    *answer.status_mut() = status;
-    set(answer.headers_mut(), header::CONTENT_TYPE, "application/xml");
-    answer
 }

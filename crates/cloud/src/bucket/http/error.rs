@@ -100,6 +100,7 @@ fn code(error: &BucketError) -> S3ErrorCode {
         BucketError::Digest { .. } => S3ErrorCode::BadDigest,
         BucketError::Length { .. } => S3ErrorCode::IncompleteBody,
         BucketError::TooLarge { .. } => S3ErrorCode::EntityTooLarge,
+        BucketError::TooSmall { .. } => S3ErrorCode::EntityTooSmall,
         BucketError::Body(cause) => of_body(cause),
         BucketError::NoSuchUpload { .. } => S3ErrorCode::NoSuchUpload,
         BucketError::Part { .. } => S3ErrorCode::InvalidPart,
@@ -126,6 +127,8 @@ fn of_body(cause: &StdError) -> S3ErrorCode {
         S3ErrorCode::Custom("XAmzContentSHA256Mismatch".into())
     } else if text.contains("SignatureMismatch") {
         S3ErrorCode::SignatureDoesNotMatch
+    } else if text.contains("nothing of the body came") {
+        S3ErrorCode::RequestTimeout
     } else if text.contains("FormatError") || text.contains("TooLarge") || text.contains("TooMany") {
         S3ErrorCode::InvalidRequest
     } else {

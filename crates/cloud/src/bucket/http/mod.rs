@@ -13,9 +13,12 @@ mod copies;
 mod cors;
 mod deletions;
 mod error;
+mod form;
+mod front;
 mod input;
 mod listing;
 mod objects;
+mod refusal;
 mod tagging;
 mod uploads;
 mod versions;
@@ -23,7 +26,12 @@ mod versions;
 use std::sync::Arc;
 
 use http::StatusCode;
-use s3s::{S3, S3ErrorCode, S3Request, S3Response, S3Result, dto::*, service::S3ServiceBuilder};
+use s3s::{
+    S3, S3ErrorCode, S3Request, S3Response, S3Result,
+    config::{S3Config, StaticConfigProvider},
+    dto::*,
+    service::S3ServiceBuilder,
+};
 
 use super::Buckets;
 use crate::{credential::Credentials, gateway::AnswersS3, target::CloudTarget};
@@ -37,8 +45,20 @@ pub fn service(
 ) -> Arc<dyn AnswersS3> {
     let mut builder = S3ServiceBuilder::new(Wire { buckets: buckets.clone(), target });
     builder.set_auth(access::Keys(credentials.clone()));
-    builder.set_access(access::Stacks { credentials, buckets: buckets.clone() });
-    Arc::new(cors::Front { s3: builder.build(), buckets })
+    builder.set_access(access::Stacks { credentials: credentials.clone(), buckets: buckets.clone() });
+    builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(limits()))));
+    Arc::new(front::Front { s3: builder.build(), buckets, credentials })
+}
+
+/// The largest document that is read: that of a multipart upload of 10,000 parts with the longest checksums.
+const XML_LIMIT: usize = 4 << 20;
+
+fn limits() -> S3Config {
+    let mut limits = S3Config::default();
+    limits.xml_max_body_size = XML_LIMIT;
+    // Forms are not left to `s3s`.
+    limits.post_object_max_file_size = 0;
+    limits
 }
 
 /// Translates between S3's requests and [`Buckets`].

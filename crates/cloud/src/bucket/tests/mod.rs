@@ -28,7 +28,7 @@ use crate::{
     credential::Credentials,
     dispatch::{Delivery, Dispatcher, Hints, Subscriptions},
     endpoint::Endpoint,
-    gateway::{Bound, Routes, serve},
+    gateway::{Bound, Limits, Routes, serve},
     home::Home,
     resource::Resources,
     service::{Lines, Service},
@@ -184,8 +184,13 @@ impl Fixture {
 
     /// Answers requests from now on; ends with the runtime.
     pub(super) fn serve(&mut self) {
+        self.serve_within(Limits::of_this_process());
+    }
+
+    pub(super) fn serve_within(&mut self, limits: Limits) {
         let s3 = http::service(self.buckets.clone(), self.credentials.clone(), self.target.clone());
-        let routes = Routes { credentials: self.credentials.clone(), s3, others: Default::default() };
+        let (credentials, others) = (self.credentials.clone(), Default::default());
+        let routes = Routes { credentials, s3, others, limits };
         let bound = self.bound.take().expect("served once");
         tokio::spawn(serve(bound, routes, Default::default()));
     }

@@ -6,6 +6,7 @@ import {
     GetObjectCommand, HeadObjectCommand, ListBucketsCommand, PutObjectCommand, S3Client, paginateListObjectsV2,
 } from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
+import { createPresignedPost } from "@aws-sdk/s3-presigned-post";
 import { getSignedUrl } from "@aws-sdk/s3-request-presigner";
 
 // The address is not a name, so buckets are in the path without being asked to.
@@ -48,10 +49,24 @@ const get = await getSignedUrl(s3, new GetObjectCommand({ Bucket, Key: "presigne
 assert.equal(await (await fetch(get)).text(), "from a URL");
 assert.equal((await fetch(get, { method: "DELETE" })).status, 403);
 
+// A form, as a browser sends it.
+const { url, fields } = await createPresignedPost(s3, {
+    Bucket, Key: "forms/${filename}", Conditions: [["content-length-range", 1, 100], ["starts-with", "$x-amz-meta-from", ""]],
+    Fields: { "x-amz-meta-from": "a form" }, Expires: 60,
+});
+const form = new FormData();
+for (const [name, value] of Object.entries(fields)) form.append(name, value);
+form.append("file", new Blob(["a picture"]), "cat.jpg");
+const posted = await fetch(url, { method: "POST", body: form });
+assert.equal(posted.status, 204, await posted.text());
+const cat = await s3.send(new GetObjectCommand({ Bucket, Key: "forms/cat.jpg" }));
+assert.equal(await cat.Body.transformToString(), "a picture");
+assert.deepEqual(cat.Metadata, { from: "a form" });
+
 // List in pages, delete many, and the bucket.
 const keys = [];
 for await (const page of paginateListObjectsV2({ client: s3, pageSize: 2 }, { Bucket })) keys.push(...page.Contents.map((o) => o.Key));
-assert.deepEqual(keys, ["copied", "large", "presigned", "ü +&"]);
+assert.deepEqual(keys, ["copied", "forms/cat.jpg", "large", "presigned", "ü +&"]);
 await fails("BucketNotEmpty", new DeleteBucketCommand({ Bucket }));
 await s3.send(new DeleteObjectsCommand({ Bucket, Delete: { Objects: keys.slice(1).map((Key) => ({ Key })) } }));
 await s3.send(new DeleteObjectCommand({ Bucket, Key: keys[0] }));

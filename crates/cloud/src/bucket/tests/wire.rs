@@ -10,6 +10,10 @@ async fn run(script: &str, f: &mut Fixture) {
 
 fn environment(f: &mut Fixture) -> Vec<(&'static str, String)> {
     f.serve();
+    keys(f)
+}
+
+fn keys(f: &Fixture) -> Vec<(&'static str, String)> {
     let of = |stack: &str| stock_clients::environment(f.endpoint, &f.credentials, stack);
     let mut environment = of("shop/dev");
     environment.extend(of("other/dev").into_iter().filter_map(|(name, value)| match name {
@@ -100,6 +104,27 @@ async fn boto3_configures_a_bucket_as_far_as_there_is_something_to_configure() {
 async fn browsers_are_told_what_pages_of_other_origins_may_do() {
     let mut f = with_other_stack().await;
     run(include_str!("cors.py"), &mut f).await;
+}
+
+#[tokio::test]
+async fn forms_of_browsers_are_taken_within_their_policy() {
+    let mut f = with_other_stack().await;
+    run(include_str!("forms.py"), &mut f).await;
+}
+
+#[tokio::test]
+async fn presigned_urls_are_good_for_what_was_signed_and_while_they_last() {
+    let mut f = with_other_stack().await;
+    run(include_str!("presigned.py"), &mut f).await;
+}
+
+#[tokio::test]
+async fn what_no_client_sends_is_refused_and_leaves_nothing() {
+    let mut f = Fixture::new().await;
+    let body = std::time::Duration::from_millis(500);
+    f.serve_within(crate::gateway::Limits { body, ..crate::gateway::Limits::of_this_process() });
+    stock_clients::run(include_str!("bad_wire.py"), keys(&f)).await;
+    assert_eq!(f.blobs.list().await.unwrap(), [], "bodies that were cut off are gone");
 }
 
 #[tokio::test]

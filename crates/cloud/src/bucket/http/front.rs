@@ -1,0 +1,91 @@
+//! What stands before `s3s`: what browsers ask before and send as forms, presigned URLs that S3 would not take, and what
+//! pages of other origins are told with every answer.
+
+use std::sync::Arc;
+
+use http::{Method, StatusCode, header};
+use s3s::{HttpError, HttpRequest, HttpResponse, service::S3Service};
+
+use super::{cors, form, refusal::refusal};
+use crate::{
+    bucket::{
+        BucketError, Buckets,
+        cors::{Asked, Cors},
+    },
+    credential::Credentials,
+    gateway::AnswersS3,
+};
+
+/// How long a presigned URL may be good for, in seconds: a week.
+const LONGEST_URL: u64 = 7 * 24 * 60 * 60;
+
+pub(super) struct Front {
+    pub(super) s3: S3Service,
+    pub(super) buckets: Arc<Buckets>,
+    pub(super) credentials: Arc<Credentials>,
+}
+
+#[async_trait::async_trait]
+impl AnswersS3 for Front {
+    async fn answer(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let bucket = request.uri().path().split('/').nth(1).unwrap_or_default().to_owned();
+        if request.method() == Method::OPTIONS {
+            return Ok(self.preflight(&bucket, request.headers()));
+        }
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        let method = request.method().clone();
+        let mut answer = if form::is_form(&request) {
+            self.upload(request).await
+        } else if let Some(fault) = presigned_fault(request.uri().query().unwrap_or_default()) {
+            refusal(StatusCode::BAD_REQUEST, "AuthorizationQueryParametersError", fault)
+        } else {
+            self.s3.call(request).await?
+        };
+        // Asked afterwards, as the request itself may have changed it.
+        if let Some(origin) = origin.as_ref().and_then(|origin| origin.to_str().ok())
+            && let Ok(Some(rules)) = self.cors(&bucket)
+            && let Some(allowed) = rules.allows(Asked { origin, method: method.as_str(), headers: &[] })
+        {
+            cors::allow(answer.headers_mut(), origin, &allowed);
+        }
+        Ok(answer)
+    }
+}
+
+impl Front {
+    pub(super) fn cors(&self, bucket: &str) -> Result<Option<Cors>, BucketError> {
+        match self.buckets.find(bucket) {
+            Some(_) => self.buckets.setting(bucket),
+            None => Ok(None),
+        }
+    }
+}
+
+/// What is wrong with a URL that is signed by version 4, beyond the signature: it ends, and within a week.
+fn presigned_fault(query: &str) -> Option<&'static str> {
+    let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    value("X-Amz-Signature")?;
+    match value("X-Amz-Expires").map(str::parse::<u64>) {
+        Some(Ok(seconds)) if seconds > LONGEST_URL => Some(
+            "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than \
+                  604800 seconds",
+        ),
+        Some(Ok(_)) => None,
+        Some(Err(_)) => Some("X-Amz-Expires should be a number"),
+        None => Some("Query-string authentication version 4 requires the X-Amz-Expires parameter"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_presigned_url_ends_within_a_week() {
+        assert_eq!(presigned_fault("a=b"), None);
+        assert_eq!(presigned_fault("X-Amz-Expires=604800&X-Amz-Signature=x"), None);
+        for wrong in ["X-Amz-Expires=604801&", "X-Amz-Expires=-1&", "X-Amz-Expires=x&", ""] {
+            assert!(presigned_fault(&format!("{wrong}X-Amz-Signature=x")).is_some(), "{wrong}");
+        }
+    }
+}
