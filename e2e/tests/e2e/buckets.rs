@@ -45,3 +45,36 @@ fn cors_rules_are_those_that_the_program_declares() {
     project.tandem(&["up", "--yes"]).refused().says("GRAB");
     project.destroy();
 }
+
+#[test]
+fn an_object_that_is_put_or_deleted_starts_a_task_with_the_event() {
+    let cloud = Cloud::new();
+    let program = r#"
+const cloud = require("@tandem/cloud");
+const bucket = new cloud.Bucket("bucket");
+const notice = new cloud.Task("notice", {
+    image: "docker.io/library/busybox",
+    command: ["sh", "-c", "echo \"noticed $TANDEM_EVENT\""],
+    memoryReservation: 16,
+});
+bucket.onPut("onText", notice, { keySuffix: ".txt" });
+bucket.onDelete("onGone", notice);
+exports.bucket = bucket.id;
+"#;
+    let project = cloud.project("notices", &[("index.js", program)]);
+    cloud.import_busybox();
+    project.up();
+    let bucket = project.output("bucket");
+    let client = cloud.client(&project);
+    let mut log = cloud.log(&project);
+    let put = "s3.put_object(Bucket=arguments[0], Key='a.txt', Body=b'x'); s3.put_object(Bucket=arguments[0], Key='b', Body=b'')";
+    client.boto3(put, &[&bucket]).ok();
+    let line = log.wait_for("noticed {");
+    let text = &line.text;
+    assert!(text.contains("dev.tandem.bucket.object.put") && text.contains("a.txt"), "{text}");
+    client.boto3("s3.delete_object(Bucket=arguments[0], Key='a.txt')", &[&bucket]).ok();
+    let line = log.wait_for("dev.tandem.bucket.object.deleted");
+    assert!(line.text.contains("a.txt"), "{}", line.text);
+    drop(log);
+    project.destroy();
+}
