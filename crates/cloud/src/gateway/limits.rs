@@ -172,12 +172,14 @@ pub(super) struct Silent(Duration);
 pub(super) struct Timed<B> {
     body: B,
     patience: Duration,
+    /// When it is over with a client that is waited for.
     until: Pin<Box<Sleep>>,
+    waiting: bool,
 }
 
 impl<B> Timed<B> {
     pub(super) fn new(body: B, patience: Duration) -> Self {
-        Self { body, patience, until: Box::pin(sleep(patience)) }
+        Self { body, patience, until: Box::pin(sleep(patience)), waiting: false }
     }
 }
 
@@ -190,17 +192,16 @@ impl<B: Body<Data = Bytes, Error: Into<super::serve::Error>> + Unpin> Body for T
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let patience = self.patience;
-        match Pin::new(&mut self.body).poll_frame(cx) {
-            Poll::Ready(frame) => {
-                // What is counted is the client's time, not how long the last piece took to be stored.
-                self.until.as_mut().reset(Instant::now() + patience);
-                Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
-            }
-            Poll::Pending => match self.until.as_mut().poll(cx) {
-                Poll::Ready(()) => Poll::Ready(Some(Err(Silent(patience).into()))),
-                Poll::Pending => Poll::Pending,
-            },
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.waiting = false;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
+        // What is counted is the client's time, not how long the last piece took to be stored.
+        if !self.waiting {
+            self.waiting = true;
+            self.until.as_mut().reset(Instant::now() + patience);
+        }
+        self.until.as_mut().poll(cx).map(|()| Some(Err(Silent(patience).into())))
     }
 
     fn is_end_stream(&self) -> bool {

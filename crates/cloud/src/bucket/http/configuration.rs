@@ -110,6 +110,25 @@ impl Wire {
         Ok(S3Response::new(GetBucketTaggingOutput { tag_set: tags.into_iter().map(tag).collect() }))
     }
 
+    /// Puts nothing: a program subscribes by `bucket.onPut`, and that there is nothing else may be said.
+    pub(super) fn put_notifications(
+        &self,
+        input: &PutBucketNotificationConfigurationInput,
+    ) -> Answer<PutBucketNotificationConfigurationOutput> {
+        self.find(&input.bucket)?;
+        let given = &input.notification_configuration;
+        unsupported(&[
+            (
+                "CloudFunctionConfiguration (a program subscribes by `bucket.onPut` and `bucket.onDelete`)",
+                given.lambda_function_configurations.as_ref().is_some_and(|list| !list.is_empty()),
+            ),
+            ("QueueConfiguration", given.queue_configurations.as_ref().is_some_and(|list| !list.is_empty())),
+            ("TopicConfiguration", given.topic_configurations.as_ref().is_some_and(|list| !list.is_empty())),
+            ("EventBridgeConfiguration", given.event_bridge_configuration.is_some()),
+        ])?;
+        Ok(S3Response::new(PutBucketNotificationConfigurationOutput {}))
+    }
+
     pub(super) fn acl_of_bucket(&self, input: &GetBucketAclInput) -> Answer<GetBucketAclOutput> {
         self.find(&input.bucket)?;
         Ok(S3Response::new(GetBucketAclOutput { grants: Some(full_control()), owner: Some(owner()) }))

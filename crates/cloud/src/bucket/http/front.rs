@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode, header};
 use s3s::{HttpError, HttpRequest, HttpResponse, service::S3Service};
 
-use super::{cors, form, refusal::refusal};
+use super::{XML_LIMIT, cors, form, refusal::refusal};
 use crate::{
     bucket::{
         BucketError, Buckets,
@@ -36,10 +36,14 @@ impl AnswersS3 for Front {
         let method = request.method().clone();
         let mut answer = if form::is_form(&request) {
             self.upload(request).await
+        } else if is_oversize(&request) {
+            // `s3s` would read up to the limit, and then take it for a fault of its own.
+            let message = "the document is larger than any that there is";
+            refusal(StatusCode::BAD_REQUEST, "MaxMessageLengthExceeded", message)
         } else if let Some(fault) = presigned_fault(request.uri().query().unwrap_or_default()) {
             refusal(StatusCode::BAD_REQUEST, "AuthorizationQueryParametersError", fault)
         } else {
-            self.s3.call(request).await?
+            self.ask(request).await?
         };
         // Asked afterwards, as the request itself may have changed it.
         if let Some(origin) = origin.as_ref().and_then(|origin| origin.to_str().ok())
@@ -53,12 +57,42 @@ impl AnswersS3 for Front {
 }
 
 impl Front {
+    /// Asks `s3s`, which answers a HEAD of a range with the status of the whole.
+    async fn ask(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let is_head = request.method() == Method::HEAD;
+        let mut answer = self.s3.call(request).await?;
+        if is_head
+            && answer.status() == StatusCode::OK
+            && answer.headers().contains_key(header::CONTENT_RANGE)
+        {
+            *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
+        }
+        Ok(answer)
+    }
+
     pub(super) fn cors(&self, bucket: &str) -> Result<Option<Cors>, BucketError> {
         match self.buckets.find(bucket) {
             Some(_) => self.buckets.setting(bucket),
             None => Ok(None),
         }
     }
+}
+
+/// Whether the body is a document, as all are that are no object's or part's, and a larger one than is read.
+fn is_oversize(request: &HttpRequest) -> bool {
+    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    let length = length.and_then(|length| length.parse::<usize>().ok()).unwrap_or(0);
+    let is_of_key = request.uri().path().trim_matches('/').contains('/');
+    let names = request.uri().query().unwrap_or_default().split('&').map(|pair| pair.split('=').next());
+    let is_document = match *request.method() {
+        Method::POST => true,
+        Method::PUT if is_of_key => {
+            names.flatten().any(|name| matches!(name, "tagging" | "acl" | "retention" | "legal-hold"))
+        }
+        Method::PUT => true,
+        _ => false,
+    };
+    is_document && length > XML_LIMIT
 }
 
 /// What is wrong with a URL that is signed by version 4, beyond the signature: it ends, and within a week.

@@ -264,6 +264,13 @@ impl S3 for Wire {
         Ok(S3Response::with_status(DeleteBucketCorsOutput {}, NO_CONTENT))
     }
 
+    async fn put_bucket_notification_configuration(
+        &self,
+        req: S3Request<PutBucketNotificationConfigurationInput>,
+    ) -> Answer<PutBucketNotificationConfigurationOutput> {
+        self.put_notifications(&req.input)
+    }
+
     async fn get_bucket_acl(&self, req: S3Request<GetBucketAclInput>) -> Answer<GetBucketAclOutput> {
         self.acl_of_bucket(&req.input)
     }

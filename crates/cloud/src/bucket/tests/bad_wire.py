@@ -27,7 +27,7 @@ def head(method, path, length, query="", **headers):
     return "\r\n".join(lines).encode()
 
 
-def answer(connection):
+def answer(connection, has_body=True):
     connection.settimeout(60)
     read = b""
     while b"\r\n\r\n" not in read:
@@ -37,15 +37,17 @@ def answer(connection):
         read += more
     start, _, body = read.partition(b"\r\n\r\n")
     length = re.search(rb"content-length: (\d+)", start.lower())
-    while length and len(body) < int(length[1]):
-        body += connection.recv(65536)
+    while has_body and length and len(body) < int(length[1]):
+        more = connection.recv(65536)
+        assert more, "the answer ended early"
+        body += more
     return (int(start.split()[1]) if start else None), body.decode(errors="replace")
 
 
 def send(*args, body=b"", **headers):
     with socket.create_connection(ADDRESS) as connection:
         connection.sendall(head(*args, len(body), **headers) + body)
-        return answer(connection)
+        return answer(connection, args[0] != "HEAD")
 
 
 def refused(status, code, found):
@@ -53,8 +55,8 @@ def refused(status, code, found):
 
 
 # Documents that are none.
-DELETE = ("POST", "/photos")
-for wrong in (b"", b"<", b"<Delete>", b"<Delete><Object></Delete>", b"not xml", b"<Other/>", b"<Delete><Object><Key>\xff</Key></Object></Delete>",
+refused(400, "MissingRequestBodyError", send("POST", "/photos", query="delete="))
+for wrong in (b"<", b"<Delete>", b"<Delete><Object></Delete>", b"not xml", b"<Other/>", b"<Delete><Object><Key>\xff</Key></Object></Delete>",
               b"<Delete>" + b"<a>" * 10_000):
     refused(400, "MalformedXML", send("POST", "/photos", body=wrong, query="delete="))
 refused(400, "MalformedXML", send("PUT", "/photos", body=b"<CORSConfiguration><CORSRule></CORSConfiguration>", query="cors="))

@@ -50,11 +50,13 @@ assert [[b["Name"] for b in page["Buckets"]] for page in pages] == [["closed", "
 assert [b["Name"] for b in s3.list_buckets(Prefix="m")["Buckets"]] == ["mine"]
 assert s3.list_buckets(BucketRegion="eu-central-1")["Buckets"] == []
 
-# A bucket goes when it is empty; an upload that was begun does not keep it.
+# A bucket goes when it is empty, also of uploads that were begun.
 assert "1 object" in fails("BucketNotEmpty", s3.delete_bucket, Bucket="mine")
 s3.put_object(Bucket="mine", Key="b", Body=b"y")
 s3.delete_objects(Bucket="mine", Delete={"Objects": [{"Key": "a"}, {"Key": "b"}]})
-s3.create_multipart_upload(Bucket="mine", Key="begun")
+upload = s3.create_multipart_upload(Bucket="mine", Key="begun")["UploadId"]
+assert "upload" in fails("BucketNotEmpty", s3.delete_bucket, Bucket="mine")
+s3.abort_multipart_upload(Bucket="mine", Key="begun", UploadId=upload)
 s3.delete_bucket(Bucket="mine")
 fails("NoSuchBucket", s3.delete_bucket, Bucket="mine")
 fails("NoSuchBucket", s3.put_object, Bucket="mine", Key="a", Body=b"x")
