@@ -218,6 +218,9 @@ impl Cloud {
         };
         let (stop, serving) = (CancellationToken::new(), TaskTracker::new());
         serving.spawn(gateway::serve(bound, routes, stop.clone()));
+        let (weak, halt) = (Arc::downgrade(&buckets), stop.clone());
+        let expiring = bucket::run_lifecycle(weak, Timestamp::now, tokio::time::sleep);
+        serving.spawn(async move { _ = halt.run_until_cancelled_owned(expiring).await });
         let (sweeping, halt) = (sweep(Arc::downgrade(&buckets)), stop.clone());
         serving.spawn(async move { _ = halt.run_until_cancelled_owned(sweeping).await });
         Ok(Arc::new(Self {

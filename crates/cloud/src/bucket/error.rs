@@ -97,7 +97,11 @@ impl Explain for BucketError {
             | Self::NoParts
             | Self::PartSize { .. }
             | Self::PartAlgorithm { .. } => "E0806",
-            Self::Digest { .. } | Self::Length { .. } | Self::TooLarge { .. } | Self::TooSmall { .. } | Self::Body(_) => "E0807",
+            Self::Digest { .. }
+            | Self::Length { .. }
+            | Self::TooLarge { .. }
+            | Self::TooSmall { .. }
+            | Self::Body(_) => "E0807",
             Self::Precondition | Self::NotModified { .. } | Self::NoPart { .. } | Self::Range { .. } => {
                 "E0808"
             }

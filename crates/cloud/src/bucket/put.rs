@@ -37,6 +37,11 @@ pub enum Condition {
     IfPresent,
     /// That it has this ETag, without quotes.
     IfMatch(String),
+    /// That it is this very object, and not one that was written since with the same bytes.
+    IfUnchanged {
+        etag: String,
+        modified: Timestamp,
+    },
 }
 
 impl Condition {
@@ -46,6 +51,9 @@ impl Condition {
             Self::IfAbsent => now.is_none(),
             Self::IfPresent => now.is_some(),
             Self::IfMatch(etag) => now.is_some_and(|now| now.etag == *etag),
+            Self::IfUnchanged { etag, modified } => {
+                now.is_some_and(|now| now.etag == *etag && now.modified == *modified)
+            }
         }
     }
 

@@ -16,6 +16,7 @@ mod error;
 mod form;
 mod front;
 mod input;
+mod lifecycle;
 mod listing;
 mod objects;
 mod refusal;
@@ -34,6 +35,7 @@ use s3s::{
 };
 
 use super::Buckets;
+use super::lifecycle::Lifecycle;
 use crate::{credential::Credentials, gateway::AnswersS3, target::CloudTarget};
 use configuration::{code, not_configured};
 
@@ -130,11 +132,23 @@ impl S3 for Wire {
     }
 
     async fn head_object(&self, req: S3Request<HeadObjectInput>) -> Answer<HeadObjectOutput> {
-        self.head_object(req.input)
+        let (bucket, key) = (req.input.bucket.clone(), req.input.key.clone());
+        let is_of_current = req.input.version_id.is_none();
+        let mut answer = self.head_object(req.input)?;
+        if is_of_current {
+            answer.output.expiration = self.expiration(&bucket, &key);
+        }
+        Ok(answer)
     }
 
     async fn get_object(&self, req: S3Request<GetObjectInput>) -> Answer<GetObjectOutput> {
-        self.get_object(req.input).await
+        let (bucket, key) = (req.input.bucket.clone(), req.input.key.clone());
+        let is_of_current = req.input.version_id.is_none();
+        let mut answer = self.get_object(req.input).await?;
+        if is_of_current {
+            answer.output.expiration = self.expiration(&bucket, &key);
+        }
+        Ok(answer)
     }
 
     async fn get_object_tagging(
@@ -166,11 +180,17 @@ impl S3 for Wire {
     }
 
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> Answer<PutObjectOutput> {
-        self.put_object(req).await
+        let (bucket, key) = (req.input.bucket.clone(), req.input.key.clone());
+        let mut answer = self.put_object(req).await?;
+        answer.output.expiration = self.expiration(&bucket, &key);
+        Ok(answer)
     }
 
     async fn copy_object(&self, req: S3Request<CopyObjectInput>) -> Answer<CopyObjectOutput> {
-        self.copy_object(req).await
+        let (bucket, key) = (req.input.bucket.clone(), req.input.key.clone());
+        let mut answer = self.copy_object(req).await?;
+        answer.output.expiration = self.expiration(&bucket, &key);
+        Ok(answer)
     }
 
     async fn delete_object(&self, req: S3Request<DeleteObjectInput>) -> Answer<DeleteObjectOutput> {
@@ -185,7 +205,13 @@ impl S3 for Wire {
         &self,
         req: S3Request<CreateMultipartUploadInput>,
     ) -> Answer<CreateMultipartUploadOutput> {
-        self.begin_upload(req).await
+        let (bucket, key) = (req.input.bucket.clone(), req.input.key.clone());
+        let mut answer = self.begin_upload(req).await?;
+        if let Some((date, rule)) = self.abortion(&bucket, &key) {
+            answer.output.abort_date = Some(date);
+            answer.output.abort_rule_id = Some(rule);
+        }
+        Ok(answer)
     }
 
     async fn upload_part(&self, req: S3Request<UploadPartInput>) -> Answer<UploadPartOutput> {
@@ -200,7 +226,10 @@ impl S3 for Wire {
         &self,
         req: S3Request<CompleteMultipartUploadInput>,
     ) -> Answer<CompleteMultipartUploadOutput> {
-        self.complete_upload(req).await
+        let (bucket, key) = (req.input.bucket.clone(), req.input.key.clone());
+        let mut answer = self.complete_upload(req).await?;
+        answer.output.expiration = self.expiration(&bucket, &key);
+        Ok(answer)
     }
 
     async fn abort_multipart_upload(
@@ -269,6 +298,28 @@ impl S3 for Wire {
         req: S3Request<PutBucketNotificationConfigurationInput>,
     ) -> Answer<PutBucketNotificationConfigurationOutput> {
         self.put_notifications(&req.input)
+    }
+
+    async fn put_bucket_lifecycle_configuration(
+        &self,
+        req: S3Request<PutBucketLifecycleConfigurationInput>,
+    ) -> Answer<PutBucketLifecycleConfigurationOutput> {
+        self.put_lifecycle(req.input).await
+    }
+
+    async fn get_bucket_lifecycle_configuration(
+        &self,
+        req: S3Request<GetBucketLifecycleConfigurationInput>,
+    ) -> Answer<GetBucketLifecycleConfigurationOutput> {
+        self.get_lifecycle(&req.input)
+    }
+
+    async fn delete_bucket_lifecycle(
+        &self,
+        req: S3Request<DeleteBucketLifecycleInput>,
+    ) -> Answer<DeleteBucketLifecycleOutput> {
+        self.buckets.delete_setting::<Lifecycle>(&req.input.bucket).await.map_err(error::wire)?;
+        Ok(S3Response::with_status(DeleteBucketLifecycleOutput {}, NO_CONTENT))
     }
 
     async fn get_bucket_acl(&self, req: S3Request<GetBucketAclInput>) -> Answer<GetBucketAclOutput> {

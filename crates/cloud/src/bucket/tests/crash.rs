@@ -8,9 +8,12 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{BUCKET, Fixture, once};
+use super::{BUCKET, Fixture, lifecycle, once};
 use crate::bucket::{
-    Algorithm, Claims, PartClaim, PutOptions, Query, Upload, UploadQuery, made::Created, tagging::BucketTags,
+    Algorithm, Claims, PartClaim, PutOptions, Query, Upload, UploadQuery,
+    lifecycle::{Expire, Filter, Rule},
+    made::Created,
+    tagging::BucketTags,
 };
 
 pub(super) const FOLDER: &str = "TANDEM_BUCKET_CRASH_FOLDER";
@@ -51,6 +54,11 @@ async fn changes() {
     f.buckets.put_part(at, 1, once(vec![4; LARGE]), &[Algorithm::Crc64Nvme], claims).await.unwrap();
     f.buckets.abort_upload(BUCKET, "other", &other).await.unwrap();
     f.buckets.delete(BUCKET, ["small"], None).await.unwrap();
+    f.put("due 1", "x").await;
+    f.put("due 2", "x").await;
+    let filter = Filter { prefix: Some("due".to_owned()), ..Filter::default() };
+    f.rules(vec![Rule { filter, expire: Some(Expire::Days(1)), ..lifecycle::rule() }]).await;
+    f.buckets.expire(lifecycle::in_days(3)).await.unwrap();
     f.delete_bucket(BUCKET, true).await.unwrap();
 }
 
@@ -175,6 +183,18 @@ async fn killed_around_the_making_or_setting_or_deletion_of_a_bucket_it_is_whole
     let (f, _folder) = killed_at("target.change.committed@4").await;
     assert!(f.buckets.find("mine").is_none());
     assert_eq!(f.store.snapshot().unwrap().prefix(b"setting/mine/").unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn killed_in_a_sweep_of_lifecycle_rules_the_next_one_does_the_rest_with_one_event_each() {
+    let (f, _folder) = killed_at("bucket.delete.committed@2").await;
+    is_consistent(&f, "swept").await;
+    let expired = f.buckets.expire(lifecycle::in_days(3)).await.unwrap();
+    assert!(expired.objects <= 1, "{expired:?}");
+    for key in ["due 1", "due 2"] {
+        assert!(f.buckets.head(BUCKET, key).is_err());
+        assert_eq!(f.happened().iter().filter(|h| **h == format!("deleted {key}")).count(), 1);
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod crash;
 mod crash_versions;
 mod deletion;
+mod lifecycle;
 mod objects;
 mod paging;
 mod uploads;

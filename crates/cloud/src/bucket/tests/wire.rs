@@ -128,6 +128,12 @@ async fn what_no_client_sends_is_refused_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn lifecycle_rules_come_back_as_they_were_put_and_say_when_objects_go() {
+    let mut f = with_other_stack().await;
+    run(include_str!("lifecycle.py"), &mut f).await;
+}
+
+#[tokio::test]
 async fn the_aws_cli_copies_syncs_moves_and_removes() {
     let mut f = with_other_stack().await;
     run(include_str!("cli.py"), &mut f).await;
