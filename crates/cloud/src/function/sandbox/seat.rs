@@ -147,11 +147,13 @@ fn seats(folder: BorrowedFd<'_>) -> Vec<OwnedFd> {
 
 /// Removes the folder of this name in each of these; false if somebody still sits there.
 fn removed(folders: &[OwnedFd], name: &str) -> bool {
+    let mut all = true;
     // Each of them, also if one fails.
-    let removed = folders.iter().map(|folder| {
-        matches!(unlinkat(folder.as_fd(), name, UnlinkatFlags::RemoveDir), Ok(()) | Err(Errno::ENOENT))
-    });
-    removed.fold(true, |all, one| all && one)
+    for folder in folders {
+        let removed = unlinkat(folder.as_fd(), name, UnlinkatFlags::RemoveDir);
+        all &= matches!(removed, Ok(()) | Err(Errno::ENOENT));
+    }
+    all
 }
 
 /// Ends what a spawner that was killed has left: it may have learnt not to end by itself.
