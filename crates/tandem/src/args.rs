@@ -84,7 +84,7 @@ pub(crate) enum Command {
     Env(env::Args),
     /// Run the cloud on this machine
     Serve(serve::Args),
-    /// Copy everything that the cloud keeps into one file, while it runs
+    /// Copy all that the cloud keeps into one file, while it runs
     Backup(backup::Args),
     /// Make a cloud from a backup, in an empty TANDEM_HOME
     Restore(restore::Args),

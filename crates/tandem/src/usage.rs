@@ -91,7 +91,7 @@ mod tests {
     fn a_misspelt_command_is_answered_with_the_one_that_was_meant() {
         let report = refused("tandem preveiw");
         assert_eq!(report.message, "unrecognized subcommand 'preveiw'");
-        assert_eq!(report.help, "a similar subcommand exists: 'preview'");
+        assert!(report.help.contains("'preview'"), "{}", report.help);
     }
 
     #[test]

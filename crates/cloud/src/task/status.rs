@@ -7,6 +7,7 @@ use tandem_model::{StackId, Urn};
 use super::{
     Outcome, RunError, RunId, Shared, capacity,
     core::Phase,
+    scheduler::Waiting,
     store::{self, Record},
 };
 
@@ -54,8 +55,39 @@ pub enum RunState {
 
 impl Shared {
     pub(super) fn status_of(&self, record: &Record) -> RunStatus {
+        let waits = self.scheduler().why(&record.id);
+        RunStatus::of(record, waits)
+    }
+
+    pub(super) fn status(&self, stack: Option<&StackId>) -> Result<Vec<RunStatus>, RunError> {
+        let live: Vec<_> = {
+            // While the scheduler is locked nothing gives back its room: who is seen to run holds it, and nobody else has it.
+            let scheduler = self.scheduler();
+            let live: Vec<_> = self.live().values().map(|live| live.record.borrow().clone()).collect();
+            live.into_iter().map(|record| (scheduler.why(&record.id), record)).collect()
+        };
+        let wanted = live.iter().filter(|(_, record)| stack.is_none_or(|stack| record.task.stack == *stack));
+        let mut shown: Vec<_> = wanted.map(|(waits, record)| RunStatus::of(record, *waits)).collect();
+        let snapshot = self.parts.store.snapshot()?;
+        for task in store::tasks(&*snapshot, stack)? {
+            let records = store::of_task(&*snapshot, &task, store::KEPT)?;
+            let ended = records.into_iter().filter(|record| record.run.is_ended()).take(RECENT);
+            // One that ended since is still shown as it was.
+            for record in ended {
+                if !shown.iter().any(|status| status.id == record.id) {
+                    shown.push(RunStatus::of(&record, None));
+                }
+            }
+        }
+        shown.sort_by(|a, b| (b.accepted, &b.id).cmp(&(a.accepted, &a.id)));
+        Ok(shown)
+    }
+}
+
+impl RunStatus {
+    fn of(record: &Record, waits: Option<Waiting>) -> Self {
         let outcome = record.run.outcome().cloned();
-        let mut status = RunStatus {
+        let mut status = Self {
             id: record.id.clone(),
             task: record.task.clone(),
             state: RunState::Queued,
@@ -70,7 +102,7 @@ impl Shared {
         };
         match record.run.phase {
             Phase::Queued | Phase::Starting => {
-                status.waits = self.scheduler().why(&record.id).map(|why| why.to_string());
+                status.waits = waits.map(|why| why.to_string());
                 if status.waits.is_none() {
                     status.state = RunState::Starting;
                 }
@@ -86,26 +118,5 @@ impl Shared {
             }
         }
         status
-    }
-
-    pub(super) fn status(&self, stack: Option<&StackId>) -> Result<Vec<RunStatus>, RunError> {
-        let mut shown: Vec<RunStatus> = {
-            let live: Vec<_> = self.live().values().map(|live| live.record.borrow().clone()).collect();
-            let wanted = live.iter().filter(|record| stack.is_none_or(|stack| record.task.stack == *stack));
-            wanted.map(|record| self.status_of(record)).collect()
-        };
-        let snapshot = self.parts.store.snapshot()?;
-        for task in store::tasks(&*snapshot, stack)? {
-            let records = store::of_task(&*snapshot, &task, store::KEPT)?;
-            let ended = records.into_iter().filter(|record| record.run.is_ended()).take(RECENT);
-            // One that ended since is still shown as it was.
-            for record in ended {
-                if !shown.iter().any(|status| status.id == record.id) {
-                    shown.push(self.status_of(&record));
-                }
-            }
-        }
-        shown.sort_by(|a, b| (b.accepted, &b.id).cmp(&(a.accepted, &a.id)));
-        Ok(shown)
     }
 }

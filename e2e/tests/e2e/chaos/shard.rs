@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     fs,
+    os::unix::process::ExitStatusExt,
     process::{Child, Stdio},
     time::{Duration, Instant},
 };
@@ -10,6 +11,7 @@ use std::{
 use bytes::Bytes;
 use futures::future::join_all;
 use http::Method;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tandem_aws_client::{Connection, Endpoint};
 
@@ -172,7 +174,7 @@ impl<'a> Shard<'a> {
         drop(clients);
         self.settle(&model).await;
         if self.armed {
-            self.stop();
+            fate.deaths += usize::from(self.stop());
             self.serve(None);
         }
         let mut connection = endpoint.connect().await.unwrap();
@@ -325,10 +327,13 @@ impl<'a> Shard<'a> {
         });
     }
 
-    fn stop(&mut self) {
-        if let Some(serving) = self.serving.take() {
-            assert!(serving.terminate().success());
-        }
+    /// Ends it. True if it met its failpoint only now: closing passes some, too.
+    fn stop(&mut self) -> bool {
+        let Some(serving) = self.serving.take() else { return false };
+        let ended = serving.terminate();
+        let died = self.armed && ended.signal() == Some(Signal::SIGKILL as i32);
+        assert!(died || ended.success(), "{ended}");
+        died
     }
 
     /// The state is as the program says.
