@@ -79,6 +79,14 @@ impl Screen {
         lines
     }
 
+    /// The first line that was longer than the screen is wide, and goes on in the next one.
+    pub(crate) fn cut_line(&self) -> Option<String> {
+        let lines = self.lines();
+        let shown = self.shown();
+        let cut = |row: &usize| u16::try_from(*row).is_ok_and(|row| shown.screen().row_wrapped(row));
+        (0..lines.len()).find(cut).map(|row| lines[row].clone())
+    }
+
     /// Whether this text is shown in a colour.
     #[track_caller]
     pub(crate) fn colors(&self, text: &str) -> bool {
