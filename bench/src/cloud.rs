@@ -290,7 +290,10 @@ impl Connection {
             .header("host", &self.endpoint.host)
             .body(Full::new(body))?;
         self.endpoint.signer.sign(&mut request, service, payload, Timestamp::now());
-        self.sender.ready().await?;
+        // Some servers end a connection after so many requests.
+        if self.sender.is_closed() || self.sender.ready().await.is_err() {
+            self.sender = open(self.endpoint.address).await?;
+        }
         Ok(self.sender.send_request(request).await?)
     }
 
