@@ -67,7 +67,7 @@ pub(crate) fn run(floors: &Floors) -> Result<Vec<Row>> {
         }
         rows.push(row);
         for (name, figures) in &others {
-            let theirs = &figures[number];
+            let Some(theirs) = figures.get(number) else { continue };
             rows.push(
                 Row::new(format!("  {name}"), theirs.value).p99(theirs.p99).floor(figure.value, "Tandem"),
             );
@@ -128,7 +128,11 @@ async fn measure(endpoint: &Endpoint, bucket: &str) -> Result<Vec<Figure>> {
     take("GET 16 MiB, 16 clients", rate(&mut clients, &get_large).await?, LARGE, None);
     let one = rate(&mut clients[..1], &get_large).await?;
     take("GET 16 MiB, 1 client", one, LARGE, Some(Value::MebibytesPerSecond(1500.0)));
-    figures.push(list(&mut clients, bucket).await?);
+    // The last one: not every server ends a listing of many pages.
+    match list(&mut clients, bucket).await {
+        Ok(figure) => figures.push(figure),
+        Err(error) => eprintln!("the listing was not measured: {error:#}"),
+    }
     Ok(figures)
 }
 
@@ -152,6 +156,7 @@ async fn list(clients: &mut [Connection], bucket: &str) -> Result<Figure> {
         loop {
             let (some, next) = clients[0].list(bucket, "listed/", token.as_deref()).await?;
             keys += some;
+            ensure!(keys <= KEYS, "a listing of {KEYS} keys does not end");
             token = next;
             if token.is_none() {
                 break;
