@@ -1,3 +1,5 @@
+//! The engines, each behind the same few calls. A file an engine.
+
 pub mod fjall;
 pub mod lmdb;
 pub mod redb;

@@ -1,3 +1,5 @@
+//! Backups taken while objects change, restored, interrupted and damaged.
+
 use std::{
     collections::BTreeMap,
     fs,

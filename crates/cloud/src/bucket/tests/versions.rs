@@ -1,3 +1,5 @@
+//! Versions beside a model: what is current, what was replaced, and what a deletion leaves.
+
 use futures::TryStreamExt;
 use proptest::prelude::*;
 
