@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::join_all;
+use jiff::Timestamp;
 use serde_json::Value;
 use tandem_aws_client::Endpoint;
 
@@ -98,7 +99,7 @@ fn fifty_videos_at_once_get_their_thumbnails_in_turn_and_in_bounds() {
 #[derive(Debug, Default)]
 struct Seen {
     /// By the time of acceptance and the id: the state when last seen.
-    runs: BTreeMap<(String, String), String>,
+    runs: BTreeMap<(Timestamp, String), String>,
     queued: usize,
     running: usize,
     workers: usize,
@@ -113,7 +114,8 @@ impl Seen {
         self.runs.values_mut().for_each(|state| "ended".clone_into(state));
         for run in processes["runs"].as_array().unwrap() {
             let field = |name: &str| run[name].as_str().unwrap_or_default().to_owned();
-            self.runs.insert((field("accepted"), field("id")), field("state"));
+            let accepted = field("accepted").parse().unwrap();
+            self.runs.insert((accepted, field("id")), field("state"));
             if field("state") == "ended" {
                 assert_eq!(run["exitCode"], 0, "{run:#}");
             }

@@ -23,6 +23,7 @@
 //!
 //! Start at [`Tasks::run`].
 
+mod accept;
 mod capacity;
 mod consumer;
 mod context;
@@ -51,7 +52,6 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tandem_container::{Builder, Image, Runtime};
-use tandem_failpoint::hit;
 use tandem_model::{StackId, Urn, inputs};
 use tandem_store::{CommitError, ReadError, Store};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -186,37 +186,21 @@ impl Tasks {
             return Ok(known);
         }
         let urn = request.task.clone();
-        let keyed = request.key.is_some();
         let Some(recorded) = shared.parts.resources.by_urn(&urn) else { return Err(RunError::NoTask(urn)) };
         let task: inputs::Task = inputs::read(&urn, &recorded.inputs)?;
         let digest = recorded.outputs.get("image").and_then(|image| image.as_str());
         let Some(digest) = digest else { return Err(RunError::NoTask(urn)) };
         let image = shared.image(&urn, &task, digest).await?;
-        let mut record = request::record(request, &task, image, Timestamp::now())?;
+        let record = request::record(request, &task, image, Timestamp::now())?;
         let (needs, capacity) = (record.needs(), shared.parts.capacity);
         if !needs.fits(capacity) {
             return Err(RunError::NeverFits { task: urn, needs, capacity });
         }
-        loop {
-            match shared.parts.store.commit(store::accept(&record)).await {
-                Ok(()) => break,
-                // Somebody was faster with the same key.
-                Err(CommitError::Conflict { .. }) if keyed => return Ok(record.id),
-                Err(CommitError::Conflict { .. }) => record.id = RunId::random(),
-                Err(error) => return Err(error.into()),
-            }
+        // To its end, also if whoever asks goes away: what is recorded has somebody who drives it.
+        match tokio::spawn(accept::accept(shared.clone(), record)).await {
+            Ok(accepted) => accepted,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
-        hit("task.run.committed");
-        let (id, accepted) = (record.id.clone(), record.accepted);
-        let driver = shared.take_charge(record);
-        shared.drivers.spawn(driver.run());
-        shared.scheduler().enqueue(id.clone(), accepted, needs);
-        shared.admit();
-        if shared.parts.resources.by_urn(&urn).is_none() {
-            // Its task was deleted in this moment, perhaps too late for the deletion to see this run.
-            shared.tell(&id, Event::Stop { at: Timestamp::now() });
-        }
-        Ok(id)
     }
 
     /// How a run stands.

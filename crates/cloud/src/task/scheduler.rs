@@ -8,7 +8,7 @@ use std::{
     fmt,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tandem_model::ByteSize;
 
 use super::RunId;
@@ -74,14 +74,33 @@ pub(super) struct Scheduler {
     /// Sum of `held`.
     used: Room,
     held: HashMap<RunId, Room>,
-    queue: BTreeMap<(Timestamp, RunId), Room>,
+    queue: BTreeMap<(Timestamp, RunId), Waiter>,
+    /// When those in the queue were accepted.
+    accepted: HashMap<RunId, Timestamp>,
+    /// When the last one was.
+    last: Timestamp,
     /// Nobody is admitted before it is known what runs already.
     open: bool,
 }
 
+#[derive(Debug)]
+struct Waiter {
+    needs: Room,
+    /// Whether its record is on disk. Until then it keeps its place, and those behind it wait.
+    recorded: bool,
+}
+
 impl Scheduler {
     pub(super) fn new(capacity: Room) -> Self {
-        Self { capacity, used: Room::default(), held: HashMap::new(), queue: BTreeMap::new(), open: false }
+        Self {
+            capacity,
+            used: Room::default(),
+            held: HashMap::new(),
+            queue: BTreeMap::new(),
+            accepted: HashMap::new(),
+            last: Timestamp::UNIX_EPOCH,
+            open: false,
+        }
     }
 
     /// From now on runs are admitted.
@@ -94,9 +113,46 @@ impl Scheduler {
         self.open = false;
     }
 
+    /// Gives a run the last place, before it is recorded, and answers the time that stands for it: no two have the same.
+    /// Who is asked for twice at once keeps the place that it has.
+    pub(super) fn place(&mut self, id: &RunId, now: Timestamp, needs: Room) -> Timestamp {
+        if let Some(accepted) = self.accepted.get(id) {
+            return *accepted;
+        }
+        let next = self.last + SignedDuration::from_micros(1);
+        let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
+        self.put(id.clone(), now.max(next), Waiter { needs, recorded: false });
+        self.last
+    }
+
+    /// It is on disk, and may be admitted.
+    pub(super) fn recorded(&mut self, id: &RunId, accepted: Timestamp, needs: Room) {
+        match self.key(id).and_then(|key| self.queue.get_mut(&key)) {
+            Some(waiter) => waiter.recorded = true,
+            None => self.enqueue(id.clone(), accepted, needs),
+        }
+    }
+
+    /// It could not be recorded, and leaves; unless somebody else has recorded it.
+    pub(super) fn not_recorded(&mut self, id: &RunId) {
+        if self.key(id).and_then(|key| self.queue.get(&key)).is_some_and(|waiter| !waiter.recorded) {
+            self.leave(id);
+        }
+    }
+
     /// Puts a run in its place, by the time when it was accepted.
     pub(super) fn enqueue(&mut self, id: RunId, accepted: Timestamp, needs: Room) {
-        self.queue.insert((accepted, id), needs);
+        self.put(id, accepted, Waiter { needs, recorded: true });
+    }
+
+    fn put(&mut self, id: RunId, accepted: Timestamp, waiter: Waiter) {
+        self.last = self.last.max(accepted);
+        self.accepted.insert(id.clone(), accepted);
+        self.queue.insert((accepted, id), waiter);
+    }
+
+    fn key(&self, id: &RunId) -> Option<(Timestamp, RunId)> {
+        self.accepted.get(id).map(|accepted| (*accepted, id.clone()))
     }
 
     /// Sets room aside for a run that runs already, free or not.
@@ -111,19 +167,23 @@ impl Scheduler {
         if let Some(room) = self.held.remove(id) {
             self.used = self.used.minus(room);
         }
-        self.queue.retain(|(_, waiting), _| waiting != id);
+        if let Some(key) = self.key(id) {
+            self.queue.remove(&key);
+            self.accepted.remove(id);
+        }
     }
 
     /// Takes from the queue what fits, and sets its room aside.
     pub(super) fn admit(&mut self) -> Vec<RunId> {
         let mut admitted = Vec::new();
         while let Some(head) = self.queue.first_entry() {
-            let needs = *head.get();
+            let Waiter { needs, recorded } = *head.get();
             let fits = self.held.is_empty() || self.used.plus(needs).fits(self.capacity);
-            if !self.open || !fits {
+            if !self.open || !recorded || !fits {
                 break;
             }
             let ((_, id), _) = head.remove_entry();
+            self.accepted.remove(&id);
             self.hold(id.clone(), needs);
             admitted.push(id);
         }
@@ -132,12 +192,22 @@ impl Scheduler {
 
     /// Why a run waits; `None` if it does not.
     pub(super) fn why(&self, id: &RunId) -> Option<Waiting> {
-        let (position, (_, needs)) =
-            self.queue.iter().enumerate().find(|(_, ((_, waiting), _))| waiting == id)?;
-        Some(match position {
-            0 => Waiting::ForRoom { needs: *needs, free: self.capacity.minus(self.used) },
+        let key = self.key(id)?;
+        let needs = self.queue.get(&key)?.needs;
+        Some(self.waiting(self.queue.range(..key).count(), needs))
+    }
+
+    /// Why each run waits that does.
+    pub(super) fn all_waiting(&self) -> HashMap<&RunId, Waiting> {
+        let waiters = self.queue.iter().enumerate();
+        waiters.map(|(position, ((_, id), waiter))| (id, self.waiting(position, waiter.needs))).collect()
+    }
+
+    fn waiting(&self, position: usize, needs: Room) -> Waiting {
+        match position {
+            0 => Waiting::ForRoom { needs, free: self.capacity.minus(self.used) },
             n => Waiting::Behind(n),
-        })
+        }
     }
 }
 
@@ -183,6 +253,38 @@ mod tests {
         let mut scheduler = scheduler(room(1000, 0), &[room(600, 0), room(600, 0), room(10, 0)]);
         assert_eq!(scheduler.admit(), [id(0)]);
         assert_eq!(scheduler.why(&id(2)), Some(Waiting::Behind(1)));
+    }
+
+    #[test]
+    fn who_came_first_is_first_also_if_others_are_recorded_before() {
+        let mut scheduler = scheduler(room(1000, 0), &[]);
+        let needs = room(600, 0);
+        let place = |scheduler: &mut Scheduler, n| scheduler.place(&id(n), at(7), needs);
+        let (first, second) = (place(&mut scheduler, 0), place(&mut scheduler, 1));
+        assert!(first < second, "one moment, and an order all the same");
+        assert_eq!(place(&mut scheduler, 1), second, "it has its place");
+        scheduler.recorded(&id(1), second, needs);
+        assert_eq!(scheduler.admit(), []);
+        assert_eq!(scheduler.why(&id(1)), Some(Waiting::Behind(1)));
+        scheduler.recorded(&id(0), first, needs);
+        assert_eq!(scheduler.admit(), [id(0)]);
+        assert_eq!(scheduler.all_waiting()[&id(1)], scheduler.why(&id(1)).unwrap());
+        scheduler.leave(&id(0));
+        assert_eq!(scheduler.admit(), [id(1)]);
+        assert!(scheduler.all_waiting().is_empty());
+        // Who could not be recorded makes way.
+        let (second, third) = (place(&mut scheduler, 2), place(&mut scheduler, 3));
+        scheduler.leave(&id(1));
+        scheduler.recorded(&id(3), third, needs);
+        scheduler.not_recorded(&id(2));
+        assert_eq!(scheduler.admit(), [id(3)]);
+        // Asked for twice at once: whoever recorded it, it has its place.
+        scheduler.leave(&id(3));
+        scheduler.recorded(&id(2), second, needs);
+        scheduler.not_recorded(&id(2));
+        assert_eq!(scheduler.admit(), [id(2)]);
+        scheduler.not_recorded(&id(2));
+        assert!(scheduler.held.contains_key(&id(2)));
     }
 
     #[test]

@@ -64,7 +64,8 @@ impl Shared {
             // While the scheduler is locked nothing gives back its room: who is seen to run holds it, and nobody else has it.
             let scheduler = self.scheduler();
             let live: Vec<_> = self.live().values().map(|live| live.record.borrow().clone()).collect();
-            live.into_iter().map(|record| (scheduler.why(&record.id), record)).collect()
+            let mut waiting = scheduler.all_waiting();
+            live.into_iter().map(|record| (waiting.remove(&record.id), record)).collect()
         };
         let wanted = live.iter().filter(|(_, record)| stack.is_none_or(|stack| record.task.stack == *stack));
         let mut shown: Vec<_> = wanted.map(|(waits, record)| RunStatus::of(record, *waits)).collect();

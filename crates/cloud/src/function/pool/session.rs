@@ -67,6 +67,10 @@ impl Session {
     /// [`Refused`] if this worker is to ask no more.
     pub(in crate::function) async fn next(&self) -> Result<Job, Refused> {
         let pools = self.pools.upgrade().ok_or(Refused::Closing)?;
+        // What it printed before it asked is of no request that it gets, nor of the cloud's own pace.
+        if let Some(output) = self.output.get() {
+            output.drain();
+        }
         let (sender, receiver) = oneshot::channel();
         {
             let mut state = pools.lock();

@@ -4,14 +4,17 @@
 
 use std::{
     io,
-    sync::{Arc, PoisonError},
+    sync::{
+        Arc, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use redb::{Database, ReadableTable, StorageError, Table};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Shared, TABLE, damage, row};
+use super::{Opened, Shared, TABLE, damage, row};
 use crate::{
     backend::OpenError,
     port::{Batch, CommitError, Damage, Write},
@@ -91,7 +94,7 @@ impl Committer {
             self.commit(group);
         }
         self.queue.close();
-        self.shared.close(true);
+        self.shared.close();
         if let Some(answer) = closing {
             let _ = answer.send(());
         }
@@ -125,27 +128,64 @@ impl Committer {
         if tight && group.members.iter().all(|(batch, _)| batch.needs_room()) {
             return Err(Failure::Full);
         }
-        let reopened = self.shared.reopen().map_err(|error| match error {
-            OpenError::Damaged { path, reason } => Failure::Other(Arc::new(Damage { path, what: reason })),
-            OpenError::Io { source, .. } if is_full(&source) => Failure::Full,
-            other => Failure::Other(Arc::new(other)),
+        let opened = self.open()?;
+        let generation = opened.generation;
+        let database =
+            opened.database.as_ref().ok_or(StorageError::DatabaseClosed).map_err(redb::Error::from)?;
+        let mut witness = None;
+        let result = damage::caught(&self.shared.path, || {
+            write(database, group, tight, &self.shared.commits, &mut witness)
         });
-        let result = reopened.and_then(|()| {
-            let database = self.shared.database.read().unwrap_or_else(PoisonError::into_inner);
-            let database =
-                database.as_ref().ok_or(StorageError::DatabaseClosed).map_err(redb::Error::from)?;
-            let written = damage::caught(&self.shared.path, || write(database, group, tight));
-            written.map_err(|damage| Failure::Other(Arc::new(damage)))?.map_err(|e| self.failure(e))
-        });
+        drop(opened);
+        let result = match result {
+            Ok(written) => written.map_err(|error| self.failure(error)),
+            Err(damage) => Err(Failure::Other(Arc::new(damage))),
+        };
         if result.is_err() {
-            // redb refuses everything after a failed write, reads too. Snapshots that are held go on.
-            self.shared.close(false);
-            if let Err(error) = self.shared.reopen() {
-                tracing::error!(%error, "cannot open the store again; whoever uses it next tries again");
+            match self.shared.renew(generation) {
+                Ok(()) => self.settle(witness),
+                Err(error) => {
+                    tracing::error!(%error, "cannot open the store again; whoever uses it next tries again");
+                }
             }
         }
         result
     }
+
+    /// The database; opened again if that failed before.
+    fn open(&self) -> Result<RwLockReadGuard<'_, Opened>, Failure> {
+        let opened = self.shared.opened();
+        if opened.database.is_some() {
+            return Ok(opened);
+        }
+        let generation = opened.generation;
+        drop(opened);
+        self.shared.renew(generation).map_err(|error| match error {
+            OpenError::Damaged { path, reason } => Failure::Other(Arc::new(Damage { path, what: reason })),
+            OpenError::Io { source, .. } if is_full(&source) => Failure::Full,
+            other => Failure::Other(Arc::new(other)),
+        })?;
+        Ok(self.shared.opened())
+    }
+
+    /// After a commit that failed: if the witness is as it was before, there was none.
+    fn settle(&self, witness: Option<Witness>) {
+        let commits = self.shared.commits.load(Ordering::SeqCst);
+        let (Some(Witness { key, before }), false) = (witness, commits.is_multiple_of(2)) else { return };
+        let Ok(begun) = self.shared.begin_read() else { return };
+        let found = damage::read(&self.shared.path, || {
+            Ok::<_, StorageError>(begun.table.get(key.as_ref())?.map(|found| found.value().to_vec()))
+        });
+        if found.is_ok_and(|found| found == before) {
+            self.shared.commits.store(commits - 1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// A row that a group changes, and what was there before.
+struct Witness {
+    key: Bytes,
+    before: Option<Vec<u8>>,
 }
 
 /// What a precondition found where it looked.
@@ -172,6 +212,8 @@ fn write(
     database: &Database,
     group: &Group,
     tight: bool,
+    commits: &AtomicU64,
+    witness: &mut Option<Witness>,
 ) -> Result<Vec<Result<(), CommitError>>, WriteError> {
     let transaction = database.begin_write()?;
     let mut verdicts = Vec::with_capacity(group.members.len());
@@ -187,7 +229,7 @@ fn write(
                 Looked::Damaged(key) => return Err(WriteError::DamagedRow(key)),
                 Looked::Broken(key) => Err(CommitError::Conflict { key }),
                 Looked::Holds => {
-                    apply(&mut table, batch)?;
+                    apply(&mut table, batch, witness)?;
                     changed |= !batch.writes.is_empty();
                     Ok(())
                 }
@@ -195,9 +237,14 @@ fn write(
         }
     }
     tandem_failpoint::try_hit("store.commit.judged").map_err(redb::Error::Io)?;
-    match changed {
-        true => transaction.commit()?,
-        false => transaction.abort()?,
+    if changed {
+        // Odd from here on, and also after a failure, until it is known what that left.
+        let begun = commits.load(Ordering::SeqCst) | 1;
+        commits.store(begun, Ordering::SeqCst);
+        transaction.commit()?;
+        commits.store(begun + 1, Ordering::SeqCst);
+    } else {
+        transaction.abort()?;
     }
     tandem_failpoint::hit("store.commit.synced");
     Ok(verdicts)
@@ -221,12 +268,29 @@ fn look(table: &Table<'_, &'static [u8], &'static [u8]>, batch: &Batch) -> Resul
     Ok(Looked::Holds)
 }
 
-fn apply(table: &mut Table<'_, &'static [u8], &'static [u8]>, batch: &Batch) -> Result<(), StorageError> {
+fn apply(
+    table: &mut Table<'_, &'static [u8], &'static [u8]>,
+    batch: &Batch,
+    witness: &mut Option<Witness>,
+) -> Result<(), StorageError> {
     for write in &batch.writes {
-        match write {
-            Write::Put { key, value } => table.insert(key.as_ref(), row::seal(key, value).as_slice())?,
-            Write::Delete { key } => table.remove(key.as_ref())?,
+        let (key, value) = match write {
+            Write::Put { key, value } => (key, Some(row::seal(key, value))),
+            Write::Delete { key } => (key, None),
         };
+        let before = match &value {
+            Some(value) => table.insert(key.as_ref(), value.as_slice())?,
+            None => table.remove(key.as_ref())?,
+        };
+        match witness {
+            // Changed, and changed back: it tells nothing.
+            Some(known) if known.key == *key && known.before == value => *witness = None,
+            Some(_) => {}
+            None => {
+                let before = before.map(|before| before.value().to_vec());
+                *witness = (before != value).then(|| Witness { key: key.clone(), before });
+            }
+        }
     }
     Ok(())
 }

@@ -6,8 +6,6 @@ use std::{
     path::Path,
 };
 
-use redb::StorageError;
-
 use crate::port::{Damage, ReadError};
 
 /// Runs something of redb. A panic there is damage of the file: the cloud goes on, and says so.
@@ -26,11 +24,14 @@ pub(super) fn found(path: &Path, what: impl Into<String>) -> Damage {
     Damage { path: path.to_owned(), what: what.into() }
 }
 
-/// Reads, and tells damage from what else can go wrong.
-pub(super) fn read<T>(path: &Path, work: impl FnOnce() -> Result<T, StorageError>) -> Result<T, ReadError> {
-    match caught(path, work) {
+/// Reads, and tells damage from what else can go wrong, which is an error of redb's.
+pub(super) fn read<T, E: Into<redb::Error>>(
+    path: &Path,
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, ReadError> {
+    match caught(path, || work().map_err(Into::into)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(StorageError::Corrupted(what))) => Err(ReadError(Box::new(found(path, what)))),
+        Ok(Err(redb::Error::Corrupted(what))) => Err(ReadError(Box::new(found(path, what)))),
         Ok(Err(other)) => Err(ReadError(Box::new(other))),
         Err(damage) => Err(ReadError(Box::new(damage))),
     }

@@ -11,7 +11,8 @@
 //! - below the reserve of free space a commit is refused with [`CommitError::Full`](crate::CommitError), and taken
 //!   again once there is room;
 //! - a write that fails in spite of it fails its group; the file is opened again at once, which returns to the last
-//!   commit, and by whoever comes next if that fails;
+//!   commit, and by whoever comes next if that fails. Readers go on: who has read nothing yet, or nothing that a commit
+//!   has changed since, begins again where it was; the few others get an error ([`snapshot`]);
 //! - a failed fsync stops the process ([`file`]): the kernel may have dropped what it could not write, so nothing that
 //!   this process reads afterwards tells what is on disk. The next start reads the file itself;
 //! - a page or a row that is not what was written is an error that names it ([`row`], [`damage`]), never an answer.
@@ -30,16 +31,16 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, Ordering},
+        Arc, PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
 };
 
 use async_trait::async_trait;
 use redb::{
-    Database, DatabaseError, ReadableDatabase, StorageBackend, StorageError, TableDefinition, TableError,
-    backends::FileBackend,
+    Database, DatabaseError, ReadOnlyTable, ReadableDatabase, StorageBackend, StorageError, TableDefinition,
+    TableError, backends::FileBackend,
 };
 use tandem_model::{ByteSize, Explain};
 use tokio::sync::{mpsc, oneshot};
@@ -124,10 +125,27 @@ struct Shared {
     path: Arc<Path>,
     /// Opens what is written to; also after a failed write.
     open: Box<dyn Fn() -> Result<Database, OpenError> + Send + Sync>,
-    /// `None` once closed, and after a failed write until the file could be opened again.
-    database: RwLock<Option<Database>>,
+    opened: RwLock<Opened>,
     /// For good.
     closed: AtomicBool,
+    /// Counts the beginning and the end of each commit that happens. While it is even and stays the same, all readers
+    /// that begin see the same.
+    commits: AtomicU64,
+}
+
+struct Opened {
+    /// `None` once closed, and after a failed write until the file could be opened again.
+    database: Option<Database>,
+    /// How often it was opened again.
+    generation: u64,
+}
+
+/// What a reader begins with.
+struct Begun {
+    table: ReadOnlyTable<&'static [u8], &'static [u8]>,
+    generation: u64,
+    /// What [`Shared::commits`] was before.
+    commits: u64,
 }
 
 impl fmt::Debug for Shared {
@@ -137,45 +155,74 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// Opens the file again if a failed write closed it.
-    fn reopen(&self) -> Result<(), OpenError> {
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        if database.is_none() && !self.closed.load(Ordering::SeqCst) {
-            *database = Some((self.open)()?);
-            tracing::warn!(path = %self.path.display(), "opened the store again after a failed write");
+    fn opened(&self) -> RwLockReadGuard<'_, Opened> {
+        self.opened.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the file again after a failed write, because redb refuses everything then, reads too. `generation` is what
+    /// the caller saw fail: whoever is first does it, and all others wait until it is done.
+    fn renew(&self, generation: u64) -> Result<(), OpenError> {
+        let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
+        let done = opened.generation != generation && opened.database.is_some();
+        if done || self.closed.load(Ordering::SeqCst) {
+            return Ok(());
         }
+        self.let_go(&mut opened);
+        opened.database = Some((self.open)()?);
+        opened.generation += 1;
+        tracing::warn!(path = %self.path.display(), "opened the store again after a failed write");
         Ok(())
     }
 
-    /// Closes it for good, or after a failed write: redb refuses everything then.
-    fn close(&self, for_good: bool) {
-        self.closed.fetch_or(for_good, Ordering::SeqCst);
-        let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+    fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.let_go(&mut self.opened.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Within the lock: until redb has let go of the file, nobody can open it.
+    fn let_go(&self, opened: &mut Opened) {
+        let database = opened.database.take();
         if let Err(damage) = damage::caught(&self.path, || drop(database)) {
             tracing::error!(%damage, "closing the store");
         }
     }
 
-    fn begin_read(&self) -> Result<RedbSnapshot, ReadError> {
-        if self.database.read().unwrap_or_else(PoisonError::into_inner).is_none() {
+    fn begin_read(&self) -> Result<Begun, ReadError> {
+        loop {
+            let generation = match self.try_begin_read() {
+                Ok(begun) => return Ok(begun),
+                Err((generation, error)) if self.is_outdated(&error) => generation,
+                Err((_, error)) => return Err(error),
+            };
             // Who only reads must not wait for somebody who writes.
-            self.reopen().map_err(|error| match error {
+            self.renew(generation).map_err(|error| match error {
                 OpenError::Damaged { path, reason } => {
                     ReadError(Box::new(crate::port::Damage { path, what: reason }))
                 }
                 other => ReadError(Box::new(other)),
             })?;
         }
-        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = database.as_ref().ok_or_else(|| ReadError(Box::new(StorageError::DatabaseClosed)))?;
-        let table = damage::caught(&self.path, || -> Result<_, redb::Error> {
-            Ok(database.begin_read()?.open_table(TABLE)?)
+    }
+
+    fn try_begin_read(&self) -> Result<Begun, (u64, ReadError)> {
+        let commits = self.commits.load(Ordering::SeqCst);
+        let opened = self.opened();
+        let generation = opened.generation;
+        let table = damage::read(&self.path, || {
+            let database = opened.database.as_ref().ok_or(StorageError::DatabaseClosed)?;
+            database.begin_read()?.open_table(TABLE).map_err(redb::Error::from)
         });
-        match table.map_err(|damage| ReadError(Box::new(damage)))? {
-            Ok(table) => Ok(RedbSnapshot::new(table, self.path.clone())),
-            Err(redb::Error::Corrupted(what)) => Err(ReadError(Box::new(damage::found(&self.path, what)))),
-            Err(other) => Err(ReadError(Box::new(other))),
+        match table {
+            Ok(table) => Ok(Begun { table, generation, commits }),
+            Err(error) => Err((generation, error)),
         }
+    }
+
+    /// Whether this is what redb says to everybody after a failed write.
+    fn is_outdated(&self, error: &ReadError) -> bool {
+        let refused =
+            matches!(error.0.downcast_ref(), Some(redb::Error::PreviousIo | redb::Error::DatabaseClosed));
+        refused && !self.closed.load(Ordering::SeqCst)
     }
 }
 
@@ -205,8 +252,9 @@ impl RedbStore {
         reserve: Reserve,
         open: Box<dyn Fn() -> Result<Database, OpenError> + Send + Sync>,
     ) -> Result<Self, OpenError> {
-        let database = RwLock::new(Some(open()?));
-        let shared = Arc::new(Shared { path, open, database, closed: AtomicBool::new(false) });
+        let opened = RwLock::new(Opened { database: Some(open()?), generation: 0 });
+        let (closed, commits) = (AtomicBool::new(false), AtomicU64::new(0));
+        let shared = Arc::new(Shared { path, open, opened, closed, commits });
         let (requests, queue) = mpsc::channel(QUEUE);
         let committer = Committer::new(shared.clone(), reserve, queue);
         thread::Builder::new()
@@ -224,7 +272,7 @@ fn folder_of(path: &Path) -> &Path {
 #[async_trait]
 impl Store for RedbStore {
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, ReadError> {
-        Ok(Box::new(self.shared.begin_read()?))
+        Ok(Box::new(RedbSnapshot::begin(self.shared.clone())?))
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), CommitError> {

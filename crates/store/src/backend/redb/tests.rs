@@ -1,9 +1,17 @@
-use std::{fs, path::Path, sync::Arc, thread};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
 
 use tandem_model::{ByteSize, Explain};
 
-use super::{OpenError, Options, RedbStore};
-use crate::port::{Batch, CommitError, Store};
+use super::{OpenError, Options, RedbStore, simulated::Disk};
+use crate::port::{Batch, CommitError, Direction, Snapshot, Store};
 
 fn open(folder: &Path) -> Arc<RedbStore> {
     let options = Options { keep_free: ByteSize(0), ..Options::default() };
@@ -55,7 +63,11 @@ fn put(n: usize, bytes: usize) -> Batch {
 }
 
 fn count(store: &dyn Store) -> usize {
-    store.snapshot().unwrap().prefix(b"k").unwrap().collect::<Result<Vec<_>, _>>().unwrap().len()
+    count_in(&*store.snapshot().unwrap())
+}
+
+fn count_in(snapshot: &dyn Snapshot) -> usize {
+    snapshot.prefix(b"k").unwrap().collect::<Result<Vec<_>, _>>().unwrap().len()
 }
 
 #[test]
@@ -109,4 +121,70 @@ fn a_disk_that_fills_up_in_spite_of_the_reserve_loses_nothing_and_recovers() {
         drop(store);
         assert_eq!(count(&*open(folder.path())), acknowledged + 1);
     });
+}
+
+#[tokio::test]
+async fn a_reader_goes_on_after_a_write_that_failed() {
+    let disk = Disk::default();
+    let store = disk.store().unwrap();
+    for n in 0..300 {
+        store.commit(put(n, 1000)).await.unwrap();
+    }
+    let begin = || store.snapshot().unwrap();
+    let outdated = begin();
+    assert!(outdated.get(b"k000000").unwrap().is_some());
+    store.commit(put(300, 1000)).await.unwrap();
+    for turn in 0..3 {
+        let (fresh, seen) = (begin(), begin());
+        assert_eq!(count_in(&*seen), 301 + turn);
+        let middle = begin();
+        let mut ascending = middle.prefix(b"k").unwrap();
+        let mut descending = middle.range(b"k", b"l", Direction::Descending).unwrap();
+        ascending.by_ref().take(100).for_each(|row| drop(row.unwrap()));
+        descending.by_ref().take(100).for_each(|row| drop(row.unwrap()));
+        disk.fill_up(0, 1);
+        let full = store.commit(put(999, 20_000)).await;
+        assert!(matches!(full, Err(CommitError::Full)), "{full:?}");
+        // None of them has seen anything that is different now.
+        assert_eq!(count_in(&*fresh), 301 + turn);
+        assert_eq!(count_in(&*seen), 301 + turn);
+        let keys: Vec<_> = ascending.map(|row| row.unwrap().0).collect();
+        assert_eq!((keys.len(), &*keys[0]), (201 + turn, &b"k000100"[..]));
+        assert_eq!(descending.map(Result::unwrap).count(), 201 + turn);
+        store.commit(put(301 + turn, 1000)).await.unwrap();
+        // It does not show what came after it began.
+        assert!(seen.get(b"k000000").is_ok());
+    }
+    let read = outdated.prefix(b"k").and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let error = read.expect_err("what it showed is older than what there is");
+    assert_eq!(error.code(), "E0906", "{error:?}");
+    store.close().await;
+}
+
+/// Whoever reads while writes fail gets what there is: nobody is told of a failure that is not his.
+#[test]
+fn nobody_who_only_reads_meets_a_failed_write() {
+    let disk = Disk::default();
+    let store = disk.store().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(store.commit(put(0, 1000))).unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !done.load(Ordering::SeqCst) {
+                    let snapshot = store.snapshot().unwrap();
+                    assert!(snapshot.get(b"k000000").unwrap().is_some());
+                    assert!(snapshot.get(b"k000001").unwrap().is_none());
+                }
+            });
+        }
+        for _ in 0..200 {
+            disk.fill_up(0, 1);
+            let full = runtime.block_on(store.commit(put(1, 20_000)));
+            assert!(matches!(full, Err(CommitError::Full)), "{full:?}");
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+    runtime.block_on(store.close());
 }
