@@ -10,13 +10,24 @@ export class CloudError extends Error {
     }
 }
 
-const FRAME = /\(?([^\s()]+):(\d+):(\d+)\)?$/;
-
 /** Where the program called the SDK: `index.js:3:14`. */
 export function place() {
     for (const line of new Error().stack.split("\n")) {
-        const found = FRAME.exec(line);
-        if (found !== null && !found[1].startsWith("tandem:")) return `${found[1]}:${found[2]}:${found[3]}`;
+        const found = frame(line);
+        if (found !== "" && !found.startsWith("tandem:")) return found;
     }
     return "";
+}
+
+/**
+ * The place in a line of a stack: `    at make (index.js:3:14)`. By hand, because this is done for every resource and a
+ * regular expression that is not tied to the line's beginning tries every place of it.
+ */
+function frame(line) {
+    const end = line.endsWith(")") ? line.length - 1 : line.length;
+    const begin = Math.max(line.lastIndexOf(" ", end), line.lastIndexOf("(", end)) + 1;
+    const found = line.slice(begin, end);
+    const parts = found.split(":");
+    const isNumber = (part) => part !== "" && Number.isInteger(Number(part));
+    return parts.length >= 3 && isNumber(parts.at(-1)) && isNumber(parts.at(-2)) ? found : "";
 }

@@ -27,7 +27,8 @@ const never = () => new Promise(() => {});
 /** Notes a resource; a second one of the same kind and name is an error that shows both places. */
 export function declare(kind, name) {
     checkName(kind, name);
-    const resource = new Declared(kind, name, place());
+    // Where handlers run nothing is registered, so nobody asks where it was declared.
+    const resource = new Declared(kind, name, deploying() ? place() : "");
     if (sealed) {
         throw new CloudError(
             "E0507",
@@ -39,7 +40,7 @@ export function declare(kind, name) {
     if (first !== undefined) {
         throw new CloudError(
             "E0505",
-            `${resource.key} is declared twice: at ${first.place} and at ${resource.place}`,
+            `${resource.key} is declared twice: at ${first.place || "an earlier place"} and at ${place()}`,
             `give one of them another name`,
         );
     }

@@ -29,6 +29,7 @@ mod delete;
 mod error;
 mod history;
 pub mod http;
+mod known;
 mod lease;
 mod lifecycle;
 mod list;
@@ -54,6 +55,7 @@ use tandem_model::{Kind, PhysicalId, Urn, resource::Recorded};
 use tandem_store::{Blobs, Store};
 
 use crate::{dispatch::Outbox, endpoint::Endpoint, resource::Resources};
+use known::Known;
 use lease::Leases;
 
 pub use checksum::{Algorithm, Checksum};
@@ -84,6 +86,7 @@ pub struct Buckets {
     resources: Arc<Resources>,
     endpoint: Endpoint,
     leases: Leases,
+    known: Known,
 }
 
 impl Buckets {
@@ -95,7 +98,7 @@ impl Buckets {
         endpoint: Endpoint,
     ) -> Self {
         let leases = Leases::new(blobs.clone());
-        Self { store, blobs, outbox, resources, endpoint, leases }
+        Self { store, blobs, outbox, resources, endpoint, leases, known: Known::default() }
     }
 
     /// The deployed bucket of that name.

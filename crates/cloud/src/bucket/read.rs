@@ -11,7 +11,6 @@ use super::{
     error::BucketError,
     history::find,
     lease::Lease,
-    settings::setting,
     store::{Body, Object, Piece, Version, inline_row},
     version::{VersionId, Versioning},
 };
@@ -70,7 +69,7 @@ impl Buckets {
         version: Option<VersionId>,
     ) -> Result<Seen, BucketError> {
         self.require(bucket)?;
-        see(&*self.store.snapshot()?, bucket, key, version)
+        self.see(&*self.store.snapshot()?, bucket, key, version)
     }
 
     /// An object with its whole body. What is read is the object as it is now, even if it is replaced meanwhile.
@@ -97,7 +96,7 @@ impl Buckets {
         loop {
             let (seen, inline) = {
                 let snapshot = self.store.snapshot()?;
-                let seen = see(&*snapshot, bucket, key, version)?;
+                let seen = self.see(&*snapshot, bucket, key, version)?;
                 let inline = match seen.object.body {
                     Body::Inline => snapshot.get(&inline_row(bucket, key, seen.object.version))?,
                     Body::Blobs(_) => None,
@@ -131,28 +130,29 @@ impl Buckets {
             }
         }
     }
-}
 
-fn see(
-    snapshot: &dyn Snapshot,
-    bucket: &str,
-    key: &str,
-    version: Option<VersionId>,
-) -> Result<Seen, BucketError> {
-    match find(snapshot, bucket, key, version)? {
-        Version::Object(object) => {
-            let told = match object.version {
-                Some(_) => true,
-                // An object from before its bucket was versioned is its version `null`.
-                None => setting::<Versioning>(snapshot, bucket)?.is_some(),
-            };
-            Ok(Seen { version: told.then(|| object.version_id()), object: *object })
+    fn see(
+        &self,
+        snapshot: &dyn Snapshot,
+        bucket: &str,
+        key: &str,
+        version: Option<VersionId>,
+    ) -> Result<Seen, BucketError> {
+        match find(snapshot, bucket, key, version)? {
+            Version::Object(object) => {
+                let told = match object.version {
+                    Some(_) => true,
+                    // An object from before its bucket was versioned is its version `null`.
+                    None => self.known_setting::<Versioning>(bucket)?.is_some(),
+                };
+                Ok(Seen { version: told.then(|| object.version_id()), object: *object })
+            }
+            Version::Marker(marker) => Err(BucketError::IsMarker {
+                key: key.to_owned(),
+                version: VersionId::of(Some(marker.version)),
+                modified: marker.modified,
+            }),
         }
-        Version::Marker(marker) => Err(BucketError::IsMarker {
-            key: key.to_owned(),
-            version: VersionId::of(Some(marker.version)),
-            modified: marker.modified,
-        }),
     }
 }
 

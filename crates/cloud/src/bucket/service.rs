@@ -93,6 +93,7 @@ impl Service for Buckets {
     }
 
     async fn settle(&self, urn: &Urn, id: &PhysicalId, now: Option<&Recorded>) {
+        self.known.forget(&id.0);
         if now.is_some()
             && let Err(error) = self.reopen(&id.0).await
         {

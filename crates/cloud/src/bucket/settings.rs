@@ -7,6 +7,8 @@
 //!
 //! A change that depends on a setting reads it with [`expect_setting`], and so commits only while it is what was read.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use tandem_failpoint::hit;
@@ -20,7 +22,7 @@ use super::{
 };
 
 /// One thing that a bucket can be set to; kept as JSON.
-pub(super) trait Setting: Serialize + DeserializeOwned + Send + Sync {
+pub(super) trait Setting: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Its row's last part. Lower-case letters; never changed.
     const NAME: &'static str;
 }
@@ -66,6 +68,15 @@ impl Buckets {
         setting(&*self.store.snapshot()?, bucket)
     }
 
+    /// As [`setting`](Self::setting), for what every request asks: read once, and again after a change.
+    ///
+    /// # Errors
+    /// [`BucketError::NoSuchBucket`].
+    pub(super) fn known_setting<T: Setting>(&self, bucket: &str) -> Result<Option<Arc<T>>, BucketError> {
+        self.require(bucket)?;
+        self.known.get(&*self.store, bucket)
+    }
+
     /// Sets; on disk when it returns. What was set before under the name is replaced as a whole.
     ///
     /// # Errors
@@ -98,6 +109,7 @@ impl Buckets {
             };
             match self.store.commit(batch).await {
                 Ok(()) => {
+                    self.known.forget(bucket);
                     hit("bucket.setting.committed");
                     return Ok(());
                 }
@@ -131,7 +143,9 @@ mod tests {
         f.buckets.put_setting(BUCKET, &Colour("red".into())).await.unwrap();
         f.buckets.put_setting(BUCKET, &Colour("blue".into())).await.unwrap();
         assert_eq!(f.buckets.setting(BUCKET).unwrap(), Some(Colour("blue".into())));
+        assert_eq!(f.buckets.known_setting(BUCKET).unwrap(), Some(Arc::new(Colour("blue".into()))));
         f.buckets.delete_setting::<Colour>(BUCKET).await.unwrap();
+        assert_eq!(f.buckets.known_setting::<Colour>(BUCKET).unwrap(), None);
         assert_eq!(f.buckets.setting::<Colour>(BUCKET).unwrap(), None);
 
         f.buckets.put_setting(BUCKET, &Colour("red".into())).await.unwrap();

@@ -107,8 +107,19 @@ impl Explain for RootKeyError {
 pub struct Credentials {
     root: RootKey,
     resources: Arc<Resources>,
-    /// Principals by access key id, as far as they were asked for. Only a cache: what is not here is searched.
-    known: RwLock<HashMap<String, Principal>>,
+    /// By access key id, as far as they were asked for. Only a cache: what is not here is searched.
+    known: RwLock<HashMap<String, Arc<Known>>>,
+}
+
+struct Known {
+    principal: Principal,
+    secret: String,
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Known").field("principal", &self.principal).finish_non_exhaustive()
+    }
 }
 
 impl Credentials {
@@ -130,12 +141,21 @@ impl Credentials {
     /// Whose access key id that is, and the secret that must have signed. `None` if it belongs to nobody who exists: a
     /// function or task that is deployed, or an operator of a stack that has resources.
     pub fn lookup(&self, access_key_id: &str) -> Option<(Principal, String)> {
+        self.known(access_key_id).map(|known| (known.principal.clone(), known.secret.clone()))
+    }
+
+    /// As [`lookup`](Self::lookup), for a request whose signature has been verified.
+    pub fn principal(&self, access_key_id: &str) -> Option<Principal> {
+        self.known(access_key_id).map(|known| known.principal.clone())
+    }
+
+    fn known(&self, access_key_id: &str) -> Option<Arc<Known>> {
         let cached = self.known.read().unwrap_or_else(PoisonError::into_inner).get(access_key_id).cloned();
-        let principal = match cached {
-            Some(principal) => principal,
+        let known = match cached {
+            Some(known) => known,
             None => self.search(access_key_id)?,
         };
-        self.exists(&principal).then(|| (principal, self.secret(access_key_id)))
+        self.exists(&known.principal).then_some(known)
     }
 
     fn exists(&self, principal: &Principal) -> bool {
@@ -146,14 +166,16 @@ impl Credentials {
     }
 
     /// Derives the ids of all principals that exist, which is cheap next to what a client does with one.
-    fn search(&self, access_key_id: &str) -> Option<Principal> {
+    fn search(&self, access_key_id: &str) -> Option<Arc<Known>> {
         let mut known = HashMap::new();
+        let mut learn = |principal| {
+            let KeyPair { access_key_id, secret_access_key: secret } = self.for_principal(&principal);
+            known.insert(access_key_id, Arc::new(Known { principal, secret }));
+        };
         for resource in self.resources.list(None) {
-            let operator = Principal::Operator { stack: resource.urn.stack.clone() };
-            known.insert(self.access_key_id(&operator), operator);
+            learn(Principal::Operator { stack: resource.urn.stack.clone() });
             if matches!(resource.urn.kind, Kind::Function | Kind::Task) {
-                let principal = Principal::Resource { urn: resource.urn.clone() };
-                known.insert(self.access_key_id(&principal), principal);
+                learn(Principal::Resource { urn: resource.urn.clone() });
             }
         }
         let found = known.get(access_key_id).cloned();

@@ -44,7 +44,7 @@ impl S3Access for Stacks {
         if cx.headers().get("authorization").is_some_and(|value| value.as_bytes().starts_with(b"AWS ")) {
             return Err(s3_error!(InvalidRequest, "please use AWS4-HMAC-SHA256"));
         }
-        let Some((principal, _)) = self.credentials.lookup(&credentials.access_key) else {
+        let Some(principal) = self.credentials.principal(&credentials.access_key) else {
             return Err(s3_error!(InvalidAccessKeyId));
         };
         if let Some(owner) = cx.headers().get("x-amz-expected-bucket-owner")

@@ -70,9 +70,9 @@ impl Front {
         Ok(answer)
     }
 
-    pub(super) fn cors(&self, bucket: &str) -> Result<Option<Cors>, BucketError> {
+    pub(super) fn cors(&self, bucket: &str) -> Result<Option<Arc<Cors>>, BucketError> {
         match self.buckets.find(bucket) {
-            Some(_) => self.buckets.setting(bucket),
+            Some(_) => self.buckets.known_setting(bucket),
             None => Ok(None),
         }
     }

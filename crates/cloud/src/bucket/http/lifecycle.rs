@@ -41,7 +41,7 @@ impl Wire {
     /// The header `x-amz-expiration` of the object that is current now, if a rule will delete it. What was done is not
     /// taken back because this cannot be read.
     pub(super) fn expiration(&self, bucket: &str, key: &str) -> Option<String> {
-        let lifecycle = self.buckets.setting::<Lifecycle>(bucket).ok()??;
+        let lifecycle = self.buckets.known_setting::<Lifecycle>(bucket).ok()??;
         let object = self.buckets.head(bucket, key).ok()?;
         let tags: Vec<_> = object.tags.iter().collect();
         let subject = Subject { key, size: object.size, tags: &tags, modified: object.modified };
@@ -53,7 +53,7 @@ impl Wire {
 
     /// When an upload that begins now will be aborted, and by which rule.
     pub(super) fn abortion(&self, bucket: &str, key: &str) -> Option<(Timestamp, String)> {
-        let lifecycle = self.buckets.setting::<Lifecycle>(bucket).ok()??;
+        let lifecycle = self.buckets.known_setting::<Lifecycle>(bucket).ok()??;
         let (time, rule) = lifecycle.abortion(key, jiff::Timestamp::now())?;
         Some((input::wire_time(time), rule.id.clone()))
     }
