@@ -29,3 +29,6 @@ impl fmt::Display for Endpoint {
 
 /// The region that clients are told. Everything is here; clients insist on one.
 pub const REGION: &str = "us-east-1";
+
+/// What owns everything: there are no accounts here, and clients expect one.
+pub const OWNER: &str = "000000000000";

@@ -9,6 +9,10 @@ pub const OBJECT_PUT: &str = "dev.tandem.bucket.object.put";
 /// The type of an event of a bucket: an object was removed.
 pub const OBJECT_DELETED: &str = "dev.tandem.bucket.object.deleted";
 
+/// The type of an event in which what a client's notification tells a function waits; its `data` is the payload, in S3's
+/// form.
+pub const BUCKET_NOTIFICATION: &str = "dev.tandem.bucket.notification";
+
 /// The type of an event in which an asynchronous invocation waits; its `data` is the payload.
 pub const FUNCTION_INVOKED: &str = "dev.tandem.function.invoked";
 

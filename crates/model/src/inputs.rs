@@ -174,10 +174,7 @@ impl Subscription {
 
     /// Whether the event is one that the consumer asked for.
     pub fn matches(&self, kind: &str, subject: &str) -> bool {
-        let Filter { prefix, suffix } = &self.filter;
-        self.events.iter().any(|e| e == kind)
-            && prefix.as_deref().is_none_or(|p| subject.starts_with(p))
-            && suffix.as_deref().is_none_or(|s| subject.ends_with(s))
+        self.events.iter().any(|e| e == kind) && self.filter.admits(subject)
     }
 }
 
@@ -189,4 +186,11 @@ pub struct Filter {
     pub prefix: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suffix: Option<String>,
+}
+
+impl Filter {
+    pub fn admits(&self, subject: &str) -> bool {
+        self.prefix.as_deref().is_none_or(|prefix| subject.starts_with(prefix))
+            && self.suffix.as_deref().is_none_or(|suffix| subject.ends_with(suffix))
+    }
 }

@@ -11,6 +11,7 @@ mod harness;
 mod backup;
 #[cfg(test)]
 mod bad_input;
+#[cfg(test)]
 mod buckets;
 #[cfg(test)]
 mod chaos;
@@ -36,6 +37,8 @@ mod held;
 mod killed;
 #[cfg(test)]
 mod many_videos;
+#[cfg(test)]
+mod notifications;
 #[cfg(test)]
 mod pool;
 #[cfg(test)]

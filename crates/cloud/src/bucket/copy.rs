@@ -6,7 +6,7 @@ use super::{
     Buckets,
     checksum::Algorithm,
     error::BucketError,
-    put::{Condition, PutOptions},
+    put::{Condition, Means, PutOptions},
     receive::Claims,
     store::{Description, Object},
     tags::Tags,
@@ -52,6 +52,7 @@ impl Buckets {
         let Object { size, checksum, description, tags, .. } = source.object;
         let claims = Claims { length: Some(size), ..Claims::default() };
         let options = PutOptions {
+            means: Means::Copy,
             description: replaced.description.unwrap_or(description),
             tags: replaced.tags.unwrap_or(tags),
             condition,

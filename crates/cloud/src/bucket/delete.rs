@@ -6,14 +6,15 @@
 
 use jiff::Timestamp;
 use tandem_failpoint::hit;
-use tandem_model::event::{OBJECT_DELETED, ObjectData};
+use tandem_model::event::ObjectData;
 use tandem_store::CommitError;
 
 use super::{
     Buckets,
+    announce::{Happened, Happening, traceparent},
     change::Change,
     error::BucketError,
-    put::{Condition, Conflicts, event, traceparent},
+    put::{Condition, Conflicts},
     store::{Marker, Version, encode, marker_row},
     version::{VersionId, Versioning},
 };
@@ -27,6 +28,8 @@ pub struct Deletion<'a> {
     /// What must be true of the version, or of the current one.
     pub condition: Condition,
     pub only: Only,
+    /// A rule of the bucket's lifecycle deletes it, not a client.
+    pub expired: bool,
 }
 
 /// When a version is deleted at all: what expires it looked at it some time before.
@@ -42,7 +45,7 @@ pub enum Only {
 
 impl<'a> Deletion<'a> {
     pub fn of(key: &'a str) -> Self {
-        Self { key, version: None, condition: Condition::Always, only: Only::Always }
+        Self { key, version: None, condition: Condition::Always, only: Only::Always, expired: false }
     }
 
     pub fn of_version(key: &'a str, version: VersionId) -> Self {
@@ -63,6 +66,7 @@ pub struct Deleted {
 struct Removed<'a> {
     key: &'a str,
     deleted: Deleted,
+    expired: bool,
 }
 
 impl Buckets {
@@ -96,7 +100,7 @@ impl Buckets {
         let traceparent = traceparent(cause);
         let mut conflicts = Conflicts::default();
         loop {
-            let source = self.urn(bucket)?.to_string();
+            let source = self.urn(bucket)?;
             let mut change = Change::new(self.store.snapshot()?);
             let versioning = change.open(bucket)?;
             let time = Timestamp::now();
@@ -105,6 +109,7 @@ impl Buckets {
             for deletion in deletions {
                 done.push(change.delete_one(bucket, deletion, versioning, time, &mut removed)?);
             }
+            let notifications = change.notifications(bucket)?;
             let Change { mut batch, gone, .. } = change;
             if batch.writes.is_empty() {
                 return Ok(done);
@@ -115,7 +120,7 @@ impl Buckets {
                 batch.frees();
             }
             let mut enqueued = Vec::with_capacity(removed.len());
-            for Removed { key, deleted } in removed {
+            for Removed { key, deleted, expired } in removed {
                 let data = ObjectData {
                     bucket: bucket.to_owned(),
                     key: key.to_owned(),
@@ -125,8 +130,9 @@ impl Buckets {
                     version_id: deleted.version.map(|version| version.to_string()),
                     delete_marker: deleted.marker,
                 };
-                let event = event(OBJECT_DELETED, source.clone(), traceparent.clone(), time, data);
-                enqueued.push(self.outbox.enqueue(&mut batch, &event));
+                let what = Happening::Removed { expired, marker: deleted.marker };
+                let happened = Happened { source: &source, traceparent: &traceparent, what, data };
+                enqueued.extend(self.announce(&mut batch, &notifications, happened));
             }
             match self.outbox.commit(&self.store, batch, enqueued).await {
                 Ok(()) => {
@@ -169,7 +175,7 @@ impl Change {
         time: Timestamp,
         removed: &mut Vec<Removed<'a>>,
     ) -> Result<Result<Deleted, BucketError>, BucketError> {
-        let key = deletion.key;
+        let Deletion { key, expired, .. } = *deletion;
         let now = match deletion.version {
             _ if deletion.condition == Condition::Always && deletion.version.is_some() => None,
             None => self.current(bucket, key, versioning)?,
@@ -187,13 +193,13 @@ impl Change {
             let marker = matches!(gone, Some(Version::Marker(_)));
             let deleted = Deleted { version: Some(id), marker };
             if let Some(Version::Object(_)) = gone {
-                removed.push(Removed { key, deleted });
+                removed.push(Removed { key, deleted, expired });
             }
             return Ok(Ok(deleted));
         }
         if versioning == Versioning::Never {
             if self.remove(bucket, key, versioning, VersionId::Null)?.is_some() {
-                removed.push(Removed { key, deleted: Deleted::default() });
+                removed.push(Removed { key, deleted: Deleted::default(), expired });
             }
             return Ok(Ok(Deleted::default()));
         }
@@ -202,7 +208,7 @@ impl Change {
         };
         self.put(marker_row(bucket, key), encode(&Marker { modified: time, version }));
         let deleted = Deleted { version: Some(VersionId::of(Some(version))), marker: true };
-        removed.push(Removed { key, deleted });
+        removed.push(Removed { key, deleted, expired });
         Ok(Ok(deleted))
     }
 }

@@ -21,6 +21,7 @@
 //!
 //! Start at [`Buckets`]; the protocol is in [`http`], the resource in [`service`](self).
 
+mod announce;
 mod change;
 mod checksum;
 mod copy;
@@ -35,6 +36,7 @@ mod lifecycle;
 mod list;
 mod made;
 mod multipart;
+mod notification;
 mod object_tags;
 mod put;
 mod read;
@@ -67,7 +69,7 @@ pub use lifecycle::{Expired, run as run_lifecycle};
 pub use list::{Page, Query};
 pub use made::is_made;
 pub use multipart::PartClaim;
-pub use put::{Condition, PutOptions};
+pub use put::{Condition, Means, PutOptions};
 pub use read::{BodyStream, Found, Seen};
 pub use receive::Claims;
 pub use store::{Body, Description, Marker, Object, Part, Piece, Upload, Version};

@@ -17,7 +17,7 @@ use super::{
     Buckets,
     checksum::{Algorithm, Checksum, etag_of_parts, of_parts},
     error::BucketError,
-    put::{Conflicts, PutOptions, Stored, check_key},
+    put::{Conflicts, Means, PutOptions, Stored, check_key},
     receive::{Claims, receive},
     store::{Body, Done, Part, Piece, Upload, decode, done_row, encode, part_prefix, part_row, upload_row},
     version::Stamp,
@@ -198,8 +198,12 @@ impl Buckets {
             body: Body::Blobs(named.iter().map(|(_, part)| piece(part)).collect()),
             inline: None,
         };
-        let options =
-            PutOptions { description: upload.description, tags: upload.tags.clone(), ..options.clone() };
+        let options = PutOptions {
+            means: Means::Completion,
+            description: upload.description,
+            tags: upload.tags.clone(),
+            ..options.clone()
+        };
         hit("bucket.complete.judged");
         let put = self
             .commit_put(bucket, key, &stored, &options, |change, object| {

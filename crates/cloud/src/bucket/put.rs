@@ -3,17 +3,13 @@
 use bytes::Bytes;
 use futures::Stream;
 use jiff::Timestamp;
-use serde_json::json;
 use tandem_failpoint::hit;
-use tandem_model::{
-    Event,
-    event::{OBJECT_PUT, ObjectData, SpecVersion},
-};
+use tandem_model::event::ObjectData;
 use tandem_store::{Batch, CommitError, Snapshot};
-use uuid::Uuid;
 
 use super::{
     Buckets,
+    announce::{Happened, Happening, traceparent},
     change::Change,
     checksum::{Algorithm, Checksum},
     error::BucketError,
@@ -73,9 +69,22 @@ impl Condition {
     }
 }
 
+/// By which request an object is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Means {
+    #[default]
+    Put,
+    /// A form.
+    Post,
+    Copy,
+    /// The completion of an upload in parts.
+    Completion,
+}
+
 /// How an object is put.
 #[derive(Debug, Clone, Default)]
 pub struct PutOptions {
+    pub means: Means,
     pub description: Description,
     pub tags: Tags,
     pub condition: Condition,
@@ -175,24 +184,21 @@ impl Buckets {
                 change.put(inline_row(bucket, key, version), bytes.clone());
             }
             also(&mut change, &object)?;
+            let notifications = change.notifications(bucket)?;
             let Change { mut batch, gone, .. } = change;
-            let event = event(
-                OBJECT_PUT,
-                urn.to_string(),
-                traceparent.clone(),
-                object.modified,
-                ObjectData {
-                    bucket: bucket.to_owned(),
-                    key: key.to_owned(),
-                    size: object.size,
-                    etag: Some(object.etag.clone()),
-                    event_time: object.modified,
-                    version_id: version.map(|stamp| VersionId::of(Some(stamp)).to_string()),
-                    delete_marker: false,
-                },
-            );
-            let enqueued = self.outbox.enqueue(&mut batch, &event);
-            match self.outbox.commit(&self.store, batch, [enqueued]).await {
+            let data = ObjectData {
+                bucket: bucket.to_owned(),
+                key: key.to_owned(),
+                size: object.size,
+                etag: Some(object.etag.clone()),
+                event_time: object.modified,
+                version_id: version.map(|stamp| VersionId::of(Some(stamp)).to_string()),
+                delete_marker: false,
+            };
+            let what = Happening::Written(options.means);
+            let happened = Happened { source: &urn, traceparent: &traceparent, what, data };
+            let enqueued = self.announce(&mut batch, &notifications, happened);
+            match self.outbox.commit(&self.store, batch, enqueued).await {
                 Ok(()) => {
                     self.leases.delete(gone).await;
                     return Ok(object);
@@ -263,46 +269,4 @@ impl Conflicts {
         }
         Ok(())
     }
-}
-
-pub(super) fn event(
-    kind: &str,
-    source: String,
-    traceparent: String,
-    time: Timestamp,
-    data: ObjectData,
-) -> Event {
-    Event {
-        specversion: SpecVersion::V1,
-        id: Uuid::now_v7().to_string(),
-        source,
-        kind: kind.to_owned(),
-        subject: Some(data.key.clone()),
-        time,
-        traceparent: Some(traceparent),
-        datacontenttype: "application/json".to_owned(),
-        data: json!(data),
-    }
-}
-
-/// The trace context of a change: the one given if it is one, else that of a new trace.
-///
-/// Source: W3C Trace Context, section 3.2.
-pub(super) fn traceparent(given: Option<&str>) -> String {
-    let is_hex = |text: &str, length: usize| {
-        text.len() == length
-            && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-            && text.bytes().any(|b| b != b'0')
-    };
-    let valid = |text: &&str| {
-        let parts: Vec<&str> = text.split('-').collect();
-        matches!(parts[..], ["00", trace, parent, flags] if is_hex(trace, 32) && is_hex(parent, 16) && flags.len() == 2)
-    };
-    given.filter(valid).map_or_else(
-        || {
-            let (trace, parent) = (Uuid::new_v4().as_u128(), Uuid::new_v4().as_u128() as u64);
-            format!("00-{trace:032x}-{parent:016x}-01")
-        },
-        str::to_owned,
-    )
 }

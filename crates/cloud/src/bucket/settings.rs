@@ -1,5 +1,5 @@
-//! What a bucket is set to: when it was made, its tags, its CORS rules, its lifecycle. One row
-//! `setting/<bucket>/<name>` each.
+//! What a bucket is set to: when it was made, its tags, its CORS rules, its lifecycle, its notifications.
+//! One row `setting/<bucket>/<name>` each.
 //!
 //! Who owns it: each [`Setting`] is written by the module that declares it, through here. One commit makes a setting
 //! true, under the precondition that the bucket is open. The commit that deletes a bucket deletes its settings, so a

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use tandem_model::{
     Explain, PhysicalId, Report, Urn,
-    event::FUNCTION_INVOKED,
+    event::{BUCKET_NOTIFICATION, FUNCTION_INVOKED},
     plan::Change,
     resource::{Properties, Recorded},
 };
@@ -103,8 +103,8 @@ impl Functions {
     }
 }
 
-/// The payload is the event as a CloudEvent in JSON, or what an asynchronous invocation gave; the request id is the
-/// delivery's.
+/// The payload is the event as a CloudEvent in JSON, or what an asynchronous invocation or a bucket's notification gave;
+/// the request id is the delivery's.
 #[async_trait]
 impl Consumer for Functions {
     async fn deliver(&self, delivery: &Delivery) -> Result<(), Undelivered> {
@@ -114,7 +114,7 @@ impl Consumer for Functions {
     /// A request may wait long for a worker, and the cloud may stop meanwhile: that is no attempt.
     async fn attempt(&self, delivery: &Delivery, begin: Begin) -> Result<(), Undelivered> {
         let payload = match delivery.event.kind.as_str() {
-            FUNCTION_INVOKED => serde_json::to_vec(&delivery.event.data),
+            FUNCTION_INVOKED | BUCKET_NOTIFICATION => serde_json::to_vec(&delivery.event.data),
             _ => serde_json::to_vec(&delivery.event),
         };
         let payload = payload.unwrap_or_else(|_| json!(null).to_string().into());

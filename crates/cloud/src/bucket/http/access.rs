@@ -9,8 +9,11 @@ use s3s::{
     s3_error,
 };
 
-use super::{super::Buckets, listing::OWNER};
-use crate::credential::{Credentials, Principal};
+use super::super::Buckets;
+use crate::{
+    credential::{Credentials, Principal},
+    endpoint::OWNER,
+};
 
 /// Looks up secrets.
 pub(super) struct Keys(pub(super) Arc<Credentials>);

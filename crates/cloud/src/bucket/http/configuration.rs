@@ -8,9 +8,9 @@ use s3s::{S3Error, S3ErrorCode, S3Response, S3Result, dto::*, s3_error};
 use super::{
     Answer, Wire,
     error::{unsupported, wire},
-    listing::{OWNER, owner},
+    listing::owner,
 };
-use crate::bucket::tagging::BucketTags;
+use crate::{bucket::tagging::BucketTags, endpoint::OWNER};
 
 /// S3's limit of the tags of a bucket.
 const MOST_TAGS: usize = 50;
@@ -108,25 +108,6 @@ impl Wire {
         };
         let tag = |(key, value)| Tag { key: Some(key), value: Some(value) };
         Ok(S3Response::new(GetBucketTaggingOutput { tag_set: tags.into_iter().map(tag).collect() }))
-    }
-
-    /// Puts nothing: a program subscribes by `bucket.onPut`, and that there is nothing else may be said.
-    pub(super) fn put_notifications(
-        &self,
-        input: &PutBucketNotificationConfigurationInput,
-    ) -> Answer<PutBucketNotificationConfigurationOutput> {
-        self.find(&input.bucket)?;
-        let given = &input.notification_configuration;
-        unsupported(&[
-            (
-                "CloudFunctionConfiguration (a program subscribes by `bucket.onPut` and `bucket.onDelete`)",
-                given.lambda_function_configurations.as_ref().is_some_and(|list| !list.is_empty()),
-            ),
-            ("QueueConfiguration", given.queue_configurations.as_ref().is_some_and(|list| !list.is_empty())),
-            ("TopicConfiguration", given.topic_configurations.as_ref().is_some_and(|list| !list.is_empty())),
-            ("EventBridgeConfiguration", given.event_bridge_configuration.is_some()),
-        ])?;
-        Ok(S3Response::new(PutBucketNotificationConfigurationOutput {}))
     }
 
     pub(super) fn acl_of_bucket(&self, input: &GetBucketAclInput) -> Answer<GetBucketAclOutput> {

@@ -7,7 +7,7 @@ use super::{
     error::{unsupported, wire},
     input::{condition, traceparent, version},
 };
-use crate::bucket::{Deleted, Deletion, Only};
+use crate::bucket::{Deleted, Deletion};
 
 /// How many objects a request deletes at most.
 const MOST: usize = 1000;
@@ -25,10 +25,9 @@ impl Wire {
             ("x-amz-if-match-last-modified-time", input.if_match_last_modified_time.is_some()),
         ])?;
         let deletion = Deletion {
-            key: &input.key,
             version: version(input.version_id.as_deref())?,
             condition: condition(input.if_match.as_ref(), None)?,
-            only: Only::Always,
+            ..Deletion::of(&input.key)
         };
         let cause = traceparent(&req.headers);
         let done = self.buckets.delete_each(&input.bucket, &[deletion], cause.as_deref()).await;
@@ -72,7 +71,7 @@ impl Wire {
         for object in &delete.objects {
             let deletion = version(object.version_id.as_deref()).and_then(|version| {
                 let condition = condition_of(object)?;
-                Ok(Deletion { key: &object.key, version, condition, only: Only::Always })
+                Ok(Deletion { version, condition, ..Deletion::of(&object.key) })
             });
             match deletion {
                 Ok(deletion) => {

@@ -8,10 +8,11 @@ use super::{
     error::wire,
     input::{checksum_type, etag, size, url_encode, wire_time},
 };
-use crate::bucket::{Object as Record, Page, Query};
+use crate::{
+    bucket::{Object as Record, Page, Query},
+    endpoint::OWNER,
+};
 
-/// What owns everything: there are no accounts here, and clients expect one.
-pub(super) const OWNER: &str = "000000000000";
 /// S3's limit of a page.
 const PAGE: i32 = 1000;
 

@@ -18,6 +18,7 @@ mod front;
 mod input;
 mod lifecycle;
 mod listing;
+mod notifications;
 mod objects;
 mod refusal;
 mod tagging;
@@ -297,7 +298,7 @@ impl S3 for Wire {
         &self,
         req: S3Request<PutBucketNotificationConfigurationInput>,
     ) -> Answer<PutBucketNotificationConfigurationOutput> {
-        self.put_notifications(&req.input)
+        self.put_notifications(req).await
     }
 
     async fn put_bucket_lifecycle_configuration(
@@ -498,8 +499,7 @@ impl S3 for Wire {
         &self,
         req: S3Request<GetBucketNotificationConfigurationInput>,
     ) -> Answer<GetBucketNotificationConfigurationOutput> {
-        self.find(&req.input.bucket)?;
-        Ok(S3Response::new(GetBucketNotificationConfigurationOutput::default()))
+        self.get_notifications(&req.input)
     }
 
     async fn get_bucket_request_payment(

@@ -187,6 +187,7 @@ impl Wire {
             tags: of_header(req.input.tagging.as_deref())?,
             condition: condition(req.input.if_match.as_ref(), req.input.if_none_match.as_ref())?,
             traceparent: traceparent(&req.headers),
+            ..PutOptions::default()
         };
         let stream = body(req.input.body.take());
         let algorithm = declared.algorithm.unwrap_or(Algorithm::DEFAULT);

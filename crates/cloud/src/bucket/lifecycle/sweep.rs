@@ -199,7 +199,7 @@ impl Buckets {
     ) -> Result<(), BucketError> {
         let removed = stream::iter(due).map(|due| async move {
             let Due { key, version, condition, only } = due;
-            let deletion = Deletion { key: &key, version, condition, only };
+            let deletion = Deletion { key: &key, version, condition, only, expired: true };
             let mut done = self.delete_each(bucket, &[deletion], None).await?;
             Ok::<_, BucketError>((version, done.pop()))
         });

@@ -100,17 +100,3 @@ for name, call, kwargs in [
         "ObjectLockConfiguration": {"ObjectLockEnabled": "Enabled"}}),
 ]:
     assert name in fails("NotImplemented", call, **kwargs)["Error"]["Message"]
-
-# Notifications: none there are, and none can be put; programs subscribe.
-s3.put_bucket_notification_configuration(Bucket=B, NotificationConfiguration={})
-found = s3.get_bucket_notification_configuration(Bucket=B)
-assert not any(name.endswith("Configurations") for name in found), found
-events = ["s3:ObjectCreated:*"]
-for name, wanted in [
-    ("CloudFunctionConfiguration", {"LambdaFunctionConfigurations": [
-        {"LambdaFunctionArn": "arn:aws:lambda:us-east-1:000000000000:function:f", "Events": events}]}),
-    ("QueueConfiguration", {"QueueConfigurations": [{"QueueArn": "arn:aws:sqs:us-east-1:000000000000:q", "Events": events}]}),
-    ("TopicConfiguration", {"TopicConfigurations": [{"TopicArn": "arn:aws:sns:us-east-1:000000000000:t", "Events": events}]}),
-    ("EventBridgeConfiguration", {"EventBridgeConfiguration": {}}),
-]:
-    assert name in fails("NotImplemented", s3.put_bucket_notification_configuration, NotificationConfiguration=wanted)["Error"]["Message"]

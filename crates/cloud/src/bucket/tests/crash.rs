@@ -30,6 +30,7 @@ async fn changes() {
     f.subscribe().await;
     f.make_bucket("shop/dev", "mine").await.unwrap();
     f.buckets.put_setting(BUCKET, &BucketTags([("a".to_owned(), "b".to_owned())].into())).await.unwrap();
+    f.notify(&["s3:ObjectCreated:*"]).await;
     f.delete_bucket("mine", false).await.unwrap();
     f.put("small", "x").await;
     f.put("large", vec![1; LARGE]).await;
@@ -101,6 +102,8 @@ async fn is_consistent(f: &Fixture, failpoint: &str) -> Vec<String> {
         );
         referenced += object.body.blobs().count();
     }
+    let puts = happened.iter().filter(|happened| happened.starts_with("put ")).count();
+    assert_eq!(f.notified().len(), puts, "{failpoint}: what subscriptions are told, notifications are told");
     let uploads = f.buckets.list_uploads(BUCKET, &all()).unwrap().uploads;
     for upload in &uploads {
         let (parts, _) = f.buckets.list_parts((BUCKET, &upload.key, &upload.id), 0, 100).unwrap();

@@ -4,6 +4,7 @@ mod crash;
 mod crash_versions;
 mod deletion;
 mod lifecycle;
+mod notifications;
 mod objects;
 mod paging;
 mod uploads;
@@ -136,16 +137,22 @@ impl Fixture {
         self.apply(&Change::Delete { urn, id, force }).await.map(|_| ())
     }
 
-    /// Subscribes a function to everything that happens in `photos`.
-    pub(super) async fn subscribe(&self) {
-        let consumer: Urn = "urn:tandem:shop:dev:function:resize".parse().unwrap();
+    /// A function that is deployed, and that nothing runs.
+    pub(super) fn function(&self, stack: &str, name: &str) -> Urn {
+        let urn = Urn::new(stack.parse().unwrap(), Kind::Function, name.parse().unwrap());
         self.resources.put(Recorded {
-            urn: consumer.clone(),
-            id: PhysicalId("resize".to_owned()),
+            urn: urn.clone(),
+            id: PhysicalId(name.to_owned()),
             inputs: Properties::new(),
             outputs: Properties::new(),
             depends_on: Vec::new(),
         });
+        urn
+    }
+
+    /// Subscribes a function to everything that happens in `photos`.
+    pub(super) async fn subscribe(&self) {
+        let consumer = self.function("shop/dev", "resize");
         let inputs = serde_json::json!({
             "source": "urn:tandem:shop:dev:bucket:photos",
             "consumer": consumer,
@@ -156,10 +163,10 @@ impl Fixture {
         self.apply(&Change::Create { urn, inputs }).await.unwrap();
     }
 
-    /// The events that wait for the function: what happened, and the object, in the order in which they were committed.
+    /// The events that wait for the subscribed function: what happened, and the object, in the order in which they were committed.
     pub(super) fn events(&self) -> Vec<(String, ObjectData)> {
         let snapshot = self.store.snapshot().unwrap();
-        let deliveries = snapshot.prefix(b"delivery/").unwrap();
+        let deliveries = snapshot.prefix(b"delivery/urn:tandem:shop:dev:subscription:").unwrap();
         deliveries
             .map(|entry| {
                 let delivery: Delivery = serde_json::from_slice(&entry.unwrap().1).unwrap();

@@ -4,7 +4,7 @@ use super::Fixture;
 use crate::stock_clients;
 
 /// Runs a script of this folder as the operator of one stack, who also knows the keys of another.
-async fn run(script: &str, f: &mut Fixture) {
+pub(super) async fn run(script: &str, f: &mut Fixture) {
     stock_clients::run(script, environment(f)).await;
 }
 
@@ -24,7 +24,7 @@ fn keys(f: &Fixture) -> Vec<(&'static str, String)> {
     environment
 }
 
-async fn with_other_stack() -> Fixture {
+pub(super) async fn with_other_stack() -> Fixture {
     let f = Fixture::new().await;
     f.create_bucket("other/dev", "secrets", false).await.unwrap();
     f

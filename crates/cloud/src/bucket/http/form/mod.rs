@@ -25,7 +25,7 @@ use super::{
     front::Front,
     input::{check_metadata, content_encoding, traceparent, url_encode},
 };
-use crate::bucket::{Algorithm, BucketError, Checksum, Claims, Description, Object, PutOptions};
+use crate::bucket::{Algorithm, BucketError, Checksum, Claims, Description, Means, Object, PutOptions};
 use policy::Policy;
 
 /// S3's limit of what comes before the file, in bytes.
@@ -82,6 +82,7 @@ impl Front {
         may_reach(&principal, bucket, &self.buckets)?;
 
         let options = PutOptions {
+            means: Means::Post,
             description: description(&fields)?,
             traceparent: traceparent(&parts.headers),
             ..PutOptions::default()
