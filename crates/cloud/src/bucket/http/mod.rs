@@ -5,6 +5,7 @@
 //!
 //! Source: Amazon S3 API reference.
 
+mod absent;
 mod access;
 mod attributes;
 mod buckets;
@@ -25,7 +26,7 @@ mod tagging;
 mod uploads;
 mod versions;
 
-use std::sync::Arc;
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use http::StatusCode;
 use s3s::{
@@ -38,6 +39,7 @@ use s3s::{
 use super::Buckets;
 use super::lifecycle::Lifecycle;
 use crate::{credential::Credentials, gateway::AnswersS3, target::CloudTarget};
+use absent::{absent, empty_list, of_any_bucket};
 use configuration::{code, not_configured};
 
 /// The service that answers S3 requests.
@@ -71,10 +73,12 @@ struct Wire {
     target: Arc<CloudTarget>,
 }
 
-/// What deletions answer.
-const NO_CONTENT: StatusCode = StatusCode::NO_CONTENT;
-
 type Answer<T> = S3Result<S3Response<T>>;
+
+/// What deletions answer.
+fn deleted<T>(output: T) -> Answer<T> {
+    Ok(S3Response::with_status(output, StatusCode::NO_CONTENT))
+}
 
 #[async_trait::async_trait]
 impl S3 for Wire {
@@ -275,7 +279,7 @@ impl S3 for Wire {
             .delete_setting::<super::tagging::BucketTags>(&req.input.bucket)
             .await
             .map_err(error::wire)?;
-        Ok(S3Response::with_status(DeleteBucketTaggingOutput {}, NO_CONTENT))
+        deleted(DeleteBucketTaggingOutput {})
     }
 
     async fn put_bucket_cors(&self, req: S3Request<PutBucketCorsInput>) -> Answer<PutBucketCorsOutput> {
@@ -291,7 +295,7 @@ impl S3 for Wire {
         req: S3Request<DeleteBucketCorsInput>,
     ) -> Answer<DeleteBucketCorsOutput> {
         self.buckets.delete_setting::<super::cors::Cors>(&req.input.bucket).await.map_err(error::wire)?;
-        Ok(S3Response::with_status(DeleteBucketCorsOutput {}, NO_CONTENT))
+        deleted(DeleteBucketCorsOutput {})
     }
 
     async fn put_bucket_notification_configuration(
@@ -320,7 +324,7 @@ impl S3 for Wire {
         req: S3Request<DeleteBucketLifecycleInput>,
     ) -> Answer<DeleteBucketLifecycleOutput> {
         self.buckets.delete_setting::<Lifecycle>(&req.input.bucket).await.map_err(error::wire)?;
-        Ok(S3Response::with_status(DeleteBucketLifecycleOutput {}, NO_CONTENT))
+        deleted(DeleteBucketLifecycleOutput {})
     }
 
     async fn get_bucket_acl(&self, req: S3Request<GetBucketAclInput>) -> Answer<GetBucketAclOutput> {
@@ -339,162 +343,6 @@ impl S3 for Wire {
         self.put_acl_of_object(&req.input)
     }
 
-    async fn get_bucket_policy(&self, req: S3Request<GetBucketPolicyInput>) -> Answer<GetBucketPolicyOutput> {
-        self.find(&req.input.bucket)?;
-        not_configured(S3ErrorCode::NoSuchBucketPolicy, "policy")
-    }
-
-    async fn get_bucket_policy_status(
-        &self,
-        req: S3Request<GetBucketPolicyStatusInput>,
-    ) -> Answer<GetBucketPolicyStatusOutput> {
-        self.find(&req.input.bucket)?;
-        not_configured(S3ErrorCode::NoSuchBucketPolicy, "policy")
-    }
-
-    async fn get_bucket_encryption(
-        &self,
-        req: S3Request<GetBucketEncryptionInput>,
-    ) -> Answer<GetBucketEncryptionOutput> {
-        self.find(&req.input.bucket)?;
-        not_configured(
-            S3ErrorCode::ServerSideEncryptionConfigurationNotFoundError,
-            "encryption configuration",
-        )
-    }
-
-    async fn get_public_access_block(
-        &self,
-        req: S3Request<GetPublicAccessBlockInput>,
-    ) -> Answer<GetPublicAccessBlockOutput> {
-        self.find(&req.input.bucket)?;
-        not_configured(code("NoSuchPublicAccessBlockConfiguration"), "public access block")
-    }
-
-    async fn get_bucket_ownership_controls(
-        &self,
-        req: S3Request<GetBucketOwnershipControlsInput>,
-    ) -> Answer<GetBucketOwnershipControlsOutput> {
-        self.find(&req.input.bucket)?;
-        not_configured(S3ErrorCode::OwnershipControlsNotFoundError, "ownership controls")
-    }
-
-    async fn get_bucket_website(
-        &self,
-        req: S3Request<GetBucketWebsiteInput>,
-    ) -> Answer<GetBucketWebsiteOutput> {
-        self.find(&req.input.bucket)?;
-        not_configured(S3ErrorCode::NoSuchWebsiteConfiguration, "website configuration")
-    }
-
-    async fn get_bucket_replication(
-        &self,
-        req: S3Request<GetBucketReplicationInput>,
-    ) -> Answer<GetBucketReplicationOutput> {
-        self.find(&req.input.bucket)?;
-        not_configured(S3ErrorCode::ReplicationConfigurationNotFoundError, "replication configuration")
-    }
-
-    async fn get_object_lock_configuration(
-        &self,
-        req: S3Request<GetObjectLockConfigurationInput>,
-    ) -> Answer<GetObjectLockConfigurationOutput> {
-        self.find(&req.input.bucket)?;
-        not_configured(S3ErrorCode::ObjectLockConfigurationNotFoundError, "object lock configuration")
-    }
-
-    async fn get_bucket_analytics_configuration(
-        &self,
-        req: S3Request<GetBucketAnalyticsConfigurationInput>,
-    ) -> Answer<GetBucketAnalyticsConfigurationOutput> {
-        self.find(&req.input.bucket)?;
-        not_configured(code("NoSuchConfiguration"), "analytics configuration of that id")
-    }
-
-    async fn get_bucket_inventory_configuration(
-        &self,
-        req: S3Request<GetBucketInventoryConfigurationInput>,
-    ) -> Answer<GetBucketInventoryConfigurationOutput> {
-        self.find(&req.input.bucket)?;
-        not_configured(code("NoSuchConfiguration"), "inventory configuration of that id")
-    }
-
-    async fn get_bucket_metrics_configuration(
-        &self,
-        req: S3Request<GetBucketMetricsConfigurationInput>,
-    ) -> Answer<GetBucketMetricsConfigurationOutput> {
-        self.find(&req.input.bucket)?;
-        not_configured(code("NoSuchConfiguration"), "metrics configuration of that id")
-    }
-
-    async fn get_bucket_intelligent_tiering_configuration(
-        &self,
-        req: S3Request<GetBucketIntelligentTieringConfigurationInput>,
-    ) -> Answer<GetBucketIntelligentTieringConfigurationOutput> {
-        self.find(&req.input.bucket)?;
-        not_configured(code("NoSuchConfiguration"), "tiering configuration of that id")
-    }
-
-    async fn get_bucket_logging(
-        &self,
-        req: S3Request<GetBucketLoggingInput>,
-    ) -> Answer<GetBucketLoggingOutput> {
-        self.find(&req.input.bucket)?;
-        Ok(S3Response::new(GetBucketLoggingOutput::default()))
-    }
-
-    async fn get_bucket_accelerate_configuration(
-        &self,
-        req: S3Request<GetBucketAccelerateConfigurationInput>,
-    ) -> Answer<GetBucketAccelerateConfigurationOutput> {
-        self.find(&req.input.bucket)?;
-        Ok(S3Response::new(GetBucketAccelerateConfigurationOutput::default()))
-    }
-
-    async fn list_bucket_analytics_configurations(
-        &self,
-        req: S3Request<ListBucketAnalyticsConfigurationsInput>,
-    ) -> Answer<ListBucketAnalyticsConfigurationsOutput> {
-        self.find(&req.input.bucket)?;
-        Ok(S3Response::new(ListBucketAnalyticsConfigurationsOutput {
-            is_truncated: Some(false),
-            ..ListBucketAnalyticsConfigurationsOutput::default()
-        }))
-    }
-
-    async fn list_bucket_inventory_configurations(
-        &self,
-        req: S3Request<ListBucketInventoryConfigurationsInput>,
-    ) -> Answer<ListBucketInventoryConfigurationsOutput> {
-        self.find(&req.input.bucket)?;
-        Ok(S3Response::new(ListBucketInventoryConfigurationsOutput {
-            is_truncated: Some(false),
-            ..ListBucketInventoryConfigurationsOutput::default()
-        }))
-    }
-
-    async fn list_bucket_metrics_configurations(
-        &self,
-        req: S3Request<ListBucketMetricsConfigurationsInput>,
-    ) -> Answer<ListBucketMetricsConfigurationsOutput> {
-        self.find(&req.input.bucket)?;
-        Ok(S3Response::new(ListBucketMetricsConfigurationsOutput {
-            is_truncated: Some(false),
-            ..ListBucketMetricsConfigurationsOutput::default()
-        }))
-    }
-
-    async fn list_bucket_intelligent_tiering_configurations(
-        &self,
-        req: S3Request<ListBucketIntelligentTieringConfigurationsInput>,
-    ) -> Answer<ListBucketIntelligentTieringConfigurationsOutput> {
-        self.find(&req.input.bucket)?;
-        Ok(S3Response::new(ListBucketIntelligentTieringConfigurationsOutput {
-            is_truncated: Some(false),
-            ..ListBucketIntelligentTieringConfigurationsOutput::default()
-        }))
-    }
-
     async fn get_bucket_notification_configuration(
         &self,
         req: S3Request<GetBucketNotificationConfigurationInput>,
@@ -511,51 +359,5 @@ impl S3 for Wire {
         Ok(S3Response::new(GetBucketRequestPaymentOutput { payer }))
     }
 
-    async fn delete_bucket_policy(
-        &self,
-        req: S3Request<DeleteBucketPolicyInput>,
-    ) -> Answer<DeleteBucketPolicyOutput> {
-        self.find(&req.input.bucket)?;
-        Ok(S3Response::with_status(DeleteBucketPolicyOutput {}, NO_CONTENT))
-    }
-
-    async fn delete_bucket_encryption(
-        &self,
-        req: S3Request<DeleteBucketEncryptionInput>,
-    ) -> Answer<DeleteBucketEncryptionOutput> {
-        self.find(&req.input.bucket)?;
-        Ok(S3Response::with_status(DeleteBucketEncryptionOutput {}, NO_CONTENT))
-    }
-
-    async fn delete_public_access_block(
-        &self,
-        req: S3Request<DeletePublicAccessBlockInput>,
-    ) -> Answer<DeletePublicAccessBlockOutput> {
-        self.find(&req.input.bucket)?;
-        Ok(S3Response::with_status(DeletePublicAccessBlockOutput {}, NO_CONTENT))
-    }
-
-    async fn delete_bucket_ownership_controls(
-        &self,
-        req: S3Request<DeleteBucketOwnershipControlsInput>,
-    ) -> Answer<DeleteBucketOwnershipControlsOutput> {
-        self.find(&req.input.bucket)?;
-        Ok(S3Response::with_status(DeleteBucketOwnershipControlsOutput {}, NO_CONTENT))
-    }
-
-    async fn delete_bucket_website(
-        &self,
-        req: S3Request<DeleteBucketWebsiteInput>,
-    ) -> Answer<DeleteBucketWebsiteOutput> {
-        self.find(&req.input.bucket)?;
-        Ok(S3Response::with_status(DeleteBucketWebsiteOutput {}, NO_CONTENT))
-    }
-
-    async fn delete_bucket_replication(
-        &self,
-        req: S3Request<DeleteBucketReplicationInput>,
-    ) -> Answer<DeleteBucketReplicationOutput> {
-        self.find(&req.input.bucket)?;
-        Ok(S3Response::with_status(DeleteBucketReplicationOutput {}, NO_CONTENT))
-    }
+    absent!();
 }

@@ -1,7 +1,6 @@
 """Bodies in signed and unsigned chunks with a checksum behind them, as the SDKs for JavaScript, Go and Java send them."""
 import base64, hashlib, hmac, http.client, os, zlib
 from urllib.parse import urlparse
-import boto3
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -10,7 +9,6 @@ ENDPOINT = os.environ["AWS_ENDPOINT_URL"]
 KEY, SECRET = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
 body = os.urandom(150_000)
 chunks = [body[i:i + 65536] for i in range(0, len(body), 65536)]
-s3 = boto3.client("s3")
 
 
 class Signer(S3SigV4Auth):

@@ -1,10 +1,5 @@
 """Conditional requests: each combination that S3 documents, with dates."""
 from datetime import datetime, timedelta, timezone
-import boto3
-from botocore.exceptions import ClientError
-
-s3 = boto3.client("s3")
-B = "photos"
 
 
 def attempt(call, **kwargs):

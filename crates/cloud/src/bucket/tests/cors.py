@@ -1,21 +1,8 @@
 import os, urllib.error, urllib.request
-import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
 
-B = "photos"
 s3 = boto3.client("s3", config=Config(signature_version="s3v4"))
 URL = os.environ["AWS_ENDPOINT_URL"]
-
-
-def fails(code, call, **kwargs):
-    try:
-        call(**kwargs)
-    except ClientError as error:
-        found = error.response["Error"]["Code"]
-        assert found == code, (found, error)
-        return error.response["Error"].get("Message", "")
-    raise AssertionError(f"{code} expected")
 
 
 def send(method, url, **headers):

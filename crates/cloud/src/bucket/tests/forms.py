@@ -1,9 +1,7 @@
 import base64, datetime, hashlib, hmac, json, os, re, uuid, urllib.error, urllib.request
 from urllib.parse import parse_qs, urlsplit
-import boto3
 from botocore.config import Config
 
-B = "photos"
 URL = f"{os.environ['AWS_ENDPOINT_URL']}/{B}"
 KEY, SECRET = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
 v2 = boto3.client("s3", config=Config(signature_version="s3"))

@@ -1,10 +1,7 @@
 """One large body as one put, as parts, and read again; made as it is sent, so that it takes no memory here either."""
 import hashlib, http.client, os
 from urllib.parse import urlparse
-import boto3
 
-s3 = boto3.client("s3")
-B = "photos"
 SIZE = int(os.environ.get("TANDEM_TEST_LARGE_OBJECT", 300 << 20))
 POOL = os.urandom(8 << 20)
 STEP = (1 << 20) - 3

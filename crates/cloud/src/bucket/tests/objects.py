@@ -1,22 +1,6 @@
 import base64, hashlib, os, zlib
 from datetime import datetime, timedelta, timezone
-import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
-
-s3 = boto3.client("s3")
-B = "photos"
-
-
-def fails(code, call, **kwargs):
-    try:
-        call(**kwargs)
-    except ClientError as error:
-        found = error.response["Error"]["Code"]
-        assert found in (code if isinstance(code, tuple) else (code,)), (found, error)
-        return error.response
-    raise AssertionError(f"{code} expected")
-
 
 # Put, head, get.
 body = b"hello, world"

@@ -1,9 +1,7 @@
 import datetime, os, urllib.error, urllib.request
 from unittest import mock
-import boto3
 from botocore.config import Config
 
-B = "photos"
 v2 = boto3.client("s3", config=Config(signature_version="s3"))
 v4 = boto3.client("s3", config=Config(signature_version="s3v4"))
 

@@ -1,22 +1,7 @@
 import base64, hashlib, io, os, zlib
-import boto3
 from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import ClientError
 
-s3 = boto3.client("s3")
-B = "photos"
 MIB = 1 << 20
-
-
-def fails(code, call, **kwargs):
-    try:
-        call(**kwargs)
-    except ClientError as error:
-        found = error.response["Error"]["Code"]
-        assert found == code, (found, error)
-        return
-    raise AssertionError(f"{code} expected")
-
 
 # As the transfer manager does it, by several threads.
 body = os.urandom(21 * MIB + 17)

@@ -1,20 +1,5 @@
 """Versions, as boto3 and its paginators see them."""
 import base64, os
-import boto3
-from botocore.exceptions import ClientError
-
-s3 = boto3.client("s3")
-B = "photos"
-
-
-def fails(code, call, **kwargs):
-    try:
-        call(**kwargs)
-    except ClientError as error:
-        found = error.response["Error"]["Code"]
-        assert found == code, (found, error)
-        return error.response
-    raise AssertionError(f"{code} expected")
 
 
 def headers(response):

@@ -3,9 +3,10 @@
 use super::Fixture;
 use crate::stock_clients;
 
-/// Runs a script of this folder as the operator of one stack, who also knows the keys of another.
+/// Runs a script of this folder that uses boto3, as the operator of one stack, who also knows the keys of another.
 pub(super) async fn run(script: &str, f: &mut Fixture) {
-    stock_clients::run(script, environment(f)).await;
+    let script = [include_str!("client.py"), script].concat();
+    stock_clients::run(&script, environment(f)).await;
 }
 
 fn environment(f: &mut Fixture) -> Vec<(&'static str, String)> {
@@ -136,7 +137,7 @@ async fn lifecycle_rules_come_back_as_they_were_put_and_say_when_objects_go() {
 #[tokio::test]
 async fn the_aws_cli_copies_syncs_moves_and_removes() {
     let mut f = with_other_stack().await;
-    run(include_str!("cli.py"), &mut f).await;
+    stock_clients::run(include_str!("cli.py"), environment(&mut f)).await;
 }
 
 #[tokio::test]
@@ -148,13 +149,13 @@ async fn the_aws_sdk_for_javascript_makes_a_bucket_fills_it_signs_and_deletes_it
 #[tokio::test]
 async fn rclone_makes_syncs_checks_moves_links_and_purges() {
     let mut f = with_other_stack().await;
-    run(include_str!("rclone.py"), &mut f).await;
+    stock_clients::run(include_str!("rclone.py"), environment(&mut f)).await;
 }
 
 #[tokio::test]
 async fn s3cmd_makes_syncs_describes_moves_signs_and_removes() {
     let mut f = with_other_stack().await;
-    run(include_str!("s3cmd.py"), &mut f).await;
+    stock_clients::run(include_str!("s3cmd.py"), environment(&mut f)).await;
 }
 
 /// By default 300 MiB; `TANDEM_TEST_LARGE_OBJECT` names another number of bytes, up to 5 GiB.
