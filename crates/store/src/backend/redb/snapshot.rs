@@ -116,14 +116,16 @@ impl Snapshot for RedbSnapshot {
     }
 }
 
+/// A range of the table, with the generation that it is of.
+type Opened = (u64, OwnedRange<&'static [u8], &'static [u8]>);
+
 /// What an iteration has not shown yet.
 struct Rest<'a> {
     snapshot: &'a RedbSnapshot,
     direction: Direction,
     from: Bound<Bytes>,
     to: Bound<Bytes>,
-    /// With the generation that it is of.
-    range: Option<(u64, OwnedRange<&'static [u8], &'static [u8]>)>,
+    range: Option<Opened>,
 }
 
 impl Rest<'_> {
