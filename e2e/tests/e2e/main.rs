@@ -12,6 +12,8 @@ mod backup;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod bodies;
+#[cfg(test)]
 mod buckets;
 #[cfg(test)]
 mod chaos;

@@ -118,23 +118,23 @@ impl Blobs for FileBlobs {
     async fn create(&self) -> Result<Box<dyn BlobWriter>, BlobError> {
         let id = BlobId { start: self.start, number: self.next.fetch_add(1, Ordering::Relaxed) };
         let folder = self.folder.clone();
-        let file = blocking(move || {
+        let writer = blocking(move || {
             if !folder.reserve.allows(0)? {
                 return Err(io::Error::from(io::ErrorKind::StorageFull));
             }
             try_hit("blob.file.creating")?;
-            File::create_new(folder.file(id))
-        })
-        .await
-        .map_err(failed("create"))?;
-        Ok(Box::new(FileWriter {
-            id,
-            folder: self.folder.clone(),
-            state: State::Idle(file),
-            gathered: Vec::new(),
-            bytes: 0,
-            finished: false,
-        }))
+            let file = File::create_new(folder.file(id))?;
+            // Made here, so that a file which nobody waits for any more is removed as well.
+            Ok(FileWriter {
+                id,
+                folder,
+                state: State::Idle(file),
+                gathered: Vec::new(),
+                bytes: 0,
+                finished: false,
+            })
+        });
+        Ok(Box::new(writer.await.map_err(failed("create"))?))
     }
 
     async fn open(&self, id: BlobId, range: Range<u64>) -> Result<BlobStream, BlobError> {
@@ -271,9 +271,10 @@ impl BlobWriter for FileWriter {
         let (pieces, folder) = (self.take(), self.folder.clone());
         blocking(move || {
             write_all(&mut file, &pieces)?;
+            // What a failed sync may have lost is this body alone, and no other handle wrote to it: it is given up.
             try_hit("blob.file.written")?;
-            sync(&file);
-            sync(&folder.handle);
+            file.sync_all()?;
+            sync_folder(&folder.handle);
             hit("blob.file.synced");
             Ok(())
         })
@@ -312,10 +313,11 @@ fn write_all(file: &mut File, pieces: &[Bytes]) -> io::Result<()> {
     Ok(())
 }
 
-/// Syncs, or stops the process: see the [store](crate::backend) for why a failed fsync is not survived.
-fn sync(file: &File) {
-    if let Err(error) = file.sync_all() {
-        tracing::error!(%error, "cannot sync a blob to disk; stopping, so that nothing is acknowledged that is not there");
+/// Makes names durable, or stops the process. The kernel reports a failure once, and the bodies that are written at the
+/// same time share this folder: they would be acknowledged without their names. See the [store](crate::backend), too.
+fn sync_folder(folder: &File) {
+    if let Err(error) = try_hit("blob.folder.syncing").and_then(|()| folder.sync_all()) {
+        tracing::error!(%error, "cannot sync the folder of blobs to disk; stopping, so that nothing is acknowledged that is not there");
         std::process::abort();
     }
 }
