@@ -46,6 +46,8 @@ mod pool;
 #[cfg(test)]
 mod queue;
 #[cfg(test)]
+mod restoring;
+#[cfg(test)]
 mod screen;
 #[cfg(test)]
 mod stopping;

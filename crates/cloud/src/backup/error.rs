@@ -15,6 +15,8 @@ pub enum BackupError {
     Exists { file: PathBuf },
     #[error("cannot write `{}`", path.display())]
     Write { path: PathBuf, source: io::Error },
+    #[error("cannot restore into `{}`", home.display())]
+    Restore { home: PathBuf, source: io::Error },
     #[error("cannot read `{}`", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("the backup `{}` is damaged: {what}", file.display())]
@@ -47,7 +49,7 @@ impl Explain for BackupError {
     fn code(&self) -> &'static str {
         match self {
             Self::Exists { .. } => "E0912",
-            Self::Write { .. } | Self::Read { .. } | Self::GivenUp => "E0913",
+            Self::Write { .. } | Self::Restore { .. } | Self::Read { .. } | Self::GivenUp => "E0913",
             Self::Damaged { .. } => "E0914",
             Self::Foreign { .. } | Self::Newer { .. } => "E0915",
             Self::Nothing { .. } => "E0916",
@@ -65,6 +67,12 @@ impl Explain for BackupError {
         match self {
             Self::Exists { .. } => "choose another name, or overwrite it with `--force`".into(),
             Self::Write { .. } => "check space and permissions there".into(),
+            Self::Restore { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    "make room there, or set TANDEM_HOME to a folder on a larger disk; then run `tandem restore` again".into()
+                }
+                _ => "check the disk and the permissions there, then run `tandem restore` again".into(),
+            },
             Self::Read { .. } => "see that it exists and may be read".into(),
             Self::Damaged { .. } => "use another copy of it, or an older backup; nothing was restored".into(),
             Self::Foreign { .. } => "give the file that `tandem backup` wrote".into(),

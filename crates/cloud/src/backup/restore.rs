@@ -9,9 +9,9 @@ use std::{
 };
 
 use tandem_engine::Stacks;
-use tandem_failpoint::hit;
+use tandem_failpoint::{hit, try_hit};
 use tandem_model::StackId;
-use tandem_store::{Batch, BlobId, FileBlobs, Options, RedbStore, Store};
+use tandem_store::{Batch, BlobId, CommitError, FileBlobs, OpenError, Options, RedbStore, Store};
 use tokio::runtime::Handle;
 
 use super::{
@@ -30,7 +30,7 @@ const NOTHING: [&str; 4] = ["cloud.lock", "control.sock", "serve.log", "lost+fou
 ///
 /// # Errors
 /// [`BackupError::NotEmpty`]; [`BackupError::Damaged`] names the entry. `home` is as empty as it was on every error but
-/// a [`BackupError::Write`] at the very end, after which a cloud refuses to start there until a restore went through.
+/// a [`BackupError::Restore`] at the very end, after which a cloud refuses to start there until a restore went through.
 pub async fn restore(
     home: &Home,
     file: &Path,
@@ -71,24 +71,27 @@ enum State {
 
 impl Staging {
     fn begin(home: &Home) -> Result<Self, BackupError> {
-        let failed = |source| BackupError::Write { path: home.path().to_owned(), source };
+        let failed = failed(home);
         let folder = home.restoring();
         if folder.exists() {
             // Whatever else is here came out of it: it was made in an empty folder, and no cloud starts beside it.
             for path in places(home) {
-                remove(&path).map_err(failed)?;
+                remove(&path).map_err(&failed)?;
             }
-            remove(&folder).map_err(failed)?;
+            remove(&folder).map_err(&failed)?;
         }
-        for entry in fs::read_dir(home.path()).map_err(failed)? {
-            let found = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        for entry in fs::read_dir(home.path()).map_err(&failed)? {
+            let found = entry.map_err(&failed)?.file_name().to_string_lossy().into_owned();
             if !NOTHING.contains(&found.as_str()) {
                 return Err(BackupError::NotEmpty { home: home.path().to_owned(), found });
             }
         }
-        fs::create_dir(&folder).and_then(|()| sync(home.path())).map_err(failed)?;
+        try_hit("restore.home.marking").and_then(|()| fs::create_dir(&folder)).map_err(&failed)?;
+        // From here on it is removed again if this fails.
+        let staging = Self { home: home.clone(), inside: Home::new(folder), state: State::Filling };
+        sync(home.path()).map_err(failed)?;
         hit("restore.home.marked");
-        Ok(Self { home: home.clone(), inside: Home::new(folder), state: State::Filling })
+        Ok(staging)
     }
 
     fn fill(
@@ -97,11 +100,14 @@ impl Staging {
         mut from: Told<impl FnMut(Progress) -> ControlFlow<()>>,
     ) -> Result<Summary, BackupError> {
         let inside = &self.inside;
-        let failed = |source| BackupError::Write { path: inside.path().to_owned(), source };
-        fs::create_dir_all(inside.blobs()).map_err(failed)?;
+        let failed = failed(&self.home);
+        fs::create_dir_all(inside.blobs()).map_err(&failed)?;
         // The space is checked by the disk itself: what does not fit fails, and leaves nothing.
         let options = Options { keep_free: tandem_model::ByteSize(0), ..Options::default() };
-        let store = RedbStore::open(inside.store(), options)?;
+        let store = RedbStore::open(inside.store(), options).map_err(|error| match error {
+            OpenError::Io { source, .. } => failed(source),
+            other => other.into(),
+        })?;
         let mut content =
             Content { inside, store: &store, recognised: false, error: None, summary: Summary::default() };
         let read = format::read(BufReader::with_capacity(256 << 10, &mut from), &mut |name, size, entry| {
@@ -125,6 +131,7 @@ impl Staging {
                         BackupError::Newer { file: file.to_owned(), format, known: FORMAT }
                     }
                     Some(Problem::Unknown(what)) => damaged(what),
+                    Some(Problem::Commit(CommitError::Full)) => failed(nix::errno::Errno::ENOSPC.into()),
                     Some(Problem::Commit(error)) => error.into(),
                     None => failed(source),
                 });
@@ -135,7 +142,8 @@ impl Staging {
             return Err(damaged(what));
         }
         // Everything at once; a sync for each of many small files would take hours.
-        File::open(inside.path())
+        try_hit("restore.content.syncing")
+            .and_then(|()| File::open(inside.path()))
             .and_then(|folder| nix::unistd::syncfs(&folder).map_err(io::Error::from))
             .map_err(failed)?;
         hit("restore.content.synced");
@@ -144,17 +152,20 @@ impl Staging {
 
     /// Moves everything to its place. What makes it true is the removal of the folder at the end.
     fn publish(mut self) -> Result<(), BackupError> {
-        let failed = |source| BackupError::Write { path: self.home.path().to_owned(), source };
         self.state = State::Moving;
+        let failed = failed(&self.home);
         for (from, to) in places(&self.inside).into_iter().zip(places(&self.home)) {
-            match fs::rename(&from, &to) {
+            match try_hit("restore.entry.moving").and_then(|()| fs::rename(&from, &to)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
                 _ => hit("restore.entry.moved"),
             }
         }
-        sync(self.home.path()).map_err(failed)?;
+        sync(self.home.path()).map_err(&failed)?;
         hit("restore.entries.synced");
-        fs::remove_dir(self.inside.path()).and_then(|()| sync(self.home.path())).map_err(failed)
+        try_hit("restore.mark.removing")
+            .and_then(|()| fs::remove_dir(self.inside.path()))
+            .and_then(|()| sync(self.home.path()))
+            .map_err(failed)
     }
 }
 
@@ -164,6 +175,12 @@ impl Drop for Staging {
             let _ = remove(self.inside.path());
         }
     }
+}
+
+/// An error of the disk under a home that is being restored.
+fn failed(home: &Home) -> impl Fn(io::Error) -> BackupError {
+    let home = home.path().to_owned();
+    move |source| BackupError::Restore { home: home.clone(), source }
 }
 
 /// What a restored home has, in the order in which it is moved.
@@ -201,7 +218,7 @@ struct Content<'a> {
 enum Problem {
     Format(u32),
     Unknown(String),
-    Commit(tandem_store::CommitError),
+    Commit(CommitError),
 }
 
 impl Content<'_> {
@@ -295,6 +312,7 @@ fn stack_file(path: &str) -> Option<(StackId, &'static str)> {
 }
 
 fn write_new(path: &Path, content: &mut dyn Read) -> io::Result<()> {
+    try_hit("restore.file.writing")?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     io::copy(content, &mut file)?;
     Ok(())
