@@ -29,7 +29,7 @@ use crate::{
     function::{self, Functions, spawner::Spawner},
     gateway::{self, BindError, Bound, Limits, Routes},
     home::Home,
-    log::{Log, LogError, RunLogs},
+    log::{self, Log, LogError, RunLogs},
     resource::Resources,
     service::Service,
     target::{self, CloudTarget, Services, TargetFault},
@@ -221,6 +221,10 @@ impl Cloud {
         let (weak, halt) = (Arc::downgrade(&buckets), stop.clone());
         let expiring = bucket::run_lifecycle(weak, Timestamp::now, tokio::time::sleep);
         serving.spawn(async move { _ = halt.run_until_cancelled_owned(expiring).await });
+        let forgetting =
+            log::run_retention(log.clone(), Arc::downgrade(&resources), Timestamp::now, tokio::time::sleep);
+        let halt = stop.clone();
+        serving.spawn(async move { _ = halt.run_until_cancelled_owned(forgetting).await });
         let (sweeping, halt) = (sweep(Arc::downgrade(&buckets)), stop.clone());
         serving.spawn(async move { _ = halt.run_until_cancelled_owned(sweeping).await });
         Ok(Arc::new(Self {

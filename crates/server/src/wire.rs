@@ -159,6 +159,16 @@ pub struct Processes {
     pub backlog: BTreeMap<String, usize>,
     /// Events that were given up.
     pub dead_letters: usize,
+    /// Buckets that clients made over S3, so that no program declares them.
+    #[serde(default)]
+    pub made_by_clients: Vec<Made>,
+}
+
+/// A resource that no program declares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    pub urn: Urn,
+    pub id: PhysicalId,
 }
 
 /// `POST /v1/images?name=<name>` with a file as its body; `POST /v1/images/remove`.

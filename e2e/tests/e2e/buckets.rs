@@ -1,6 +1,8 @@
 //! Buckets that clients make over S3, beside those that a program declares.
 
-use crate::harness::Cloud;
+use serde_json::Value;
+
+use crate::harness::{Cloud, Project};
 
 const PROGRAM: &str = r#"
 const cloud = require("@tandem/cloud");
@@ -21,12 +23,40 @@ fn a_bucket_that_a_client_made_outlives_up_and_is_shown_guarded_and_deleted_by_d
 
     let again = project.tandem(&["up", "--yes"]).ok();
     assert!(!again.all().contains("s3.mine"), "{}", again.all());
+    shown_as_made(&project);
     let refused = project.tandem(&["destroy", "--yes"]).failed("E0206").says("bucket/s3.mine holds 1 object");
     assert!(!refused.all().contains("Deleted"), "{}", refused.all());
     client.boto3("s3.head_object(Bucket='mine', Key='a')", &[]).ok();
 
     project.tandem(&["destroy", "--yes", "--force"]).ok().says("Deleted bucket/s3.mine");
     project.tandem(&["destroy", "--yes"]).ok().says("nothing to destroy");
+    let ps = project.tandem(&["ps"]).ok();
+    assert!(!ps.stdout.contains("mine"), "{}", ps.all());
+}
+
+/// The lists have it, marked.
+#[track_caller]
+fn shown_as_made(project: &Project<'_>) {
+    let json = |arguments: &[&str]| -> Value {
+        let ran = project.tandem(arguments).ok();
+        serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {}", ran.all()))
+    };
+    let shown = json(&["stack", "show", "--json"]);
+    let makers: Vec<_> = shown.as_array().unwrap().iter().map(|r| (&r["id"], &r["madeBy"])).collect();
+    let bucket = Value::from(project.output("bucket"));
+    assert_eq!(makers, [(&bucket, &"program".into()), (&"mine".into(), &"client".into())]);
+    let text = project.tandem(&["stack", "show"]).ok().stdout;
+    assert!(
+        text.lines().any(|line| line.starts_with("bucket/s3.mine") && line.ends_with("a client, over S3"))
+    );
+    let ps = json(&["ps", "--json"]);
+    assert_eq!(ps["madeByClients"][0]["id"], "mine");
+    assert_eq!(ps["madeByClients"].as_array().unwrap().len(), 1);
+    let text = project.tandem(&["ps"]).ok().stdout;
+    assert!(
+        text.lines().any(|line| line.split_whitespace().eq("mine a client, over S3".split(' '))),
+        "{text}"
+    );
 }
 
 #[test]

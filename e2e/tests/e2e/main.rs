@@ -42,6 +42,8 @@ mod many_videos;
 #[cfg(test)]
 mod notifications;
 #[cfg(test)]
+mod old_logs;
+#[cfg(test)]
 mod pool;
 #[cfg(test)]
 mod queue;

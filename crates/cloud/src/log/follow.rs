@@ -7,6 +7,7 @@ use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -43,6 +44,8 @@ const AHEAD: usize = 256;
 
 impl Follow {
     pub(super) async fn begin(log: Log, filter: Filter) -> Result<Self, LogError> {
+        let filter = Arc::new(filter);
+        log.shared.followed.add(&filter);
         // Listen first, then look: nothing can happen in between unseen.
         let written = log.shared.written.subscribe();
         let changes = log.runs().map(|runs| runs.run_changes());
@@ -67,7 +70,8 @@ impl Follow {
 
 struct Follower {
     log: Log,
-    filter: Filter,
+    /// What it asks for is not removed while this lives.
+    filter: Arc<Filter>,
     cursors: Cursors,
     written: broadcast::Receiver<Urn>,
     changes: Option<broadcast::Receiver<RunLog>>,

@@ -5,6 +5,8 @@
 //! resource are kept ([`segment::KEPT`] of [`segment::LIMIT`] bytes), older ones are deleted. A run's lines stay in the
 //! file that its monitor writes, and the cloud's own words about the run are written here; reading merges both by time.
 //!
+//! The log of a resource that was deleted is kept for a while and then goes ([`retention`]).
+//!
 //! Logs are not acknowledged, so they are not fsynced: a killed cloud loses nothing that it had handed to the kernel,
 //! a machine that loses power may lose the last seconds. A line torn by either is skipped.
 //!
@@ -22,6 +24,7 @@ mod follow;
 mod line_file;
 mod position;
 mod replay;
+mod retention;
 mod run_file;
 mod segment;
 mod writer;
@@ -47,11 +50,13 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub use follow::Follow;
 pub use replay::Replay;
+pub use retention::run as run_retention;
 
 use crate::home::Home;
 use cursor::Past;
 use line_file::Reach;
 use position::Begin;
+use retention::Followed;
 use run_file::RunFile;
 use writer::{Request, Writer};
 
@@ -192,6 +197,7 @@ struct Shared {
     dropped: Arc<writer::Dropped>,
     /// Tells followers which resource has new lines.
     written: broadcast::Sender<Urn>,
+    followed: Arc<Followed>,
     runs: OnceLock<Weak<dyn RunLogs>>,
 }
 
@@ -239,9 +245,17 @@ impl Log {
         let waiting = Arc::new(AtomicUsize::new(0));
         let dropped = Arc::new(writer::Dropped::default());
         let written = broadcast::Sender::new(1024);
-        let writer = Writer::new(root.clone(), limit, waiting.clone(), dropped.clone(), written.clone());
+        let followed = Arc::<Followed>::default();
+        let writer = Writer::new(
+            root.clone(),
+            limit,
+            waiting.clone(),
+            dropped.clone(),
+            written.clone(),
+            followed.clone(),
+        );
         std::thread::Builder::new().name("log".into()).spawn(move || writer.run(queue)).map_err(failed)?;
-        let shared = Shared { root, requests, waiting, dropped, written, runs: OnceLock::new() };
+        let shared = Shared { root, requests, waiting, dropped, written, followed, runs: OnceLock::new() };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -286,13 +300,6 @@ impl Log {
     /// [`LogError`] if a log cannot be read, or the run's files not be watched.
     pub async fn follow(&self, filter: Filter) -> Result<Follow, LogError> {
         Follow::begin(self.clone(), filter).await
-    }
-
-    /// Deletes what is kept of a resource.
-    pub async fn forget(&self, resource: &Urn) {
-        let (done, forgotten) = oneshot::channel();
-        let _ = self.shared.requests.send(Request::Forget(resource.clone(), done)).await;
-        let _ = forgotten.await;
     }
 
     /// Waits until everything that was written so far is in the files.

@@ -67,6 +67,13 @@ fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
+/// When the newest segment was last written to; none if there is none.
+pub(super) fn last_written(folder: &Path) -> io::Result<Option<Timestamp>> {
+    let Some(newest) = numbers(folder)?.last().copied() else { return Ok(None) };
+    let modified = fs::metadata(path(folder, newest))?.modified()?;
+    Timestamp::try_from(modified).map(Some).map_err(io::Error::other)
+}
+
 fn path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number}.{EXTENSION}"))
 }

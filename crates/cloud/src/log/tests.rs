@@ -269,10 +269,70 @@ async fn a_forgotten_resource_has_no_lines_until_it_logs_again() {
     let log = Log::open(&Home::new(home.path())).unwrap();
     let a = urn("function", "a");
     log.write(line(&a, 1, "old"));
-    log.forget(&a).await;
+    assert!(log.forget(&a).await);
     assert_eq!(log.read(&Filter::default()).await.unwrap(), []);
     log.write(line(&a, 2, "new"));
     assert_eq!(texts(&log.read(&Filter::default()).await.unwrap()), ["new"]);
+}
+
+/// Sweeps while these exist, so many days from now.
+async fn expire(log: &Log, existing: &[&Urn], days: i64) -> usize {
+    let existing: Vec<Urn> = existing.iter().map(|urn| (*urn).clone()).collect();
+    let now = Timestamp::now() + jiff::SignedDuration::from_hours(24 * days);
+    log.expire(move |urn| existing.contains(urn), now).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_log_of_a_deleted_resource_goes_seven_days_after_it_and_others_stay() {
+    let home = tempfile::tempdir().unwrap();
+    let log = Log::open(&Home::new(home.path())).unwrap();
+    let (a, b) = (urn("function", "a"), urn("task", "b"));
+    for resource in [&a, &b] {
+        log.write(line(resource, 1, "old"));
+    }
+    log.flush().await;
+    // A resource that exists keeps its log however long it is silent; the days of another begin when it is missed.
+    assert_eq!(expire(&log, &[&a, &b], 100).await, 0);
+    assert_eq!(expire(&log, &[&b], 100).await, 0);
+    assert_eq!(expire(&log, &[&b], 106).await, 0);
+    // One that was made again in between begins anew.
+    assert_eq!(expire(&log, &[&a, &b], 106).await, 0);
+    assert_eq!(expire(&log, &[&b], 107).await, 0);
+    assert_eq!(expire(&log, &[&b], 113).await, 0);
+    assert_eq!(log.read(&Filter::default()).await.unwrap().len(), 2);
+    assert_eq!(expire(&log, &[&b], 114).await, 1);
+    let left = log.read(&Filter::default()).await.unwrap();
+    assert_eq!(left.iter().map(|line| &line.resource).collect::<Vec<_>>(), [&b]);
+    // What it still says comes into a log of its own, for days of its own.
+    log.write(line(&a, 2, "late"));
+    log.flush().await;
+    assert_eq!(expire(&log, &[&b], 200).await, 0);
+    assert_eq!(expire(&log, &[], 207).await, 1);
+    assert_eq!(expire(&log, &[], 214).await, 1);
+    assert_eq!(fs::read_dir(home.path().join("logs")).unwrap().count(), 0, "empty folders are left");
+}
+
+#[tokio::test]
+async fn a_log_that_is_followed_stays_until_it_is_not() {
+    let home = tempfile::tempdir().unwrap();
+    let log = Log::open(&Home::new(home.path())).unwrap();
+    let (a, b) = (urn("function", "a"), urn("function", "b"));
+    log.write(line(&a, 1, "one"));
+    log.write(line(&b, 1, "other"));
+    log.flush().await;
+    let filter = Filter { resource: Some("a".into()), ..Filter::default() };
+    let mut follow = log.follow(filter).await.unwrap();
+    assert_eq!(follow.next().await.unwrap().text, "one");
+    assert_eq!(expire(&log, &[], 0).await, 0);
+    assert_eq!(expire(&log, &[], 8).await, 1, "the one that nobody follows");
+    log.write(line(&a, 2, "two"));
+    assert_eq!(follow.next().await.unwrap().text, "two");
+    drop(follow);
+    // The follower's task hears of it.
+    while expire(&log, &[], 9).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(log.read(&Filter::default()).await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
     Line, Stream,
+    retention::Followed,
     segment::{self, Tip},
 };
 
@@ -25,7 +26,8 @@ pub(super) enum Request {
     Line(Line),
     /// Answered when everything before is in the files.
     Flush(oneshot::Sender<()>),
-    Forget(Urn, oneshot::Sender<()>),
+    /// Answered with whether it was done: not while somebody follows the resource.
+    Forget(Urn, oneshot::Sender<bool>),
 }
 
 /// Lines that could not be kept, counted until it can be said, by resource and by the id that they had.
@@ -62,6 +64,7 @@ pub(super) struct Writer {
     waiting: Arc<AtomicUsize>,
     dropped: Arc<Dropped>,
     written: broadcast::Sender<Urn>,
+    followed: Arc<Followed>,
     tips: HashMap<Urn, Tip>,
 }
 
@@ -87,8 +90,9 @@ impl Writer {
         waiting: Arc<AtomicUsize>,
         dropped: Arc<Dropped>,
         written: broadcast::Sender<Urn>,
+        followed: Arc<Followed>,
     ) -> Self {
-        Self { root, limit, waiting, dropped, written, tips: HashMap::new() }
+        Self { root, limit, waiting, dropped, written, followed, tips: HashMap::new() }
     }
 
     /// Writes until every [`Log`](super::Log) is gone.
@@ -108,8 +112,7 @@ impl Writer {
                     }
                     Request::Forget(resource, done) => {
                         self.write(std::mem::take(&mut batch));
-                        self.forget(&resource);
-                        let _ = done.send(());
+                        let _ = done.send(self.forget(&resource));
                     }
                 }
             }
@@ -152,13 +155,18 @@ impl Writer {
         Ok(())
     }
 
-    fn forget(&mut self, resource: &Urn) {
-        self.tips.remove(resource);
-        match std::fs::remove_dir_all(segment::folder(&self.root, resource)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%resource, %error, "cannot delete a log");
+    fn forget(&mut self, resource: &Urn) -> bool {
+        let folder = segment::folder(&self.root, resource);
+        let tips = &mut self.tips;
+        self.followed.unless(resource, || {
+            tips.remove(resource);
+            match std::fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(%resource, %error, "cannot delete a log");
+                }
+                // The folders of its stack and project, unless they have others.
+                _ => folder.ancestors().skip(1).take(2).for_each(|empty| drop(std::fs::remove_dir(empty))),
             }
-            _ => {}
-        }
+        })
     }
 }

@@ -8,11 +8,11 @@ use axum::{
     routing::post,
 };
 use serde_json::Value;
-use tandem_cloud::{Cloud, function::Invocation};
+use tandem_cloud::{Cloud, bucket::is_made, function::Invocation};
 use uuid::Uuid;
 
 use super::Refusal;
-use crate::wire::{Invoke, Invoked, OfStack, Processes};
+use crate::wire::{Invoke, Invoked, Made, OfStack, Processes};
 
 /// In bytes. A client that sends more is cut off without an answer.
 const LARGEST_BODY: usize = 64 << 20;
@@ -43,7 +43,10 @@ async fn processes(
         .collect();
     let dead = cloud.dispatcher.dead_letters().map_err(|e| Refusal::of(&e))?;
     let dead_letters = dead.iter().filter(|letter| within(&letter.delivery.subscription)).count();
-    Ok(Json(Processes { functions, spares, runs, backlog, dead_letters }))
+    let all = cloud.resources.list(stack.as_ref()).into_iter();
+    let made_by_clients = all.filter(|r| is_made(&r.urn));
+    let made_by_clients = made_by_clients.map(|r| Made { urn: r.urn.clone(), id: r.id.clone() }).collect();
+    Ok(Json(Processes { functions, spares, runs, backlog, dead_letters, made_by_clients }))
 }
 
 async fn invoke(

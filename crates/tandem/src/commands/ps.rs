@@ -9,15 +9,16 @@ use tandem_cloud::{
 };
 use tandem_model::ByteSize;
 use tandem_program::Project;
-use tandem_server::wire::{OfStack, Processes};
+use tandem_server::wire::{Made, OfStack, Processes};
 
+use super::stack::MADE_BY_CLIENT;
 use crate::{
     exit::Failure,
     place::Place,
     ui::{self, Terminal},
 };
 
-/// Shows the stack's functions with their workers, and the runs of its tasks.
+/// Shows the stack's functions with their workers, the runs of its tasks, and the buckets that clients made.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Of all stacks
@@ -46,6 +47,9 @@ fn shown(processes: &Processes, now: Timestamp, width: Option<usize>) -> String 
         let rows = processes.runs.iter().map(|run| row(run, now, width.is_some()));
         parts.push(ui::table(heads, rows, width));
     }
+    if !processes.made_by_clients.is_empty() {
+        parts.push(ui::table(["BUCKET", "MADE BY"], processes.made_by_clients.iter().map(made), width));
+    }
     let waiting: usize = processes.backlog.values().sum();
     if waiting > 0 {
         parts.push(format!("{} on the way\n", ui::count(waiting, "event")));
@@ -67,6 +71,10 @@ fn function(function: &FunctionStatus) -> [String; 5] {
         function.invocations.to_string(),
         function.errors.to_string(),
     ]
+}
+
+fn made(bucket: &Made) -> [String; 2] {
+    [bucket.id.to_string(), MADE_BY_CLIENT.to_owned()]
 }
 
 /// How many digits of an id are enough to tell it: its last ones, for it begins with its time.
@@ -166,6 +174,10 @@ mod tests {
             runs: vec![run],
             backlog: BTreeMap::from([("subscription/s".into(), 2)]),
             dead_letters: 1,
+            made_by_clients: vec![Made {
+                urn: "urn:tandem:p:dev:bucket:s3.mine".parse().unwrap(),
+                id: PhysicalId("mine".into()),
+            }],
         };
         let now = Timestamp::from_second(300).unwrap();
         insta::assert_snapshot!(shown(&processes, now, Some(80)), @r"
@@ -174,6 +186,9 @@ mod tests {
 
         RUN       TASK    STATE  AGE  MEMORY  DETAIL
         a1b2c3d4  render  ended  5m           exited with code 3
+
+        BUCKET  MADE BY
+        mine    a client, over S3
 
         2 events on the way
 

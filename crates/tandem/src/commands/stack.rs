@@ -4,9 +4,11 @@ use std::fmt::Write;
 
 use clap_complete::engine::ArgValueCandidates;
 use serde_json::{Value, json};
+use tandem_cloud::bucket::is_made;
 use tandem_engine::{Stacks, State};
-use tandem_model::{Explain, StackId, value};
+use tandem_model::{Explain, Recorded, StackId, Urn, value};
 use tandem_program::Project;
+use tandem_server::ClientError;
 
 use crate::{
     complete,
@@ -27,7 +29,7 @@ pub(crate) struct Args {
 enum Command {
     /// List all stacks
     Ls,
-    /// Show the stack's resources
+    /// Show the stack's resources, also the buckets that clients made over S3
     Show,
     /// Print an output: text as it is, anything else as JSON. Without a name: all of them, secrets hidden
     Output {
@@ -94,7 +96,11 @@ pub(crate) async fn run(terminal: &Terminal, place: Place, Args { command }: Arg
     }
     match command {
         Command::Ls => Ok(()),
-        Command::Show => show(terminal, &stacks.read(&stack)?.state),
+        Command::Show => {
+            let state = stacks.read(&stack)?.state;
+            let made = made(terminal, &place, &stack).await?;
+            show(terminal, &state, made)
+        }
         Command::Output { name: Some(name), .. } => output(terminal, &stacks.read(&stack)?.state, name),
         Command::Output { name: None, show_secrets } => {
             outputs(terminal, &stacks.read(&stack)?.state, show_secrets)
@@ -123,26 +129,52 @@ fn ls(terminal: &Terminal, stacks: &Stacks) -> Result<(), Failure> {
     Ok(terminal.data(&ui::table(["STACK", "RESOURCES", "UPDATED"], rows, terminal.data_width()))?)
 }
 
-fn show(terminal: &Terminal, state: &State) -> Result<(), Failure> {
+/// How lists name whoever made a bucket that no program declares.
+pub(super) const MADE_BY_CLIENT: &str = "a client, over S3";
+
+/// What clients made, which only the cloud knows. None is started for that.
+async fn made(terminal: &Terminal, place: &Place, stack: &StackId) -> Result<Vec<Recorded>, Failure> {
+    match place.client().made(stack).await {
+        Err(ClientError::NotRunning { .. }) => {
+            if place.home.data().is_dir() {
+                terminal.note("No cloud is running: buckets that clients made over S3 are not among these.");
+            }
+            Ok(Vec::new())
+        }
+        made => Ok(made?),
+    }
+}
+
+fn show(terminal: &Terminal, state: &State, made: Vec<Recorded>) -> Result<(), Failure> {
     let shown = |value| value::redacted(&Value::Object(value));
+    // A `destroy` that was interrupted has taken those of clients into the state.
+    let unknown = made.into_iter().filter(|made| !state.resources.contains_key(&made.urn));
+    let resources: Vec<Recorded> = state.resources.values().cloned().chain(unknown).collect();
     if terminal.json() {
-        let rows: Vec<Value> = state
-            .resources
-            .values()
+        let rows: Vec<Value> = resources
+            .into_iter()
             .map(|r| {
                 json!({
+                    "madeBy": if is_made(&r.urn) { "client" } else { "program" },
                     "urn": r.urn,
                     "id": r.id,
-                    "inputs": shown(r.inputs.clone()),
-                    "outputs": shown(r.outputs.clone()),
+                    "inputs": shown(r.inputs),
+                    "outputs": shown(r.outputs),
                     "dependsOn": r.depends_on,
                 })
             })
             .collect();
         return Ok(terminal.record(&Value::from(rows))?);
     }
-    let rows = state.resources.values().map(|r| [r.urn.short(), r.id.to_string()]);
-    Ok(terminal.data(&ui::table(["RESOURCE", "ID"], rows, terminal.data_width()))?)
+    let width = terminal.data_width();
+    let table = if resources.iter().any(|r| is_made(&r.urn)) {
+        let maker = |urn: &Urn| if is_made(urn) { MADE_BY_CLIENT } else { "the program" };
+        let rows = resources.iter().map(|r| [r.urn.short(), r.id.to_string(), maker(&r.urn).to_owned()]);
+        ui::table(["RESOURCE", "ID", "MADE BY"], rows, width)
+    } else {
+        ui::table(["RESOURCE", "ID"], resources.iter().map(|r| [r.urn.short(), r.id.to_string()]), width)
+    };
+    Ok(terminal.data(&table)?)
 }
 
 /// Asked for by name, a secret is revealed: it is what scripts are given the name for.
