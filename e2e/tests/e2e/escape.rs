@@ -123,7 +123,7 @@ fn server(cloud: &Cloud) -> i32 {
 }
 
 /// The helper that starts workers.
-fn spawner_of(server: i32) -> Option<i32> {
+pub(crate) fn spawner_of(server: i32) -> Option<i32> {
     let parent = format!("PPid:\t{server}\n");
     let mut pids =
         fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());

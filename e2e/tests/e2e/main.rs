@@ -52,4 +52,6 @@ mod restoring;
 #[cfg(test)]
 mod screen;
 #[cfg(test)]
+mod spawner;
+#[cfg(test)]
 mod stopping;

@@ -8,7 +8,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::task::spawn_blocking;
@@ -21,9 +21,11 @@ use super::{
     spawner::{self, Fate, Line, PrepareError},
 };
 
-/// Between attempts to start a spawner, if the one before failed; doubled each time.
+/// Between attempts to start a spawner, if the one before failed or died young; doubled each time.
 const PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A spawner that dies before this age is likely to have been followed by another such one.
+const YOUNG: Duration = Duration::from_secs(1);
 
 /// Leads to the spawner of the moment.
 pub(super) struct Way {
@@ -104,7 +106,9 @@ impl Way {
             State::Open(line) => Some(line.clone()),
             _ => None,
         });
+        let mut pause = PAUSE;
         while let Some(open) = line {
+            let born = Instant::now();
             while let Some(fate) = open.next().await {
                 match fate {
                     Fate::Started { worker, pid } => pools.running(worker, pid),
@@ -128,17 +132,23 @@ impl Way {
             pools.abandon_all_but(|| self.waiting());
             // Reaps it.
             let _ = spawn_blocking(move || open.close()).await;
-            line = self.restart(pools).await;
+            if born.elapsed() < YOUNG {
+                rest(&mut pause).await;
+            } else {
+                pause = PAUSE;
+            }
+            line = self.restart(pools, &mut pause).await;
         }
     }
 
     /// Starts spawners until one is ready; none if the cloud is closing.
-    async fn restart(&self, pools: &Pools) -> Option<Arc<Line>> {
-        let mut pause = PAUSE;
+    async fn restart(&self, pools: &Pools, pause: &mut Duration) -> Option<Arc<Line>> {
         loop {
-            let started = match spawner::start_another() {
-                Ok(spawner) => spawner.prepare(&self.cgroup).await,
-                Err(error) => Err(PrepareError::Io(error)),
+            // A program is executed: others go on meanwhile.
+            let started = match spawn_blocking(spawner::start_another).await {
+                Ok(Ok(spawner)) => spawner.prepare(&self.cgroup).await,
+                Ok(Err(error)) => Err(PrepareError::Io(error)),
+                Err(stopped) => Err(PrepareError::Io(io::Error::other(stopped))),
             };
             match started {
                 Ok((line, _)) => {
@@ -160,8 +170,7 @@ impl Way {
                             pools.exited(worker, Loss::NotStarted, Some(reason.clone()));
                         }
                     }
-                    tokio::time::sleep(pause).await;
-                    pause = (2 * pause).min(LONGEST_PAUSE);
+                    rest(pause).await;
                 }
             }
         }
@@ -174,6 +183,12 @@ impl Way {
             let _ = spawn_blocking(move || line.close()).await;
         }
     }
+}
+
+/// Pauses, for longer each time.
+async fn rest(pause: &mut Duration) {
+    tokio::time::sleep(*pause).await;
+    *pause = (2 * *pause).min(LONGEST_PAUSE);
 }
 
 fn is_gone(error: &io::Error) -> bool {

@@ -16,17 +16,19 @@ use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     process::{Command, ExitCode, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use nix::{
     sys::{
+        signal::{Signal, kill},
         socket::{AddressFamily, SockFlag, SockType, socketpair},
         wait::waitpid,
     },
     unistd::{ForkResult, Pid},
 };
 use packet::{Ask, Tell};
-use tokio::{io::Interest, net::UnixStream};
+use tokio::{io::Interest, net::UnixStream, task::spawn_blocking, time::timeout};
 
 use super::pool::core::{Loss, WorkerId};
 
@@ -36,6 +38,9 @@ pub struct Spawner {
     socket: OwnedFd,
     pid: Pid,
 }
+
+/// How long a helper may take to be ready; it takes milliseconds.
+const PREPARED: Duration = Duration::from_secs(10);
 
 /// The first argument of this program when it is to be a helper.
 pub const SUBCOMMAND: &str = "__workers";
@@ -73,6 +78,7 @@ pub fn start() -> io::Result<Spawner> {
 /// # Errors
 /// If the process cannot be started.
 pub(super) fn start_another() -> io::Result<Spawner> {
+    tandem_failpoint::try_hit("function.spawner.starting")?;
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     // This very program, also if its file was replaced meanwhile.
     let mut command = Command::new("/proc/self/exe");
@@ -129,6 +135,8 @@ pub(super) enum PrepareError {
     Unfit(String),
     #[error("the spawner of function workers is gone")]
     Gone,
+    #[error("the spawner of function workers is not ready after {} seconds", PREPARED.as_secs())]
+    Silent,
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -144,16 +152,27 @@ impl Spawner {
         let socket = std::os::unix::net::UnixStream::from(self.socket);
         socket.set_nonblocking(true)?;
         let line = Arc::new(Line { socket: UnixStream::from_std(socket)?, pid: self.pid });
-        line.ask(&Ask::Prepare { cgroup: cgroup.to_owned() }, &[])?;
-        match line.hear().await? {
-            Some(Tell::Ready { unlimited }) => Ok((line, unlimited)),
-            Some(Tell::Unfit { reason }) => Err(PrepareError::Unfit(reason)),
-            _ => Err(PrepareError::Gone),
+        match timeout(PREPARED, line.prepare(cgroup)).await.unwrap_or(Err(PrepareError::Silent)) {
+            Ok(unlimited) => Ok((line, unlimited)),
+            Err(error) => {
+                // It may hang; and nobody else waits for its end.
+                let _ = spawn_blocking(move || line.end()).await;
+                Err(error)
+            }
         }
     }
 }
 
 impl Line {
+    async fn prepare(&self, cgroup: &str) -> Result<Option<String>, PrepareError> {
+        self.ask(&Ask::Prepare { cgroup: cgroup.to_owned() }, &[])?;
+        match self.hear().await? {
+            Some(Tell::Ready { unlimited }) => Ok(unlimited),
+            Some(Tell::Unfit { reason }) => Err(PrepareError::Unfit(reason)),
+            _ => Err(PrepareError::Gone),
+        }
+    }
+
     fn ask(&self, ask: &Ask, files: &[RawFd]) -> io::Result<()> {
         packet::send(self.socket.as_fd(), ask, files)
     }
@@ -191,6 +210,12 @@ impl Line {
                 }
             }
         }
+    }
+
+    /// Ends the helper, and waits until it is gone.
+    fn end(&self) {
+        let _ = kill(self.pid, Signal::SIGKILL);
+        self.close();
     }
 
     /// Lets the helper go, and waits until it is gone.
