@@ -108,8 +108,11 @@ pub enum Exit {
     Code { code: i32 },
     /// The kernel ended it for its memory limit.
     OutOfMemory { code: i32 },
-    /// Its monitor is gone and left no code.
-    Lost,
+    /// Its monitor is gone and left no code. `full`: it found no room on the disk for it.
+    Lost {
+        #[serde(default)]
+        full: bool,
+    },
 }
 
 /// What is known about a container id.
@@ -193,6 +196,25 @@ pub enum ContainerError {
     Io { path: PathBuf, source: std::io::Error },
 }
 
+impl ContainerError {
+    /// Whether it is for a full disk: then nothing is wrong with what was asked, and it may be asked again. The tools that
+    /// we start tell so in words, in the kernel's.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        const WORDS: [&str; 2] = ["no space left on device", "disk quota exceeded"];
+        match self {
+            Self::Io { source, .. } => {
+                matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+            }
+            Self::Start { reason } | Self::Tool { reason, .. } => {
+                let reason = reason.to_lowercase();
+                WORDS.iter().any(|words| reason.contains(words))
+            }
+            _ => false,
+        }
+    }
+}
+
 impl tandem_model::Explain for ContainerError {
     fn code(&self) -> &'static str {
         match self {
@@ -215,6 +237,9 @@ impl tandem_model::Explain for ContainerError {
                 format!("import it (`tandem image import {image} FILE`), or see that it can be pulled")
             }
             Self::InUse { .. } => "stop the runs that use it (`tandem ps`), then try again".into(),
+            Self::Start { .. } | Self::Tool { .. } if self.is_full() => {
+                "make room on the disk of TANDEM_HOME, then run it again".into()
+            }
             Self::Start { .. } => "see that the command exists in the image and may be executed".into(),
             Self::Absent(_) => "list what runs with `tandem ps`".into(),
             Self::Tool { .. } => "run `tandem serve` in the foreground to see more".into(),
@@ -231,5 +256,26 @@ impl tandem_model::Explain for ContainerError {
             _ => {}
         }
         Report { code: self.code().into(), message: self.to_string(), help: self.help(), causes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tandem_model::Explain;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_known_from_the_words_of_tools_too() {
+        let started = |reason: &str| ContainerError::Start { reason: reason.to_owned() };
+        let full = started("runc create failed: write state.json: no space left on device");
+        assert!(full.is_full() && full.help().contains("make room"), "{full}");
+        let said = "conmon: Failed to write to pidfile: No space left on device".to_owned();
+        assert!(ContainerError::Tool { tool: "conmon", reason: said }.is_full());
+        let path = PathBuf::from("/x");
+        let quota = std::io::ErrorKind::QuotaExceeded.into();
+        assert!(ContainerError::Io { path, source: quota }.is_full());
+        let other = started("exec: no-such-command: executable file not found");
+        assert!(!other.is_full() && !other.help().contains("make room"), "{other}");
     }
 }

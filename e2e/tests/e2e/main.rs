@@ -32,6 +32,8 @@ mod escape;
 #[cfg(test)]
 mod example;
 #[cfg(test)]
+mod full_runs;
+#[cfg(test)]
 mod guarded;
 #[cfg(test)]
 mod held;

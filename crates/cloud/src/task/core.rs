@@ -66,8 +66,13 @@ pub enum Outcome {
     TimedOut,
     /// Somebody stopped it, perhaps before it started.
     Stopped,
-    /// Its monitor is gone and left no exit code: the monitor was killed, or the machine restarted.
-    Lost,
+    /// Its monitor is gone and left no exit code: the monitor was killed, or the machine restarted; or it ended while the
+    /// disk was full (`full_disk`), so that the monitor could not write the code.
+    #[serde(rename_all = "camelCase")]
+    Lost {
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        full_disk: bool,
+    },
     /// Its container could not be started.
     Failed { error: Box<Report> },
 }
@@ -84,7 +89,7 @@ impl Outcome {
             Self::Exited { code } | Self::OutOfMemory { code } => *code,
             Self::TimedOut => 124,
             Self::Stopped => 143,
-            Self::Lost | Self::Failed { .. } => 125,
+            Self::Lost { .. } | Self::Failed { .. } => 125,
         }
     }
 }
@@ -96,7 +101,12 @@ impl fmt::Display for Outcome {
             Self::OutOfMemory { code } => write!(f, "ran out of memory and exited with code {code}"),
             Self::TimedOut => f.write_str("timed out"),
             Self::Stopped => f.write_str("was stopped"),
-            Self::Lost => f.write_str("was lost: its monitor is gone and left no exit code"),
+            Self::Lost { full_disk: false } => {
+                f.write_str("was lost: its monitor is gone and left no exit code")
+            }
+            Self::Lost { full_disk: true } => f.write_str(
+                "was lost: the disk was full when it ended, so that its monitor could not write its exit code",
+            ),
             Self::Failed { error } => {
                 write!(f, "failed to start: {error}")?;
                 error.causes.iter().try_for_each(|cause| write!(f, ": {cause}"))
@@ -263,7 +273,7 @@ impl Run {
             },
             // It ran: starting it again would run it twice.
             (Phase::Running { started, .. }, Event::Found { at, .. }) => {
-                end(ending, Some(started), at, Outcome::Lost)
+                end(ending, Some(started), at, Outcome::Lost { full_disk: false })
             }
 
             (phase, event) => return Err(Illegal { phase: phase.into(), event: event.into() }),
@@ -296,7 +306,7 @@ fn end(
 /// The code that a container exits with after it was told to end says nothing of its own.
 fn outcome(exit: Exit, ending: Option<Ending>) -> Outcome {
     match (exit, ending) {
-        (Exit::Lost, _) => Outcome::Lost,
+        (Exit::Lost { full }, _) => Outcome::Lost { full_disk: full },
         (_, Some(Ending::Stop)) => Outcome::Stopped,
         (_, Some(Ending::Timeout)) => Outcome::TimedOut,
         (Exit::Code { code }, None) => Outcome::Exited { code },
@@ -348,7 +358,8 @@ mod tests {
         assert_eq!(end(Some(Event::Deadline), killed), Outcome::TimedOut);
         assert_eq!(end(None, Exit::OutOfMemory { code: 137 }), Outcome::OutOfMemory { code: 137 });
         assert_eq!(end(None, killed), Outcome::Exited { code: 137 });
-        assert_eq!(end(Some(Event::Deadline), Exit::Lost), Outcome::Lost);
+        let lost = |full| end(Some(Event::Deadline), Exit::Lost { full });
+        assert_eq!([false, true].map(lost), [false, true].map(|full_disk| Outcome::Lost { full_disk }));
     }
 
     #[test]
@@ -381,7 +392,7 @@ mod tests {
         assert_eq!(queued(Running).1, [Effect::Hold, Effect::Commit, Effect::Wait, watch]);
 
         let running = |container| after(started().into_iter().chain([found(container)]));
-        assert_eq!(running(Absent).0.outcome(), Some(&Outcome::Lost));
+        assert_eq!(running(Absent).0.outcome(), Some(&Outcome::Lost { full_disk: false }));
         assert_eq!(running(Exited(code)).0.outcome(), Some(&Outcome::Exited { code: 7 }));
         let watch = Effect::Watch { started: at(1) };
         assert_eq!(running(Running).1, [Effect::Hold, Effect::Wait, watch]);
@@ -417,7 +428,7 @@ mod tests {
         prop_oneof![
             (0..256).prop_map(|code| Exit::Code { code }),
             Just(Exit::OutOfMemory { code: 137 }),
-            Just(Exit::Lost),
+            Just(Exit::Lost { full: false }),
         ]
     }
 

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     Shared,
     core::{Effect, Event, Phase, Run},
-    request,
+    disk, request,
     store::{self, Record},
 };
 use crate::log::{Line, Stream};
@@ -189,18 +189,31 @@ impl Driver {
     }
 
     fn say(&self, text: String) {
-        self.shared.parts.log.write(Line {
+        self.shared.say(&self.record, text);
+    }
+}
+
+impl Shared {
+    /// The cloud's own word about a run, in its log.
+    pub(super) fn say(&self, record: &Record, text: String) {
+        self.parts.log.write(Line {
             time: Timestamp::now(),
-            resource: self.record.task.clone(),
+            resource: record.task.clone(),
             stream: Stream::System,
-            id: self.record.id.0.clone(),
+            id: record.id.0.clone(),
             text,
         });
     }
 }
 
 async fn start(shared: Arc<Shared>, record: Record) -> Event {
-    let spec = request::spec(&record, shared.parts.environment.for_task(&record.task));
+    let event = start_when_there_is_room(&shared, &record).await;
+    shared.roomless.remove(&record.id);
+    event
+}
+
+async fn start_when_there_is_room(shared: &Shared, record: &Record) -> Event {
+    let spec = request::spec(record, shared.parts.environment.for_task(&record.task));
     let begun = tokio::time::Instant::now();
     loop {
         match shared.parts.runtime.start(&record.container(), &spec).await {
@@ -209,8 +222,9 @@ async fn start(shared: Arc<Shared>, record: Record) -> Event {
                 return Event::Started { at: Timestamp::now(), pid: started.pid };
             }
             // The run was accepted, and nothing is wrong with it.
-            Err(error) if is_full(&error) && begun.elapsed() < ROOM => {
+            Err(error) if error.is_full() && begun.elapsed() < ROOM => {
                 tracing::warn!(run = %record.id, %error, "the disk is full: the run starts when there is room");
+                shared.roomless.add(&record.id);
                 tokio::select! {
                     () = tokio::time::sleep(AGAIN) => {}
                     // The next start of the cloud takes it up.
@@ -224,23 +238,22 @@ async fn start(shared: Arc<Shared>, record: Record) -> Event {
     }
 }
 
-fn is_full(error: &ContainerError) -> bool {
-    let full = [std::io::ErrorKind::StorageFull, std::io::ErrorKind::QuotaExceeded];
-    matches!(error, ContainerError::Io { source, .. } if full.contains(&source.kind()))
+async fn wait(shared: Arc<Shared>, record: Record) -> Event {
+    let exit = disk::watched(&shared, &record, exit(&shared, &record)).await;
+    hit("task.exit.observed");
+    Event::Exited { at: Timestamp::now(), exit }
 }
 
-async fn wait(shared: Arc<Shared>, record: Record) -> Event {
+async fn exit(shared: &Shared, record: &Record) -> Exit {
     let id = record.container();
-    let exit = loop {
+    loop {
         match shared.parts.runtime.wait(&id).await {
-            Ok(exit) => break exit,
-            Err(ContainerError::Absent(_)) => break Exit::Lost,
+            Ok(exit) => return exit,
+            Err(ContainerError::Absent(_)) => return Exit::Lost { full: false },
             Err(error) => {
                 tracing::error!(run = id.0, %error, "cannot wait for a container");
                 tokio::time::sleep(AGAIN).await;
             }
         }
-    };
-    hit("task.exit.observed");
-    Event::Exited { at: Timestamp::now(), exit }
+    }
 }

@@ -28,6 +28,7 @@ mod capacity;
 mod consumer;
 mod context;
 mod core;
+mod disk;
 mod driver;
 mod error;
 mod image;
@@ -67,7 +68,7 @@ pub use self::{
     status::{RunState, RunStatus},
 };
 
-use self::{core::Event, driver::Driver, image::Images, scheduler::Scheduler, store::Record};
+use self::{core::Event, disk::Roomless, driver::Driver, image::Images, scheduler::Scheduler, store::Record};
 use crate::{
     home::Home,
     log::{Filter, RunLog, RunLogs, Sink},
@@ -136,6 +137,7 @@ struct Shared {
     /// The runs that have not ended.
     live: Mutex<HashMap<RunId, Live>>,
     scheduler: Mutex<Scheduler>,
+    roomless: Roomless,
     changes: broadcast::Sender<RunLog>,
     drivers: TaskTracker,
     /// Deliveries no longer wait for their runs.
@@ -161,6 +163,7 @@ impl Tasks {
             images: Images::new(parts.store.clone(), parts.builder.clone()),
             live: Mutex::default(),
             scheduler: Mutex::new(Scheduler::new(parts.capacity)),
+            roomless: Roomless::default(),
             changes: broadcast::Sender::new(1024),
             drivers: TaskTracker::new(),
             draining: CancellationToken::new(),

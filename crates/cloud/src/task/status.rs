@@ -7,7 +7,6 @@ use tandem_model::{StackId, Urn};
 use super::{
     Outcome, RunError, RunId, Shared, capacity,
     core::Phase,
-    scheduler::Waiting,
     store::{self, Record},
 };
 
@@ -33,7 +32,7 @@ pub struct RunStatus {
     /// What a process that stands for the run exits with; see [`Outcome::exit_code`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// Why it is still in the queue: `needs 512 MiB; 88 MiB free`.
+    /// Why it has not started: `needs 512 MiB; 88 MiB free`, `the disk is full`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<String>,
     /// The main process, while it runs.
@@ -55,8 +54,8 @@ pub enum RunState {
 
 impl Shared {
     pub(super) fn status_of(&self, record: &Record) -> RunStatus {
-        let waits = self.scheduler().why(&record.id);
-        RunStatus::of(record, waits)
+        let waits = self.scheduler().why(&record.id).map(|why| why.to_string());
+        RunStatus::of(record, waits.or_else(|| self.roomless.why(&record.id)))
     }
 
     pub(super) fn status(&self, stack: Option<&StackId>) -> Result<Vec<RunStatus>, RunError> {
@@ -65,10 +64,14 @@ impl Shared {
             let scheduler = self.scheduler();
             let live: Vec<_> = self.live().values().map(|live| live.record.borrow().clone()).collect();
             let mut waiting = scheduler.all_waiting();
-            live.into_iter().map(|record| (waiting.remove(&record.id), record)).collect()
+            let mut why = |id: &RunId| {
+                let waits = waiting.remove(id).map(|why| why.to_string());
+                waits.or_else(|| self.roomless.why(id))
+            };
+            live.into_iter().map(|record| (why(&record.id), record)).collect()
         };
         let wanted = live.iter().filter(|(_, record)| stack.is_none_or(|stack| record.task.stack == *stack));
-        let mut shown: Vec<_> = wanted.map(|(waits, record)| RunStatus::of(record, *waits)).collect();
+        let mut shown: Vec<_> = wanted.map(|(waits, record)| RunStatus::of(record, waits.clone())).collect();
         let snapshot = self.parts.store.snapshot()?;
         for task in store::tasks(&*snapshot, stack)? {
             let records = store::of_task(&*snapshot, &task, store::KEPT)?;
@@ -86,7 +89,7 @@ impl Shared {
 }
 
 impl RunStatus {
-    fn of(record: &Record, waits: Option<Waiting>) -> Self {
+    fn of(record: &Record, waits: Option<String>) -> Self {
         let outcome = record.run.outcome().cloned();
         let mut status = Self {
             id: record.id.clone(),
@@ -103,7 +106,7 @@ impl RunStatus {
         };
         match record.run.phase {
             Phase::Queued | Phase::Starting => {
-                status.waits = waits.map(|why| why.to_string());
+                status.waits = waits;
                 if status.waits.is_none() {
                     status.state = RunState::Starting;
                 }

@@ -51,6 +51,8 @@ const STARTING: &str = "starting";
 const MONITOR: &str = "monitor";
 const BEGUN: &str = "begun";
 const CGROUP: &str = "cgroup";
+/// A disk with less than this, in bytes, has no room for an exit code: a block, and one for the folder.
+const LEAST_ROOM: u64 = 64 << 10;
 
 impl Bundle {
     /// # Errors
@@ -187,7 +189,7 @@ impl Bundle {
         // The monitor writes the code before it goes, so this order misses nothing.
         Ok(match self.exit() {
             Some(exit) => Verdict::Exited(exit),
-            None if begun => Verdict::Exited(Exit::Lost),
+            None if begun => Verdict::Exited(Exit::Lost { full: self.has_no_room() }),
             None if self.folder.exists() => Verdict::Unstarted,
             None => Verdict::Absent,
         })
@@ -199,6 +201,15 @@ impl Bundle {
         // A container that the kernel killed in and that still ended well has done what it was asked.
         let out_of_memory = code != 0 && (self.persist().join("oom").exists() || self.oom_kills() > 0);
         Some(if out_of_memory { Exit::OutOfMemory { code } } else { Exit::Code { code } })
+    }
+
+    /// Whether the disk that exit codes are written to is full.
+    fn has_no_room(&self) -> bool {
+        let stat = self.exit_file.parent().and_then(|folder| rustix::fs::statvfs(folder).ok());
+        // Some file systems have no number of inodes.
+        stat.is_some_and(|stat| {
+            stat.f_bavail * stat.f_frsize < LEAST_ROOM || stat.f_files > 0 && stat.f_favail == 0
+        })
     }
 
     fn oom_kills(&self) -> u64 {

@@ -245,8 +245,8 @@ async fn a_container_whose_monitor_was_killed_is_lost_and_removed_with_its_proce
     let pid = fs::read_to_string(home.containers().join("bundles/one/conmon.pid")).unwrap();
     let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    assert_eq!(waiting.await.unwrap().unwrap(), Exit::Lost);
-    assert_eq!(runtime.inspect(&one).await.unwrap(), Container::Exited(Exit::Lost));
+    assert_eq!(waiting.await.unwrap().unwrap(), Exit::Lost { full: false });
+    assert_eq!(runtime.inspect(&one).await.unwrap(), Container::Exited(Exit::Lost { full: false }));
     assert!(Path::new(&format!("/proc/{}", started.pid)).exists(), "its process lives on, unobserved");
     runtime.remove(&one).await.unwrap();
     home.assert_nothing_is_left();

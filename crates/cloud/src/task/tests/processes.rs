@@ -77,7 +77,7 @@ impl Processes {
         match code {
             Some(code) if folder.join("oom").exists() => Exit::OutOfMemory { code },
             Some(code) => Exit::Code { code },
-            None => Exit::Lost,
+            None => Exit::Lost { full: false },
         }
     }
 }

@@ -50,7 +50,7 @@ async fn a_run_is_lost_only_if_its_monitor_died() {
     let id = tasks.run(at_gate(&task, &gate)).await.unwrap();
     running(&tasks, &id).await;
     scene.runtime.kill_monitor(&container(&id));
-    assert_eq!(tasks.wait(&id).await.unwrap().outcome, Some(Outcome::Lost));
+    assert_eq!(tasks.wait(&id).await.unwrap().outcome, Some(Outcome::Lost { full_disk: false }));
 }
 
 #[tokio::test]
