@@ -1,4 +1,5 @@
-//! A stack's whole life (an `up`, an update with a replacement and deletes, a `destroy`) is killed at every failpoint
+//! A stack's whole life (an `up`, an update with a replacement and deletes, a `destroy` that also deletes a bucket which
+//! a client made) is killed at every failpoint
 //! that it meets, in the client and in the cloud, the first and the last time that it is met.
 //!
 //! The failpoints are not listed here but found: a first life is only watched. [`CLIENT`] and [`CLOUD`] say which must
@@ -134,6 +135,18 @@ exports.moved = moved.id;
         if phase == Phase::Create && self.filled {
             self.fill();
         }
+        if phase == Phase::Change {
+            self.make();
+        }
+    }
+
+    /// A client makes a bucket, which only a `destroy` concerns itself with.
+    fn make(&self) {
+        const MAKE: &str = "
+s3.create_bucket(Bucket=arguments[0])
+s3.put_object(Bucket=arguments[0], Key='k', Body=b'x' * 100000)
+";
+        self.cloud.client(&self.project).boto3(MAKE, &[&format!("{}-made", self.name)]).ok();
     }
 
     /// Not the bucket that stays: its objects would start containers.

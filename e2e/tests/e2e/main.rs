@@ -10,6 +10,8 @@ mod harness;
 #[cfg(test)]
 mod backup;
 #[cfg(test)]
+mod backup_midway;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod bodies;

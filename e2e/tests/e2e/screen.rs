@@ -1,6 +1,6 @@
 //! What a person sees on a terminal of 80 columns.
 
-use crate::harness::{Cloud, Gate, Screen};
+use crate::harness::{Cloud, Gate, Hold, Screen};
 
 /// Names that a narrow terminal has no room for.
 fn long(name: &str) -> String {
@@ -71,6 +71,37 @@ fn a_plan_is_shown_in_colour_and_asked_about_and_declined() {
     assert!(!screen.end().success());
     project.tandem(&["stack", "show"]).ok();
     project.destroy();
+}
+
+#[test]
+fn a_destroy_is_asked_about_and_stops_at_ctrl_c_at_the_question_and_while_it_deletes() {
+    let cloud = Cloud::new();
+    let hold = Hold::new(cloud.scratch(), "closing");
+    let _serving = cloud.serve_with(&[("TANDEM_FAILPOINT", &hold.at("bucket.closing.committed"))]);
+    let program = "const cloud = require(\"@tandem/cloud\");\nnew cloud.Bucket(\"photos\");\n";
+    let project = cloud.project("undone", &[("index.js", program)]);
+    project.up();
+    let mut command = project.command();
+    command.arg("destroy");
+    let mut screen = Screen::run(&command, 80, 24);
+    screen.wait_for("Destroy all of this? [y/N]");
+    screen.press_ctrl_c();
+    assert!(!screen.end().success());
+    assert!(project.tandem(&["preview"]).ok().all().contains("Nothing to do"), "something was deleted");
+
+    let mut screen = Screen::run(&command, 80, 24);
+    screen.wait_for("Destroy all of this? [y/N]");
+    screen.press("y\n");
+    screen.wait_for("Deleting");
+    hold.reached();
+    screen.press_ctrl_c();
+    screen.wait_for("Stopping after what runs: delete bucket/photos");
+    screen.press_ctrl_c();
+    assert_eq!(screen.end().code(), Some(130), "{}", screen.lines().join("\n"));
+    assert!(screen.lines().iter().any(|line| line.contains("error[E0210]")), "{:?}", screen.lines());
+    hold.release();
+    project.destroy();
+    project.tandem(&["destroy", "--yes"]).ok().says("nothing to destroy");
 }
 
 #[test]

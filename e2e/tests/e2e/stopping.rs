@@ -11,7 +11,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::harness::{Cloud, Gate, PATIENCE, Project};
+use crate::harness::{Cloud, Gate, Hold, PATIENCE, Project};
 
 const TASK: &str = r#"
 const cloud = require("@tandem/cloud");
@@ -124,6 +124,93 @@ fn up_asked_twice_ends_the_build_and_the_next_one_begins_it_anew() {
     assert_eq!(code, Some(0), "{said}");
     cloud.observe();
     project.destroy();
+}
+
+/// A bucket with something in it, whose deletion is held, one that the program no longer reaches because of that, and one
+/// that a client made.
+const FILLED: &str = r#"
+const cloud = require("@tandem/cloud");
+const photos = new cloud.Bucket("photos");
+photos.onPut("onPhoto", async (args) => console.log(`saw ${args.key}`));
+exports.photos = photos.id;
+"#;
+
+const FILL: &str = "
+s3.create_bucket(Bucket='made')
+for bucket in [arguments[0], 'made']:
+    s3.put_object(Bucket=bucket, Key='k', Body=b'x' * 100000)
+";
+
+#[test]
+fn destroy_asked_once_finishes_the_deletion_that_runs_and_the_next_one_the_rest() {
+    for (round, signal, code) in
+        [(1, Signal::SIGINT, 130), (2, Signal::SIGTERM, 143), (3, Signal::SIGHUP, 129)]
+    {
+        let cloud = Cloud::new();
+        let hold = Hold::new(cloud.scratch(), "emptying");
+        let _serving = cloud.serve_with(&[("TANDEM_FAILPOINT", &hold.at("bucket.emptying.committed"))]);
+        let project = cloud.project("stopped", &[("index.js", FILLED)]);
+        project.up();
+        let bucket = project.output("photos");
+        let client = cloud.client(&project);
+        client.boto3(FILL, &[&bucket]).ok();
+        let mut destroy = Running::start(project.command().args(["destroy", "--yes", "--force"]));
+        hold.reached();
+        destroy.signal(signal);
+        destroy.wait_for("Stopping after what runs: delete");
+        hold.release();
+        let (exit, said) = destroy.end();
+        // All that is left may have been under way.
+        assert!(exit == Some(code) || exit == Some(0), "{exit:?}: {said}");
+        if exit == Some(code) {
+            assert!(said.contains("error[E0210]") && said.contains("again"), "{said}");
+        }
+        match round {
+            // Going on in either direction.
+            1 => {
+                project.up();
+                let bucket = project.output("photos");
+                client.boto3("s3.put_object(Bucket=arguments[0], Key='new', Body=b'')", &[&bucket]).ok();
+                cloud.log(&project).wait_for("saw new");
+            }
+            _ => drop(project.tandem(&["refresh", "--yes"]).ok()),
+        }
+        project.destroy();
+        project.tandem(&["destroy", "--yes"]).ok().says("nothing to destroy");
+    }
+}
+
+#[test]
+fn destroy_asked_twice_does_not_wait_for_the_deletion_and_up_and_destroy_go_on() {
+    for forwards in [false, true] {
+        let cloud = Cloud::new();
+        let hold = Hold::new(cloud.scratch(), "emptying");
+        let _serving = cloud.serve_with(&[("TANDEM_FAILPOINT", &hold.at("bucket.closing.committed"))]);
+        let project = cloud.project("stopped", &[("index.js", FILLED)]);
+        project.up();
+        let bucket = project.output("photos");
+        let client = cloud.client(&project);
+        client.boto3(FILL, &[&bucket]).ok();
+        let mut destroy = Running::start(project.command().args(["destroy", "--yes", "--force"]));
+        hold.reached();
+        destroy.signal(Signal::SIGINT);
+        destroy.wait_for("Stopping");
+        destroy.signal(Signal::SIGINT);
+        let (code, said) = destroy.end();
+        assert_eq!(code, Some(130), "{said}");
+        assert!(said.contains("error[E0210]"), "{said}");
+        hold.release();
+        if forwards {
+            project.up();
+            assert!(project.tandem(&["preview"]).ok().all().contains("Nothing to do"));
+            // Whether it was kept or is another one, it takes objects.
+            let bucket = project.output("photos");
+            client.boto3("s3.put_object(Bucket=arguments[0], Key='new', Body=b'')", &[&bucket]).ok();
+            cloud.log(&project).wait_for("saw new");
+        }
+        project.destroy();
+        project.tandem(&["destroy", "--yes"]).ok().says("nothing to destroy");
+    }
 }
 
 #[test]
