@@ -115,8 +115,9 @@ fn a_thousand_events_at_once_are_handled_once_each_by_as_many_workers_as_the_mac
             break ps;
         }
     };
-    // Two spares beside those that have a function.
-    assert!(most <= bound + 2, "{most} workers");
+    // Two spares beside those that have a function, and one more whenever nothing moves for a moment (0051), as on a
+    // machine that has much else to do.
+    assert!(most <= 3 * bound, "{most} workers");
     for function in done["functions"].as_array().unwrap() {
         assert_eq!(
             (&function["invocations"], &function["errors"]),
