@@ -30,9 +30,8 @@ async fn processes(
     Json(OfStack { stack }): Json<OfStack>,
 ) -> Result<Json<Processes>, Refusal> {
     let within = |urn: &tandem_model::Urn| stack.as_ref().is_none_or(|stack| urn.stack == *stack);
-    let (functions, spares) = cloud.functions.processes();
-    let functions = functions.into_iter().filter(|f| within(&f.urn)).collect();
-    let runs = cloud.tasks.status(stack.as_ref()).map_err(|e| Refusal::of(&e))?;
+    // What waits before what it turns into: an event that waits no more is a run, an invocation or a dead letter by then,
+    // and nothing is in neither.
     let backlog: BTreeMap<_, _> = cloud
         .dispatcher
         .backlog()
@@ -41,6 +40,9 @@ async fn processes(
         .filter(|(urn, _)| within(urn))
         .map(|(urn, waiting)| (urn.short(), waiting))
         .collect();
+    let (functions, spares) = cloud.functions.processes();
+    let functions = functions.into_iter().filter(|f| within(&f.urn)).collect();
+    let runs = cloud.tasks.status(stack.as_ref()).map_err(|e| Refusal::of(&e))?;
     let dead = cloud.dispatcher.dead_letters().map_err(|e| Refusal::of(&e))?;
     let dead_letters = dead.iter().filter(|letter| within(&letter.delivery.subscription)).count();
     let all = cloud.resources.list(stack.as_ref()).into_iter();
