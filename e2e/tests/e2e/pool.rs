@@ -35,11 +35,17 @@ fn told(ps: &Value) -> (BTreeSet<i32>, usize) {
 /// The workers of this cloud, as the kernel knows them: the children of its spawner.
 fn workers(cloud: &Cloud) -> BTreeSet<i32> {
     let pids = cloud.processes().into_iter().filter_map(|process| process.split(' ').next()?.parse().ok());
-    pids.filter(|pid: &i32| {
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        name.trim() == "tandem-worker"
-    })
-    .collect()
+    // By their parent, because one that was just born has not named itself yet.
+    pids.filter(|pid: &i32| parent(*pid).is_some_and(|parent| comm(parent) == "tandem-spawner")).collect()
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn comm(pid: i32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
 }
 
 /// What is there before and after `ps` was there meanwhile, so it must have been told of.
