@@ -100,8 +100,13 @@ impl Way {
         })
     }
 
-    /// Tells the pools what becomes of workers, and starts another spawner whenever there is none.
-    pub(super) async fn report(&self, pools: &Pools) {
+    /// Tells the pools what becomes of workers, and starts another spawner whenever there is none. `hang_up` ends the workers
+    /// of the one that has died.
+    pub(super) async fn report<H: Future<Output = ()>>(
+        &self,
+        pools: &Pools,
+        hang_up: impl Fn(Vec<WorkerId>) -> H,
+    ) {
         let mut line = self.with(|state| match state {
             State::Open(line) => Some(line.clone()),
             _ => None,
@@ -128,7 +133,8 @@ impl Way {
             if closed {
                 return;
             }
-            // The workers end with their sockets, which are closed here; but not those that have yet to be started.
+            // Their lines come before the end of their requests. Not those that have yet to be started.
+            hang_up(self.waiting()).await;
             pools.abandon_all_but(|| self.waiting());
             // Reaps it.
             let _ = spawn_blocking(move || open.close()).await;

@@ -5,6 +5,7 @@ use std::{
     io,
     os::{fd::OwnedFd, unix::net::UnixStream},
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -34,6 +35,9 @@ use crate::{
     resource::Resources,
 };
 
+/// How long the workers of a spawner that has died may take to end, before what they print is read no more.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// What one worker may have open at once: calls, and the cloud's memory for them in units of [`UNIT`]. More waits in
 /// its socket.
 const OPEN: u32 = 256;
@@ -57,7 +61,10 @@ pub(super) struct Workers {
 struct Alive {
     session: Arc<Session>,
     frames: mpsc::UnboundedSender<Frame>,
+    /// They hold its sockets.
     tasks: Vec<AbortHandle>,
+    /// Reads what it prints, until its pipes are closed.
+    following: AbortHandle,
 }
 
 /// On its way to a worker.
@@ -125,7 +132,11 @@ impl Workers {
     /// Tells the pools what becomes of the workers, for as long as the cloud runs.
     pub(super) async fn report(self: Arc<Self>, pools: Arc<Pools>) {
         let _ = self.pools.set(Arc::downgrade(&pools));
-        self.way.report(&pools).await;
+        let hang_up = |kept| {
+            let workers = self.clone();
+            async move { workers.hang_up(kept).await }
+        };
+        self.way.report(&pools, hang_up).await;
     }
 
     /// Lets the spawner go, once there are no workers, and waits until it is gone.
@@ -249,9 +260,10 @@ impl Workers {
                 }
             })
             .abort_handle(),
-            tokio::spawn(async move { output.follow().await }).abort_handle(),
         ];
-        self.alive(|alive| alive.insert(session.worker, Alive { session: session.clone(), frames, tasks }));
+        let following = tokio::spawn(async move { output.follow().await }).abort_handle();
+        let worker = Alive { session: session.clone(), frames, tasks, following };
+        self.alive(|alive| alive.insert(session.worker, worker));
         Ok(())
     }
 }
@@ -286,17 +298,36 @@ impl Launch for Arc<Workers> {
 
     fn forget(&self, worker: WorkerId) {
         if let Some(alive) = self.alive(|alive| alive.remove(&worker)) {
-            alive.tasks.iter().for_each(AbortHandle::abort);
+            alive.tasks.iter().chain([&alive.following]).for_each(AbortHandle::abort);
         }
     }
 }
 
 impl Workers {
+    /// Closes the sockets of all workers but those `kept`, by which they end, and reads what they print until then. One that
+    /// does not end is not waited for for long.
+    async fn hang_up(&self, kept: Vec<WorkerId>) {
+        let ending: Vec<AbortHandle> = self.alive(|alive| {
+            let ending = alive.iter().filter(|(worker, _)| !kept.contains(worker));
+            ending
+                .map(|(_, alive)| {
+                    alive.tasks.iter().for_each(AbortHandle::abort);
+                    alive.following.clone()
+                })
+                .collect()
+        });
+        let deadline = Instant::now() + LAST_WORDS;
+        while Instant::now() < deadline && !ending.iter().all(AbortHandle::is_finished) {
+            // Nothing tells that all of them are.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
     fn kill(&self, worker: WorkerId) {
         if let Err(error) = self.way.kill(worker) {
             tracing::warn!(%error, worker = worker.0, "a worker cannot be ended by the spawner; its sockets are closed");
             if let Some(alive) = self.alive(|alive| alive.remove(&worker)) {
-                alive.tasks.iter().for_each(AbortHandle::abort);
+                alive.tasks.iter().chain([&alive.following]).for_each(AbortHandle::abort);
             }
         }
     }

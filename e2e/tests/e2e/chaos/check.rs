@@ -22,9 +22,6 @@ pub(super) struct Fate {
     pub(super) losses: usize,
     /// Whether a container's monitor was killed.
     pub(super) monitor: bool,
-    /// Whether the process that starts workers was killed. What they print from then until their own end is not read
-    /// (0117).
-    pub(super) spawner: bool,
 }
 
 impl Fate {
@@ -87,7 +84,7 @@ pub(super) async fn events(
     said: &[Said],
     lines: &[Line],
 ) -> RangeInclusive<usize> {
-    if fate.deaths == 0 && !fate.spawner {
+    if fate.deaths == 0 {
         printed(said, lines);
     }
     let all = executions(said, lines);

@@ -104,8 +104,7 @@ impl<'a> Shard<'a> {
             self.serve(Some(name));
         }
         let model = RefCell::new(Model::default());
-        let spawner = matches!(schedule.death, Death::Answers { victim: Victim::Spawner, .. });
-        let mut fate = Fate { spawner, ..Fate::default() };
+        let mut fate = Fate::default();
         let pid = self.serving.as_ref().map(Serving::pid);
         let (answers, losses, stopped) = (Cell::new(0), Cell::new(0), Cell::new(false));
         let answered = || {
