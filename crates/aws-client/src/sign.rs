@@ -1,6 +1,7 @@
 //! AWS Signature Version 4
 //! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/create-signed-request.html>).
 
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, Mac};
 use http::{HeaderValue, Request, header::AUTHORIZATION};
 use sha2::{Digest, Sha256};
@@ -47,7 +48,7 @@ impl Signer {
         let key = [day, &self.region, service, "aws4_request"]
             .iter()
             .fold(format!("AWS4{}", self.secret).into_bytes(), |key, part| mac(&key, part));
-        let signature = hex(&mac(&key, &text));
+        let signature = HEXLOWER.encode(&mac(&key, &text));
         let authorization = format!(
             "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
             self.key_id
@@ -64,11 +65,7 @@ fn mac(key: &[u8], text: &str) -> Vec<u8> {
 
 /// SHA-256 in hexadecimal.
 pub fn hash(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
 #[cfg(test)]

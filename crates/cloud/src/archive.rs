@@ -12,6 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use tandem_model::{Explain, Kind, inputs};
 
@@ -53,7 +54,7 @@ pub fn hash(bytes: &[u8]) -> String {
 }
 
 fn named(digest: &[u8]) -> String {
-    digest.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+    format!("sha256:{}", HEXLOWER.encode(digest))
 }
 
 /// Copies everything, and answers its hash.

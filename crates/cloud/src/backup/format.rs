@@ -14,11 +14,9 @@
 //! Each of the others has its `.sha256` too. So one pass with little memory can write and check it, damage is found in
 //! the entry that has it, and an entry that is missing is found at the end. A file that has no end was cut short.
 
-use std::{
-    fmt::Write as _,
-    io::{self, Read, Write},
-};
+use std::io::{self, Read, Write};
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -56,10 +54,7 @@ impl<R: Read> Read for Summing<R> {
 }
 
 fn hex(sum: Sha256) -> String {
-    sum.finalize().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    HEXLOWER.encode(&sum.finalize())
 }
 
 fn line(sum: Sha256, name: &str) -> String {

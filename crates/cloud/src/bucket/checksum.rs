@@ -3,6 +3,7 @@
 //! Source: Amazon S3 user guide, "Checking object integrity".
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use data_encoding::HEXLOWER;
 use s3s::{
     checksum::ChecksumHasher,
     crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Md5, Sha1, Sha256},
@@ -177,16 +178,9 @@ pub(super) fn etag_of_parts<'a>(parts: impl ExactSizeIterator<Item = &'a str>) -
     let count = parts.len();
     let mut md5 = Md5::new();
     for part in parts {
-        let bytes: Vec<u8> = (0..part.len() / 2)
-            .filter_map(|i| u8::from_str_radix(part.get(2 * i..2 * i + 2)?, 16).ok())
-            .collect();
-        md5.update(&bytes);
+        md5.update(&HEXLOWER.decode(part.as_bytes()).unwrap_or_default());
     }
-    format!("{}-{count}", hex(&md5.finalize()))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{}-{count}", HEXLOWER.encode(&md5.finalize()))
 }
 
 #[cfg(test)]
@@ -209,7 +203,7 @@ mod tests {
         assert_eq!(of(Algorithm::Crc32c), STANDARD.encode(0xe306_9283_u32.to_be_bytes()));
         assert_eq!(of(Algorithm::Crc64Nvme), STANDARD.encode(0xae8b_1486_0a79_9888_u64.to_be_bytes()));
         let (md5, _) = Hasher::new(&[]).finish();
-        assert_eq!(hex(&md5), "d41d8cd98f00b204e9800998ecf8427e");
+        assert_eq!(HEXLOWER.encode(&md5), "d41d8cd98f00b204e9800998ecf8427e");
     }
 
     proptest! {

@@ -106,7 +106,8 @@ impl Leases {
         }
     }
 
-    fn delete_later(&self, ids: Vec<BlobId>) {
+    /// As [`Leases::delete`], without waiting.
+    pub(super) fn delete_later(&self, ids: Vec<BlobId>) {
         if ids.is_empty() {
             return;
         }

@@ -28,6 +28,7 @@ mod copy;
 mod cors;
 mod delete;
 mod error;
+mod hashing;
 mod history;
 pub mod http;
 mod known;

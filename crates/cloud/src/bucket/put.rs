@@ -200,7 +200,8 @@ impl Buckets {
             let enqueued = self.announce(&mut batch, &notifications, happened);
             match self.outbox.commit(&self.store, batch, enqueued).await {
                 Ok(()) => {
-                    self.leases.delete(gone).await;
+                    // The disk takes its time over the name of a large file, and nobody has to wait for that.
+                    self.leases.delete_later(gone);
                     return Ok(object);
                 }
                 Err(CommitError::Conflict { .. }) => conflicts.again().await?,

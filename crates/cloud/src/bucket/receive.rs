@@ -3,12 +3,14 @@
 //! What was received means nothing yet: dropped before it is committed, it leaves nothing.
 
 use bytes::{Bytes, BytesMut};
+use data_encoding::HEXLOWER;
 use futures::{Stream, StreamExt};
 use tandem_store::{BlobWriter, Blobs};
 
 use super::{
-    checksum::{Algorithm, Checksum, Hasher, hex},
+    checksum::{Algorithm, Checksum},
     error::BucketError,
+    hashing::Hashing,
 };
 
 /// Bodies up to this size are kept inline in the store.
@@ -56,7 +58,7 @@ where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut body = std::pin::pin!(body);
-    let mut hasher = Hasher::new(algorithms);
+    let mut hashing = Hashing::new(algorithms);
     let mut size = 0;
     let mut gathered = Gathered::Nothing;
     let mut writer: Option<Box<dyn BlobWriter>> = None;
@@ -66,7 +68,7 @@ where
         if size > LARGEST {
             return Err(BucketError::TooLarge { limit: LARGEST });
         }
-        hasher.update(&piece);
+        hashing.take(piece.clone()).await?;
         match &mut writer {
             Some(writer) => writer.write(piece).await?,
             None => {
@@ -84,8 +86,8 @@ where
         None if size > inline as u64 || inline == 0 => Unstored::Blob(blobs.create().await?),
         None => Unstored::Inline(gathered.take()),
     };
-    let (md5, checksums) = hasher.finish();
-    Ok(Received { body, size, etag: hex(&md5), checksums })
+    let (md5, checksums) = hashing.finish().await?;
+    Ok(Received { body, size, etag: HEXLOWER.encode(&md5), checksums })
 }
 
 /// Most small bodies come in one piece, which then needs no copy.

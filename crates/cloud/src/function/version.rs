@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use tandem_model::{
     PhysicalId, Report, Urn,
@@ -101,7 +102,7 @@ impl Version {
 /// The hash of inputs, as a version's name.
 pub(super) fn hash(properties: &Properties) -> String {
     let encoded = serde_json::to_vec(properties).unwrap_or_default();
-    Sha256::digest(&encoded).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&Sha256::digest(&encoded)[..6])
 }
 
 pub(super) fn arn(id: &PhysicalId) -> String {

@@ -2,6 +2,7 @@
 //!
 //! Source: AWS, "Signing AWS requests with Signature Version 4" (IAM user guide, "Create a signed AWS API request").
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use hmac::{Hmac, Mac};
 use http::{HeaderMap, Uri, request::Parts};
 use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
@@ -129,13 +130,18 @@ fn check(
     let request = canonical_request(parts, body, &authorization.signed_headers)?;
     let to_sign = to_sign(date, authorization.scope, &request);
     let key = signing_key(secret, authorization.key_scope());
-    let signature = unhex(authorization.signature).ok_or(SignatureError::Malformed("signature"))?;
+    let signature = HEXLOWER_PERMISSIVE
+        .decode(authorization.signature.as_bytes())
+        .map_err(|_| SignatureError::Malformed("signature"))?;
     // Compares in constant time.
     mac(&key, to_sign.as_bytes()).verify_slice(&signature).map_err(|_| SignatureError::Mismatch)
 }
 
 fn to_sign(date: &str, scope: &str, canonical_request: &str) -> String {
-    format!("{ALGORITHM}\n{date}\n{scope}\n{}", hex(&Sha256::digest(canonical_request.as_bytes())))
+    format!(
+        "{ALGORITHM}\n{date}\n{scope}\n{}",
+        HEXLOWER.encode(&Sha256::digest(canonical_request.as_bytes()))
+    )
 }
 
 /// `20260131T235959Z`.
@@ -169,7 +175,7 @@ fn canonical_request(parts: &Parts, body: &[u8], signed_headers: &[&str]) -> Res
         encode(parts.uri.path(), true),
         canonical_query(parts.uri.query().unwrap_or_default()),
         signed_headers.join(";"),
-        hex(&Sha256::digest(body)),
+        HEXLOWER.encode(&Sha256::digest(body)),
     ))
 }
 
@@ -221,8 +227,8 @@ fn decode(text: &str) -> String {
 
 /// Whether the signature, in hexadecimal digits, is that of the text under a key of this date, region and service.
 pub fn matches(secret: &str, scope: (&str, &str, &str), text: &[u8], signature: &str) -> bool {
-    let signature = unhex(signature);
-    signature.is_some_and(|signature| mac(&signing_key(secret, scope), text).verify_slice(&signature).is_ok())
+    let signature = HEXLOWER_PERMISSIVE.decode(signature.as_bytes());
+    signature.is_ok_and(|signature| mac(&signing_key(secret, scope), text).verify_slice(&signature).is_ok())
 }
 
 fn signing_key(secret: &str, (date, region, service): (&str, &str, &str)) -> Vec<u8> {
@@ -237,16 +243,6 @@ fn mac(key: &[u8], message: &[u8]) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
     mac.update(message);
     mac
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> =
-        text.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect::<Option<_>>()?;
-    digits.len().is_multiple_of(2).then(|| digits.chunks(2).map(|pair| pair[0] * 16 + pair[1]).collect())
 }
 
 /// Signs, for tests that need no whole client.
@@ -276,7 +272,7 @@ pub(super) fn authorization(
     let to_sign = to_sign(&date, authorization.scope, &canonical);
     let signature =
         mac(&signing_key(secret, authorization.key_scope()), to_sign.as_bytes()).finalize().into_bytes();
-    format!("{unsigned}{}", hex(&signature))
+    format!("{unsigned}{}", HEXLOWER.encode(&signature))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use tandem_failpoint::try_hit;
 use tandem_model::{Urn, inputs};
@@ -75,7 +76,7 @@ fn digest(path: &Path) -> io::Result<String> {
     let mut buffer = vec![0; 64 << 10];
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            0 => return Ok(HEXLOWER.encode(&hash.finalize())),
             n => hash.update(&buffer[..n]),
         }
     }

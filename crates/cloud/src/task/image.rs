@@ -14,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use tandem_container::{BuildRequest, Builder, ContainerError, Image, ImageRef, Lines};
 use tandem_model::{Urn, inputs};
@@ -199,7 +200,7 @@ fn built_key(hash: &str) -> Bytes {
 fn hash(build: &inputs::Build, bases: Option<&Vec<String>>) -> String {
     let inputs::Build { folder: _, context, dockerfile, args, target } = build;
     let read = serde_json::json!([context, dockerfile, args, target, bases]);
-    Sha256::digest(read.to_string()).iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&Sha256::digest(read.to_string()))
 }
 
 /// `localhost/tandem/<project>-<stack>-<task>:<hash>`, in the characters that names of images may have.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -39,8 +40,7 @@ impl RunId {
     /// The id that a key stands for.
     pub(super) fn of_key(task: &Urn, key: &str) -> Self {
         let digest = Sha256::digest(format!("{task}\n{key}"));
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self(hex[..ID_DIGITS].to_owned())
+        Self(HEXLOWER.encode(&digest[..ID_DIGITS / 2]))
     }
 
     pub(super) fn random() -> Self {

@@ -9,6 +9,7 @@ use std::{
     path::Path,
 };
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use crate::{ContainerError, layout::at};
@@ -162,11 +163,7 @@ fn json(entry: &mut impl Read) -> Option<serde_json::Value> {
 }
 
 pub(super) fn hex(sha: Sha256) -> String {
-    use std::fmt::Write;
-    sha.finalize().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    HEXLOWER.encode(&sha.finalize())
 }
 
 /// Writes the tar in a compressed file. Blocks.

@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use data_encoding::HEXLOWER;
 use dockerignore::Ignore;
 use sha2::{Digest, Sha256};
 use tandem_model::Explain;
@@ -122,8 +123,7 @@ pub fn pack(folder: &Path, dockerfile: &str) -> Result<ContextArchive, ContextEr
     let unwritable = |source| ContextError::Unwritable { source };
     let output = packing.tar.into_inner().map_err(unwritable)?;
     let file = output.inner.into_inner().map_err(|error| unwritable(error.into_error()))?;
-    let hash =
-        output.hash.finalize().iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"));
+    let hash = format!("sha256:{}", HEXLOWER.encode(&output.hash.finalize()));
     Ok(ContextArchive { hash, size: output.size, file })
 }
 

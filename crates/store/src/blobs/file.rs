@@ -5,9 +5,8 @@
 
 use std::{
     fs::{self, File},
-    io::{self, IoSlice, Write},
+    io::{self, IoSlice, Seek, Write},
     ops::Range,
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -16,8 +15,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{StreamExt, stream};
+use rustix::{
+    buffer::spare_capacity,
+    fs::{Advice, fadvise},
+    io::{Errno, pread},
+};
 use tandem_failpoint::{hit, try_hit};
 use tandem_model::ByteSize;
 use tokio::task::{self, JoinHandle};
@@ -209,10 +213,19 @@ fn pieces(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
 }
 
 fn read(file: &File, range: Range<u64>) -> io::Result<Bytes> {
-    // At most READ_BYTES, which any usize holds.
-    let mut buffer = BytesMut::zeroed((range.end - range.start) as usize);
-    file.read_exact_at(&mut buffer, range.start)?;
-    Ok(buffer.freeze())
+    // At most READ_BYTES, which any usize holds. Not zeroed first: that took a tenth of the time of a large GET.
+    let length = (range.end - range.start) as usize;
+    let mut buffer = Vec::with_capacity(length);
+    while buffer.len() < length {
+        let at = range.start + buffer.len() as u64;
+        match pread(file, spare_capacity(&mut buffer), at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    buffer.truncate(length);
+    Ok(buffer.into())
 }
 
 /// The file, or the thread that has it.
@@ -259,7 +272,9 @@ impl BlobWriter for FileWriter {
                 if !folder.reserve.allows(size)? {
                     return Err(io::Error::from(io::ErrorKind::StorageFull));
                 }
+                let from = file.stream_position()?;
                 write_all(&mut file, &pieces)?;
+                begin_to_sync(&file, from);
                 Ok(file)
             }));
         }
@@ -311,6 +326,13 @@ fn write_all(file: &mut File, pieces: &[Bytes]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Lets the disk begin with what was just written, so that little is left to wait for at the end. It only asks: the
+/// sync at the end is what counts, and tells of failures. The advice begins to write what is dirty, and forgets what is
+/// clean, which nothing is yet. (`sync_file_range`, which is meant for this, has no safe wrapper.)
+fn begin_to_sync(file: &File, from: u64) {
+    let _ = fadvise(file, from, None, Advice::DontNeed);
 }
 
 /// Makes names durable, or stops the process. The kernel reports a failure once, and the bodies that are written at the

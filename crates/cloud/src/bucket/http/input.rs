@@ -1,6 +1,7 @@
 //! What requests say, in our words, and back.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use data_encoding::HEXLOWER;
 use http::HeaderMap;
 use jiff::Timestamp;
 use s3s::{
@@ -11,8 +12,7 @@ use s3s::{
 
 use super::{
     super::{
-        Algorithm, BucketError, Checksum, Claims, Condition, Description, Stamp, VersionId, checksum::hex,
-        receive::LARGEST,
+        Algorithm, BucketError, Checksum, Claims, Condition, Description, Stamp, VersionId, receive::LARGEST,
     },
     error::wire,
 };
@@ -45,7 +45,7 @@ impl Declared {
         }
         Ok(Self {
             length,
-            md5: md5.map(|md5| hex(&md5)),
+            md5: md5.map(|md5| HEXLOWER.encode(&md5)),
             algorithm,
             value,
             trailers: req.trailing_headers.clone(),

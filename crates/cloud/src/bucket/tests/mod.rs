@@ -11,7 +11,7 @@ mod uploads;
 mod versions;
 mod wire;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, stream};
@@ -67,6 +67,17 @@ impl Fixture {
         fixture._folder = Some(folder);
         fixture.create_bucket("shop/dev", BUCKET, false).await.unwrap();
         fixture
+    }
+
+    /// Waits until there are so many blobs: what nothing refers to any more is deleted behind an answer.
+    pub(super) async fn blobs_become(&self, count: usize) {
+        for _ in 0..1000 {
+            if self.blobs.list().await.unwrap().len() == count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("there are other blobs than {count}: {:?}", self.blobs.list().await);
     }
 
     /// As a start of the cloud does it.

@@ -5,6 +5,7 @@ use crate::{
     dispatch::{Consumer, Delivery, Undelivered},
     service::{Lines, Service},
 };
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use tandem_model::{Report, event::Event, plan::Change, resource::Properties};
 
@@ -26,7 +27,7 @@ impl Scene {
         header.set_mode(0o644);
         archive.append_data(&mut header, "Dockerfile", dockerfile.as_bytes()).unwrap();
         let bytes = archive.into_inner().unwrap();
-        let hex: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = HEXLOWER.encode(&Sha256::digest(&bytes));
         std::fs::create_dir_all(self.home.archives()).unwrap();
         std::fs::write(self.home.archives().join(&hex), bytes).unwrap();
         let build = json!({ "folder": "./image", "context": format!("sha256:{hex}") });
