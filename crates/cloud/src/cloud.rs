@@ -30,9 +30,9 @@ use crate::{
     gateway::{self, BindError, Bound, Limits, Routes},
     home::Home,
     log::{self, Log, LogError, RunLogs},
+    provider::Provider,
     resource::Resources,
-    service::Service,
-    target::{self, CloudTarget, Services, TargetFault},
+    target::{self, CloudTarget, Providers, TargetFault},
     task::{self, Room, RunError, Tasks},
     wiring::{Deferred, Environments, ProgramCalls, unsupported, within_reach},
 };
@@ -191,13 +191,13 @@ impl Cloud {
         let _ = calls.functions.set(functions.clone());
 
         let subscriptions = Subscriptions::new(store.clone(), outbox.clone(), resources.clone());
-        let services = Services::from([
-            (Kind::Bucket, buckets.clone() as Arc<dyn Service>),
+        let providers = Providers::from([
+            (Kind::Bucket, buckets.clone() as Arc<dyn Provider>),
             (Kind::Task, Arc::new(tasks.clone())),
             (Kind::Function, Arc::new(functions.clone())),
             (Kind::Subscription, Arc::new(subscriptions)),
         ]);
-        let target = Arc::new(CloudTarget::new(id, store.clone(), resources.clone(), services));
+        let target = Arc::new(CloudTarget::new(id, store.clone(), resources.clone(), providers));
         target.settle_all().await;
         let consumers = Consumers::from([
             (Kind::Function, Arc::new(functions.clone()) as Arc<dyn Consumer>),

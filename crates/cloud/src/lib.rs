@@ -15,8 +15,8 @@ pub mod function;
 pub mod gateway;
 pub mod home;
 pub mod log;
+pub mod provider;
 pub mod resource;
-pub mod service;
 #[cfg(test)]
 mod stock_clients;
 pub mod target;

@@ -18,8 +18,8 @@ use super::{
     row::{DEAD, DELIVERIES, prefix},
 };
 use crate::{
+    provider::{Lines, Provider},
     resource::Resources,
-    service::{Lines, Service},
 };
 
 /// The service behind [`Kind::Subscription`](tandem_model::Kind::Subscription).
@@ -45,7 +45,7 @@ fn invalid(error: InputsError) -> Report {
 }
 
 #[async_trait]
-impl Service for Subscriptions {
+impl Provider for Subscriptions {
     async fn prepare(&self, change: &Change, id: &PhysicalId, _: &dyn Lines) -> Result<Properties, Report> {
         let (Change::Create { urn, inputs } | Change::Update { urn, new: inputs, .. }) = change else {
             return Ok(Properties::new());

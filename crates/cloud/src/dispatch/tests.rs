@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     log::{Line, Sink},
+    provider::Provider,
     resource::Resources,
-    service::Service,
 };
 
 mod many;
@@ -333,7 +333,7 @@ async fn a_subscription_reaches_no_other_stack() {
 }
 
 struct NoLines;
-impl crate::service::Lines for NoLines {
+impl crate::provider::Lines for NoLines {
     fn line(&self, _: &str) {}
 }
 

@@ -22,7 +22,7 @@ use crate::{
     home::Home,
     resource::Resources,
     stock_clients,
-    target::{CloudTarget, Services},
+    target::{CloudTarget, Providers},
 };
 
 /// A gateway in front of one router for Lambda.
@@ -56,7 +56,7 @@ async fn served_within(lambda: Router, limits: Limits) -> Served {
     let (outbox, _hints) = Dispatcher::outbox();
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let buckets = Buckets::new(store.clone(), Arc::new(blobs), outbox, resources.clone(), endpoint);
-    let target = CloudTarget::new(CloudId("test".to_owned()), store, resources, Services::new());
+    let target = CloudTarget::new(CloudId("test".to_owned()), store, resources, Providers::new());
     let s3 = bucket::http::service(Arc::new(buckets), credentials.clone(), Arc::new(target));
     let others = HashMap::from([("lambda", lambda)]);
     let routes = Routes { credentials: credentials.clone(), s3, others, limits };

@@ -40,19 +40,19 @@ pub use error::TargetFault;
 
 use crate::{
     archive,
+    provider::{Lines, Provider},
     resource::Resources,
-    service::{Lines, Service},
 };
 
 /// The services behind the kinds of resource.
-pub type Services = HashMap<Kind, Arc<dyn Service>>;
+pub type Providers = HashMap<Kind, Arc<dyn Provider>>;
 
 /// Makes the engine's changes true.
 pub struct CloudTarget {
     id: CloudId,
     store: Arc<dyn Store>,
     resources: Arc<Resources>,
-    services: Services,
+    providers: Providers,
     /// Written by whoever wants both records at one moment: see [`CloudTarget::commits`].
     commits: Arc<RwLock<()>>,
     /// One change of a urn at a time.
@@ -117,12 +117,12 @@ pub(crate) fn identity(snapshot: &dyn Snapshot) -> Result<String, TargetFault> {
 }
 
 impl CloudTarget {
-    pub fn new(id: CloudId, store: Arc<dyn Store>, resources: Arc<Resources>, services: Services) -> Self {
+    pub fn new(id: CloudId, store: Arc<dyn Store>, resources: Arc<Resources>, providers: Providers) -> Self {
         Self {
             id,
             store,
             resources,
-            services,
+            providers,
             commits: Arc::default(),
             turns: Mutex::default(),
             called_off: Mutex::default(),
@@ -143,8 +143,8 @@ impl CloudTarget {
     /// Lets every service adapt to what is deployed. Called once, at start.
     pub async fn settle_all(&self) {
         for recorded in self.resources.list(None) {
-            if let Some(service) = self.services.get(&recorded.urn.kind) {
-                service.settle(&recorded.urn, &recorded.id, Some(&recorded)).await;
+            if let Some(provider) = self.providers.get(&recorded.urn.kind) {
+                provider.settle(&recorded.urn, &recorded.id, Some(&recorded)).await;
             }
         }
     }
@@ -161,7 +161,7 @@ impl CloudTarget {
     pub async fn contents(&self, resources: &[(Urn, PhysicalId)]) -> Result<Vec<Contents>, Report> {
         let mut contents = Vec::new();
         for (urn, id) in resources.iter().filter(|(urn, _)| urn.kind.holds_data()) {
-            let holding = self.service(urn.kind)?.holding(id).await?;
+            let holding = self.provider(urn.kind)?.holding(id).await?;
             if let Some(holding) = holding.filter(|h| h.items > 0 || h.unfinished > 0) {
                 contents.push(Contents {
                     urn: urn.clone(),
@@ -236,19 +236,19 @@ impl CloudTarget {
                 None => return Ok(None),
             },
         };
-        let service = self.service(change.urn().kind)?;
+        let provider = self.provider(change.urn().kind)?;
         // Only what comes before the commit can be called off. Dropping it leaves what a kill there would leave.
         let outputs = tokio::select! {
             biased;
             () = called_off.cancelled() => {
                 return Err(TargetFault::CalledOff { urn: change.urn().clone().into() }.report());
             }
-            outputs = service.prepare(change, &id, lines) => outputs?,
+            outputs = provider.prepare(change, &id, lines) => outputs?,
         };
         hit("target.change.prepared");
         let after = recorded(change, &id, outputs, before.as_deref());
         let result = after.as_ref().map(|r| Applied { id: r.id.clone(), outputs: r.outputs.clone() });
-        self.commit(op, change, &id, before.as_deref(), after.as_ref(), &result, service).await?;
+        self.commit(op, change, &id, before.as_deref(), after.as_ref(), &result, provider).await?;
         hit("target.change.committed");
         let now = match after {
             Some(after) => Some(self.resources.put(after)),
@@ -257,7 +257,7 @@ impl CloudTarget {
                 None
             }
         };
-        service.settle(change.urn(), &id, now.as_deref()).await;
+        provider.settle(change.urn(), &id, now.as_deref()).await;
         Ok(result)
     }
 
@@ -297,7 +297,7 @@ impl CloudTarget {
         before: Option<&Recorded>,
         after: Option<&Recorded>,
         result: &Option<Applied>,
-        service: &Arc<dyn Service>,
+        provider: &Arc<dyn Provider>,
     ) -> Result<(), Report> {
         let key = resource_key(change.urn().kind, id);
         let _unpaused = self.commits.read().await;
@@ -315,7 +315,7 @@ impl CloudTarget {
                 // A full disk can be emptied by a destroy.
                 batch.frees();
             }
-            service.write(&mut batch, change, id)?;
+            provider.write(&mut batch, change, id)?;
             match self.store.commit(batch).await {
                 // Our own record changes only in our own turn: what changed is what the service looked at.
                 Err(CommitError::Conflict { key: changed }) if changed != key => {
@@ -331,8 +331,8 @@ impl CloudTarget {
         self.store.snapshot()?.get(&op_key(op))?.map(|bytes| decode(&bytes)).transpose()
     }
 
-    fn service(&self, kind: Kind) -> Result<&Arc<dyn Service>, Report> {
-        self.services.get(&kind).ok_or_else(|| TargetFault::Unsupported { kind }.report())
+    fn provider(&self, kind: Kind) -> Result<&Arc<dyn Provider>, Report> {
+        self.providers.get(&kind).ok_or_else(|| TargetFault::Unsupported { kind }.report())
     }
 
     fn turn(&self, urn: &Urn) -> Arc<tokio::sync::Mutex<()>> {

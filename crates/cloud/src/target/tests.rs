@@ -10,10 +10,10 @@ use serde_json::json;
 use tandem_model::{Kind, OpId, PhysicalId, Report, Urn, plan::Change, resource::Properties};
 use tandem_store::{Batch, MemoryStore, Store};
 
-use super::{CloudTarget, Services, load};
+use super::{CloudTarget, Providers, load};
 use crate::{
+    provider::{Holding, Lines, Provider},
     resource::Resources,
-    service::{Holding, Lines, Service},
 };
 
 #[derive(Default)]
@@ -23,7 +23,7 @@ struct Counting {
 }
 
 #[async_trait]
-impl Service for Counting {
+impl Provider for Counting {
     async fn prepare(&self, _: &Change, id: &PhysicalId, lines: &dyn Lines) -> Result<Properties, Report> {
         self.prepared.fetch_add(1, Ordering::SeqCst);
         lines.line("preparing");
@@ -65,11 +65,11 @@ impl World {
         let resources = Arc::new(Resources::default());
         let id = load(&store, &resources).await.unwrap();
         let service = Arc::new(Counting::default());
-        let services = Services::from([
-            (Kind::Bucket, service.clone() as Arc<dyn Service>),
-            (Kind::Function, service.clone() as Arc<dyn Service>),
+        let providers = Providers::from([
+            (Kind::Bucket, service.clone() as Arc<dyn Provider>),
+            (Kind::Function, service.clone() as Arc<dyn Provider>),
         ]);
-        let target = CloudTarget::new(id, store.clone(), resources.clone(), services);
+        let target = CloudTarget::new(id, store.clone(), resources.clone(), providers);
         Self { store, resources, service, target }
     }
 

@@ -21,10 +21,10 @@ use tandem_model::{Urn, inputs};
 use tandem_store::{Batch, Store};
 
 use super::{RunError, context};
-use crate::{home::Home, service};
+use crate::{home::Home, provider};
 
 /// Passes the lines of a build on.
-struct Passed<'a>(&'a dyn service::Lines);
+struct Passed<'a>(&'a dyn provider::Lines);
 
 impl Lines for Passed<'_> {
     fn line(&self, line: &str) {
@@ -35,7 +35,7 @@ impl Lines for Passed<'_> {
 /// Where nobody looks on: the cloud's own log has the lines, for those who ask for them.
 struct Logged<'a>(&'a Urn);
 
-impl service::Lines for Logged<'_> {
+impl provider::Lines for Logged<'_> {
     fn line(&self, line: &str) {
         tracing::debug!(urn = %self.0, "{line}");
     }
@@ -59,7 +59,7 @@ impl Images {
         home: &Home,
         urn: &Urn,
         task: &inputs::Task,
-        lines: &dyn service::Lines,
+        lines: &dyn provider::Lines,
     ) -> Result<Image, RunError> {
         let image = match (&task.build, &task.image) {
             (Some(build), None) => self.build(home, urn, build, lines).await?,
@@ -104,7 +104,7 @@ impl Images {
         home: &Home,
         urn: &Urn,
         build: &inputs::Build,
-        lines: &dyn service::Lines,
+        lines: &dyn provider::Lines,
     ) -> Result<Image, RunError> {
         let (unpacking_home, unpacking_urn, unpacking) = (home.clone(), urn.clone(), build.clone());
         let unpacked = tokio::task::spawn_blocking(move || {

@@ -32,11 +32,11 @@ mod disk;
 mod driver;
 mod error;
 mod image;
+mod provider;
 mod recovery;
 mod request;
 mod retention;
 mod scheduler;
-mod service;
 mod status;
 mod store;
 

@@ -17,8 +17,8 @@ use tandem_cloud::{
     call::{Caller, Calls},
     function::{Functions, Invocation, InvokeError, Invoked, Settings, Surroundings, spawner::Spawner},
     log::{Line, Sink},
+    provider::Provider,
     resource::Resources,
-    service::Service,
 };
 use tandem_js::{Archive, Module, ModuleKind};
 use tandem_model::{PhysicalId, Report, Urn, resource::Recorded};

@@ -10,7 +10,7 @@ use axum::{
     routing::{post, put},
 };
 use futures::StreamExt;
-use tandem_cloud::{Cloud, bucket::is_made, service::Lines};
+use tandem_cloud::{Cloud, bucket::is_made, provider::Lines};
 use tandem_engine::{CloudId, Contents};
 use tandem_model::{Recorded, Report};
 use tokio::sync::mpsc;

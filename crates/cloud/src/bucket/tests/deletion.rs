@@ -1,7 +1,7 @@
 use super::{BUCKET, Fixture, once};
 use crate::{
     bucket::{BucketError, PutOptions, Query, cors::Cors, is_made},
-    service::Service,
+    provider::Provider,
 };
 use serde_json::{Value, json};
 use tandem_model::{PhysicalId, Urn, plan::Change, resource::Properties};

@@ -32,9 +32,9 @@ use crate::{
     endpoint::Endpoint,
     gateway::{Bound, Limits, Routes, serve},
     home::Home,
+    provider::{Lines, Provider},
     resource::Resources,
-    service::{Lines, Service},
-    target::{self, CloudTarget, Services},
+    target::{self, CloudTarget, Providers},
 };
 
 pub(super) const BUCKET: &str = "photos";
@@ -98,11 +98,11 @@ impl Fixture {
         let subscriptions = Subscriptions::new(store.clone(), outbox.clone(), resources.clone());
         let buckets =
             Arc::new(Buckets::new(store.clone(), blobs.clone(), outbox, resources.clone(), endpoint));
-        let services = Services::from([
-            (Kind::Bucket, buckets.clone() as Arc<dyn Service>),
-            (Kind::Subscription, Arc::new(subscriptions) as Arc<dyn Service>),
+        let providers = Providers::from([
+            (Kind::Bucket, buckets.clone() as Arc<dyn Provider>),
+            (Kind::Subscription, Arc::new(subscriptions) as Arc<dyn Provider>),
         ]);
-        let target = Arc::new(CloudTarget::new(id, store.clone(), resources.clone(), services));
+        let target = Arc::new(CloudTarget::new(id, store.clone(), resources.clone(), providers));
         target.settle_all().await;
         let bound = Some(bound);
         Self {

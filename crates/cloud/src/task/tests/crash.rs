@@ -37,7 +37,7 @@ async fn cloud() {
     tasks.wait(&id).await.unwrap();
     tasks.close().await;
     scene.undeploy("job");
-    crate::service::Service::settle(&tasks, &task, &PhysicalId("job".into()), None).await;
+    crate::provider::Provider::settle(&tasks, &task, &PhysicalId("job".into()), None).await;
 }
 
 fn killed_at(failpoint: &str, folder: &Path, script: &str) {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     dispatch::{Consumer, Delivery, Undelivered},
-    service::{Lines, Service},
+    provider::{Lines, Provider},
 };
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};

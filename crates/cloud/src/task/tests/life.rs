@@ -173,7 +173,7 @@ async fn a_key_finds_its_run_however_often_and_whatever_became_of_it() {
 
 #[tokio::test]
 async fn a_deleted_task_takes_its_runs_and_their_logs_with_it() {
-    use crate::service::Service;
+    use crate::provider::Provider;
     let scene = Scene::new();
     let task = scene.deploy("job", "echo here; sleep 1000", json!({}));
     let other = scene.deploy("other", "exit 0", json!({}));

@@ -9,10 +9,10 @@ use tandem_model::{
 };
 
 use super::{RunError, Tasks, store};
-use crate::service::{Lines, Service};
+use crate::provider::{Lines, Provider};
 
 #[async_trait]
-impl Service for Tasks {
+impl Provider for Tasks {
     /// Builds or finds the image. A build that was cut short leaves nothing; one that was finished is found again.
     async fn prepare(
         &self,

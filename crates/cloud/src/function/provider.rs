@@ -18,11 +18,11 @@ use super::{
 };
 use crate::{
     dispatch::{Begin, Consumer, Delivery, Undelivered},
-    service::{Lines, Service},
+    provider::{Lines, Provider},
 };
 
 #[async_trait]
-impl Service for Functions {
+impl Provider for Functions {
     /// Checks that a worker can become what is asked. Makes nothing: workers start with the first request.
     async fn prepare(&self, change: &Change, id: &PhysicalId, _: &dyn Lines) -> Result<Properties, Report> {
         let (urn, inputs) = match change {

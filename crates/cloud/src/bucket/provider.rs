@@ -24,7 +24,7 @@ use super::{
     settings::{delete_settings, setting_row},
     store::{CLOSING, OPEN, Object, Part, Version, bucket_row, decode, encode, table},
 };
-use crate::service::{Holding, Lines, Service};
+use crate::provider::{Holding, Lines, Provider};
 
 /// How many rows are removed in one commit.
 const BATCH: usize = 1000;
@@ -33,7 +33,7 @@ const TABLES: [&str; 9] =
     ["object", "body", "marker", "version", "null", "version-body", "upload", "part", "done"];
 
 #[async_trait]
-impl Service for Buckets {
+impl Provider for Buckets {
     async fn prepare(&self, change: &Change, id: &PhysicalId, _: &dyn Lines) -> Result<Properties, Report> {
         match change {
             Change::Create { urn, inputs } | Change::Update { urn, new: inputs, .. } => {

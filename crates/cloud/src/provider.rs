@@ -1,6 +1,6 @@
-//! What the target asks of each service of the cloud.
+//! What the target asks of whoever provides a kind of resource.
 //!
-//! The target owns the record of a resource and commits it; a service prepares what must exist before, adds what must
+//! The target owns the record of a resource and commits it; a provider prepares what must exist before, adds what must
 //! become true in the same commit, and adapts what runs afterwards.
 
 use async_trait::async_trait;
@@ -28,7 +28,7 @@ pub struct Holding {
 
 /// One kind of resource, as the target sees it.
 #[async_trait]
-pub trait Service: Send + Sync {
+pub trait Provider: Send + Sync {
     /// Does what must be done before the change can be committed, and answers the resource's outputs (for a delete:
     /// nothing). May take long; must leave nothing behind that a repetition does not find or a sweep not remove.
     ///
