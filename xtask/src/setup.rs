@@ -31,6 +31,16 @@ const PACKAGES: &[Package] = &[
     Package { name: "buildah", program: "buildah", reason: "builds images" },
     Package { name: "runc", program: "runc", reason: "runs containers" },
     Package { name: "conmon", program: "conmon", reason: "watches over containers" },
+    Package {
+        name: "netavark",
+        program: "/usr/lib/podman/netavark",
+        reason: "connects services to networks",
+    },
+    Package {
+        name: "aardvark-dns",
+        program: "/usr/lib/podman/aardvark-dns",
+        reason: "answers names in networks",
+    },
     Package { name: "busybox-static", program: "busybox", reason: "is the small base image of tests" },
     Package { name: "mmdebstrap", program: "mmdebstrap", reason: "makes base images" },
     Package {

@@ -100,7 +100,7 @@ pub fn write_busybox(to: &Path) {
     entry("bin/busybox", tar::EntryType::Regular, 0o755, &fs::read(program).unwrap(), None);
     for name in [
         "sh", "true", "false", "echo", "cat", "sleep", "id", "env", "test", "dd", "seq", "kill", "head",
-        "mkdir",
+        "mkdir", "httpd", "timeout",
     ] {
         entry(&format!("bin/{name}"), tar::EntryType::Symlink, 0o777, &[], Some("busybox"));
     }
@@ -131,6 +131,7 @@ pub fn script(image: &Image, text: &str) -> Spec {
         user: String::new(),
         memory: None,
         cpu: None,
+        network: None,
     }
 }
 

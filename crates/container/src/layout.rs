@@ -59,6 +59,10 @@ impl Layout {
     pub(crate) fn log(&self, id: &ContainerId) -> PathBuf {
         self.logs().join(format!("{}.log", id.0))
     }
+    /// The names that `aardvark-dns` answers.
+    pub(crate) fn names(&self) -> PathBuf {
+        self.root.join("names")
+    }
     /// The OCI runtime's own folder (`--root`).
     pub(crate) fn runtime_state(&self) -> PathBuf {
         self.root.join("state")

@@ -18,7 +18,7 @@ mod tool;
 
 pub use buildah::BuildahStore;
 pub use port::{
-    BuildRequest, Builder, Container, ContainerError, ContainerId, Exit, Image, ImageRef, Lines, Runtime,
-    Spec, Started,
+    BuildRequest, Builder, Container, ContainerError, ContainerId, Exit, Image, ImageRef, Lines, Network,
+    Runtime, Spec, Started,
 };
 pub use runtime::OciRuntime;

@@ -1,6 +1,6 @@
 //! The ports: what the cloud asks of a builder and of a runtime.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, net::Ipv4Addr, path::PathBuf};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -98,6 +98,27 @@ pub struct Spec {
     pub memory: Option<ByteSize>,
     /// In cores.
     pub cpu: Option<f64>,
+    /// `None`: the host's network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
+}
+
+/// A place on a network of its own: a bridge that containers share, with addresses and names that only they see.
+///
+/// Whoever starts containers hands out the addresses; the bridge is made with its first container and goes with its last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Network {
+    /// The bridge's interface on the host: at most 15 characters, and unique on the machine.
+    pub bridge: String,
+    /// `10.89.7.0/24`.
+    pub subnet: String,
+    /// The host's address on the bridge, where names are answered, too.
+    pub gateway: Ipv4Addr,
+    /// The container's address.
+    pub address: Ipv4Addr,
+    /// The names by which its neighbours find it; several containers may share one.
+    pub aliases: Vec<String>,
 }
 
 /// How a container ended.

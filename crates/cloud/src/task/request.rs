@@ -100,6 +100,7 @@ pub(super) fn record(
             user: image.user,
             memory: task.memory,
             cpu: task.cpu,
+            network: None,
         },
         environment: variables,
         // More than it may use need not be set aside.

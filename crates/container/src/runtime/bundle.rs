@@ -11,7 +11,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use tandem_failpoint::{hit, try_hit};
 
-use super::{cgroup, monitor, rootfs, seccomp, spec, user};
+use super::{cgroup, monitor, network::Networks, rootfs, seccomp, spec, user};
 use crate::{
     ContainerError, ContainerId, Exit, Spec,
     layout::{Layout, at},
@@ -25,6 +25,7 @@ pub(super) struct Bundle {
     pub(super) folder: PathBuf,
     pub(super) exit_file: PathBuf,
     pub(super) log: PathBuf,
+    networks: Networks,
 }
 
 /// What the files say.
@@ -70,6 +71,7 @@ impl Bundle {
             folder: layout.bundle(id),
             exit_file: layout.exit(id),
             log: layout.log(id),
+            networks: Networks::new(layout.names()),
         })
     }
 
@@ -123,14 +125,18 @@ impl Bundle {
         self.folder.with_file_name(format!(".{}", self.id.0))
     }
 
-    /// Mounts the root file system and writes the OCI configuration.
+    /// Mounts the root file system, makes the network if it has one, and writes the OCI configuration.
     pub(super) fn prepare(&self, spec: &Spec, prepared: &Prepared) -> Result<(), ContainerError> {
         try_hit("container.start.prepared").map_err(at(&self.folder))?;
         rootfs::mount(&self.folder, &prepared.layers)?;
         try_hit("container.start.mounted").map_err(at(&self.folder))?;
+        if let Some(network) = &spec.network {
+            self.networks.connect(&self.folder, &self.id.0, network)?;
+            try_hit("container.start.connected").map_err(at(&self.folder))?;
+        }
         let who = user::resolve(&self.rootfs(), &spec.user)?;
         let cgroup = cgroup::name(&self.folder, &self.id);
-        let config = spec::configuration(&self.id, spec, &who, &cgroup, seccomp::profile()?)?;
+        let config = spec::configuration(&self.id, spec, &self.folder, &who, &cgroup, seccomp::profile()?)?;
         let path = self.folder.join("config.json");
         fs::write(&path, config).map_err(at(path))
     }
@@ -225,13 +231,15 @@ impl Bundle {
         remove_file(&self.folder.join(BEGUN))
     }
 
-    /// Removes control groups, mount and folder; then the exit code, which speaks for the container until the end.
+    /// Removes control groups, mount, network and folder; then the exit code, which speaks for the container until the end.
     pub(super) fn clear(&self) -> Result<(), ContainerError> {
         if let Some(name) = self.cgroup() {
             cgroup::remove(&name)?;
         }
         rootfs::unmount(&self.rootfs())?;
         hit("container.remove.unmounted");
+        self.networks.disconnect(&self.folder)?;
+        hit("container.remove.disconnected");
         remove_folder(&self.folder)?;
         remove_folder(&self.unfinished())?;
         hit("container.remove.cleared");

@@ -11,6 +11,7 @@
 //! | `bundles/<id>/starting` | us; locked by who starts, and by the runtime's `start` | while locked, a start is under way |
 //! | `bundles/<id>/monitor` | us; locked by who starts, inherited by the monitor | while locked, there is a starter or a monitor |
 //! | `bundles/<id>/conmon.pid` | `conmon` | which process the monitor is |
+//! | `bundles/<id>/network.json`, `netns` | us | the container may be connected: see [`network`] |
 //! | `bundles/<id>/begun` | us, once the monitor is there and before the runtime's `start` | absent: the command was never executed |
 //! | `exits/<id>` | `conmon`, after the log is on disk | **the commit**: it ended, with this code |
 //! | `bundles/<id>/persist/oom` | `conmon` | the kernel killed for memory; the cgroup's own counter says so too |
@@ -21,6 +22,7 @@
 //! |---|---|---|---|
 //! | the bundle was written | `container.start.prepared` | no monitor, not begun | `Unstarted`: remove, start again |
 //! | the root file system was mounted | `container.start.mounted` | the same; `remove` unmounts | `Unstarted` |
+//! | the network was made | `container.start.connected` | the same; `remove` takes it down | `Unstarted` |
 //! | `conmon` was started | `container.start.monitored` | a monitor, not begun | `Unstarted`; `remove` ends monitor and process |
 //! | `begun` was written | `container.start.begun` | a monitor; the runtime says `created` | `Unstarted` |
 //! | the command runs | `container.start.started` | a monitor; the runtime says `running` | `Running`; `wait` follows the monitor |
@@ -37,6 +39,7 @@ mod bundle;
 mod cgroup;
 
 mod monitor;
+mod network;
 mod program;
 mod rootfs;
 mod scope;

@@ -1,14 +1,19 @@
 //! The OCI runtime configuration of a container (OCI runtime spec 1.0.2, `config.json`).
 //!
-//! Own file system, processes, IPC and host name; the host's network. Docker's default capabilities without
+//! Own file system, processes, IPC and host name; the host's network, or one of its own. Docker's default capabilities without
 //! `NET_RAW` and `MKNOD`, no new privileges, the distribution's system call filter, `/proc` and `/sys` masked as everybody does.
-//! Of the host nothing is mounted but `/etc/resolv.conf` and `/etc/hosts`, read-only.
+//! Of the host nothing is mounted but `/etc/resolv.conf` and `/etc/hosts`, read-only; with a network of its own a container
+//! has its own of these.
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
 
-use super::{cgroup, user::User};
+use super::{cgroup, network, user::User};
 use crate::{ContainerError, ContainerId, Spec};
 
 /// Docker's defaults without `CAP_NET_RAW` and `CAP_MKNOD`. The one would allow to forge packets on the host's network. By the
@@ -59,6 +64,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 pub(super) fn configuration(
     id: &ContainerId,
     spec: &Spec,
+    bundle: &Path,
     user: &User,
     cgroup: &str,
     seccomp: &Value,
@@ -70,6 +76,12 @@ pub(super) fn configuration(
     let working_dir = if spec.working_dir.is_empty() { "/" } else { &spec.working_dir };
     if !working_dir.starts_with('/') {
         return Err(refused(&format!("the working directory `{working_dir}` is not absolute")));
+    }
+    let mut namespaces: Vec<Value> =
+        ["mount", "pid", "ipc", "uts", "cgroup"].iter().map(|kind| json!({ "type": kind })).collect();
+    let own = spec.network.as_ref().map(|_| bundle);
+    if let Some(bundle) = own {
+        namespaces.push(json!({ "type": "network", "path": network::namespace(bundle) }));
     }
     let config = json!({
         "ociVersion": "1.0.2",
@@ -85,12 +97,10 @@ pub(super) fn configuration(
             "noNewPrivileges": true,
             "oomScoreAdj": FIRST_TO_GO,
         },
-        "mounts": mounts(),
+        "mounts": mounts(own),
         "linux": {
             "cgroupsPath": format!("/{cgroup}"),
-            "namespaces": [
-                { "type": "mount" }, { "type": "pid" }, { "type": "ipc" }, { "type": "uts" }, { "type": "cgroup" },
-            ],
+            "namespaces": namespaces,
             "resources": resources(spec),
             "maskedPaths": MASKED,
             "readonlyPaths": READ_ONLY,
@@ -110,7 +120,8 @@ fn environment(id: &ContainerId, given: &BTreeMap<String, String>, user: &User) 
     all.iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
-fn mounts() -> Vec<Value> {
+/// `own`: the bundle of a container with a network of its own.
+fn mounts(own: Option<&Path>) -> Vec<Value> {
     let mount = |to: &str, kind: &str, options: &[&str]| json!({ "destination": to, "type": kind, "source": kind, "options": options });
     let mut all = vec![
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
@@ -125,9 +136,12 @@ fn mounts() -> Vec<Value> {
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
         mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
     ];
-    for file in ["/etc/resolv.conf", "/etc/hosts"] {
+    for name in ["resolv.conf", "hosts"] {
+        let file = PathBuf::from("/etc").join(name);
         // Often a link to where a network daemon keeps it; that place does not exist in the container.
-        if let Ok(source) = fs::canonicalize(file) {
+        if let Ok(source) =
+            own.map_or_else(|| fs::canonicalize(&file), |bundle| Ok(network::file(bundle, name)))
+        {
             let options = ["bind", "ro", "nosuid", "noexec", "nodev", "rprivate"];
             all.push(json!({ "destination": file, "type": "bind", "source": source, "options": options }));
         }

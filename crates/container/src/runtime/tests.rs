@@ -83,7 +83,7 @@ impl Home {
     }
 
     /// As [`Self::elsewhere`], killed when it comes by a failpoint.
-    fn killed_at(&self, failpoint: &str, what: &str, spec: &Spec) {
+    pub(super) fn killed_at(&self, failpoint: &str, what: &str, spec: &Spec) {
         let status = self.elsewhere(what, spec).env(tandem_failpoint::VARIABLE, failpoint).status().unwrap();
         assert_eq!(status.signal(), Some(libc::SIGKILL), "{failpoint} was not come by");
     }

@@ -85,6 +85,7 @@ async fn a_container_that_no_record_knows_is_ended_and_removed() {
         user: String::new(),
         memory: None,
         cpu: None,
+        network: None,
     };
     scene.runtime.start(&stranger, &spec).await.unwrap();
     let before = scene.open();
