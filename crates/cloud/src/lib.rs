@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod function;
 pub mod gateway;
 pub mod home;
+mod image;
 pub mod log;
 pub mod provider;
 pub mod resource;

@@ -11,13 +11,7 @@ pub trait Explain: std::error::Error {
 
     /// The error as plain data, for a wire or a display.
     fn report(&self) -> Report {
-        let mut causes = Vec::new();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            causes.push(cause.to_string());
-            source = cause.source();
-        }
-        Report { code: self.code().to_owned(), message: self.to_string(), help: self.help(), causes }
+        Report::of(self)
     }
 }
 
@@ -32,4 +26,17 @@ pub struct Report {
     /// The chain of causes, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<String>,
+}
+
+impl Report {
+    /// What an error says, with its chain of causes.
+    pub fn of<E: Explain + ?Sized>(error: &E) -> Self {
+        let mut causes = Vec::new();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            causes.push(cause.to_string());
+            source = cause.source();
+        }
+        Self { code: error.code().to_owned(), message: error.to_string(), help: error.help(), causes }
+    }
 }

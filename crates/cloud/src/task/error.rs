@@ -7,6 +7,7 @@ use tandem_model::{Explain, Report, Urn, inputs::InputsError};
 use tandem_store::{CommitError, ReadError};
 
 use super::{Outcome, RunId, scheduler::Room};
+use crate::image::ImageError;
 
 /// A run that was refused or did not succeed, or a task that cannot be deployed.
 #[derive(Debug, thiserror::Error)]
@@ -31,10 +32,10 @@ pub enum RunError {
     Invalid { task: Urn, reason: String },
     #[error(transparent)]
     Inputs(#[from] InputsError),
-    #[error("the build context of {} cannot be unpacked: {reason}", task.short())]
-    Context { task: Urn, reason: String },
     #[error("cannot use `{}`", path.display())]
     Io { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Image(#[from] ImageError),
     #[error(transparent)]
     Container(#[from] ContainerError),
 }
@@ -49,7 +50,8 @@ impl Explain for RunError {
             Self::Failed { .. } => "E0705",
             Self::Commit(_) | Self::Read(_) | Self::Damaged(_) => "E0706",
             Self::Invalid { .. } | Self::Inputs(_) => "E0707",
-            Self::Context { .. } | Self::Io { .. } => "E0709",
+            Self::Io { .. } => "E0709",
+            Self::Image(error) => error.code(),
             Self::Container(error) => error.code(),
         }
     }
@@ -72,22 +74,18 @@ impl Explain for RunError {
                 "check the space on the disk; run `tandem serve` in the foreground to see more".into()
             }
             Self::Invalid { .. } | Self::Inputs(_) => "mend that property, then try again".into(),
-            Self::Context { .. } => "run `tandem up` again; it packs the folder anew".into(),
             Self::Io { path, .. } => format!("check space and permissions at `{}`", path.display()),
+            Self::Image(error) => error.help(),
             Self::Container(error) => error.help(),
         }
     }
 
     fn report(&self) -> Report {
-        if let Self::Container(error) = self {
-            return error.report();
+        match self {
+            Self::Container(error) => return error.report(),
+            Self::Image(error) => return error.report(),
+            _ => {}
         }
-        let mut causes = Vec::new();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            causes.push(cause.to_string());
-            source = cause.source();
-        }
-        Report { code: self.code().to_owned(), message: self.to_string(), help: self.help(), causes }
+        Report::of(self)
     }
 }

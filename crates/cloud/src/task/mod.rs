@@ -26,12 +26,10 @@
 mod accept;
 mod capacity;
 mod consumer;
-mod context;
 mod core;
 mod disk;
 mod driver;
 mod error;
-mod image;
 mod provider;
 mod recovery;
 mod request;
@@ -58,7 +56,6 @@ use tandem_store::{CommitError, ReadError, Store};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use self::image::is_of_this_machine;
 pub use self::{
     consumer::EVENT,
     core::Outcome,
@@ -68,9 +65,10 @@ pub use self::{
     status::{RunState, RunStatus},
 };
 
-use self::{core::Event, disk::Roomless, driver::Driver, image::Images, scheduler::Scheduler, store::Record};
+use self::{core::Event, disk::Roomless, driver::Driver, scheduler::Scheduler, store::Record};
 use crate::{
     home::Home,
+    image::{Images, Source},
     log::{Filter, RunLog, RunLogs, Sink},
     resource::Resources,
 };
@@ -160,7 +158,7 @@ impl Tasks {
     /// [`RunError`] if the records cannot be read.
     pub fn open(parts: Parts) -> Result<Self, RunError> {
         let shared = Arc::new(Shared {
-            images: Images::new(parts.store.clone(), parts.builder.clone()),
+            images: Images::new(parts.home.clone(), parts.store.clone(), parts.builder.clone()),
             live: Mutex::default(),
             scheduler: Mutex::new(Scheduler::new(parts.capacity)),
             roomless: Roomless::default(),
@@ -299,7 +297,12 @@ impl Shared {
         digest: &str,
     ) -> Result<Image, RunError> {
         let (shared, urn, task, digest) = (self.clone(), urn.clone(), task.clone(), digest.to_owned());
-        let making = async move { shared.images.deployed(&shared.parts.home, &urn, &task, &digest).await };
+        let making = async move {
+            {
+                let source = Source { build: task.build.as_ref(), image: task.image.as_deref() };
+                shared.images.deployed(&urn, source, &digest).await.map_err(RunError::from)
+            }
+        };
         match tokio::spawn(making).await {
             Ok(image) => image,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),

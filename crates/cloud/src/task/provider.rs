@@ -9,7 +9,10 @@ use tandem_model::{
 };
 
 use super::{RunError, Tasks, store};
-use crate::provider::{Lines, Provider};
+use crate::{
+    image::Source,
+    provider::{Lines, Provider},
+};
 
 #[async_trait]
 impl Provider for Tasks {
@@ -48,7 +51,8 @@ impl Tasks {
             return Err(RunError::Invalid { task: urn.clone(), reason });
         }
         let parts = &self.shared.parts;
-        let image = self.shared.images.of_task(&parts.home, urn, &task, lines).await?;
+        let source = Source { build: task.build.as_ref(), image: task.image.as_deref() };
+        let image = self.shared.images.of(urn, source, lines).await?;
         let needs = store::needs(task.memory_reservation, task.cpu);
         if !needs.fits(parts.capacity) {
             lines.line(&format!(

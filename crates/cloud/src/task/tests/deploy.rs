@@ -61,7 +61,7 @@ async fn the_same_content_is_built_once_and_again_when_its_base_or_its_image_cha
     assert_eq!(create(&tasks, "one", inputs.clone()).await.unwrap().0["image"], "sha256:built2");
     scene.shelf.remove(&ImageRef("sha256:built2".into())).await.unwrap();
     assert_eq!(create(&tasks, "one", inputs).await.unwrap().0["image"], "sha256:built3");
-    let left = std::fs::read_dir(context::scratch(&scene.home)).unwrap().count();
+    let left = std::fs::read_dir(crate::image::context::scratch(&scene.home)).unwrap().count();
     assert_eq!(left, 0, "unpacked contexts are removed");
 }
 
@@ -83,7 +83,7 @@ async fn an_image_that_is_gone_with_all_that_was_known_of_it_is_made_again_once(
     let mut batch = tandem_store::Batch::default();
     for entry in scene.store.snapshot().unwrap().prefix(b"task/").unwrap() {
         let row = entry.unwrap().0;
-        assert!(is_of_this_machine(&row), "{}", row.escape_ascii());
+        assert!(crate::image::is_of_this_machine(&row), "{}", row.escape_ascii());
         batch.delete(row);
     }
     scene.store.commit(batch).await.unwrap();

@@ -1,4 +1,4 @@
-//! The images of tasks: built once for the same content, found again by digest.
+//! The images of tasks and services: built once for the same content, found again by digest.
 //!
 //! | key | value |
 //! |---|---|
@@ -20,7 +20,11 @@ use tandem_container::{BuildRequest, Builder, ContainerError, Image, ImageRef, L
 use tandem_model::{Urn, inputs};
 use tandem_store::{Batch, Store};
 
-use super::{RunError, context};
+pub(crate) mod context;
+mod error;
+
+pub use self::error::ImageError;
+
 use crate::{home::Home, provider};
 
 /// Passes the lines of a build on.
@@ -41,7 +45,15 @@ impl provider::Lines for Logged<'_> {
     }
 }
 
-pub(super) struct Images {
+/// Where an image comes from: exactly one of the two.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) build: Option<&'a inputs::Build>,
+    pub(crate) image: Option<&'a str>,
+}
+
+pub(crate) struct Images {
+    home: Home,
     store: Arc<dyn Store>,
     builder: Arc<dyn Builder>,
     /// One build of the same content at a time: the second one finds the first one's image.
@@ -49,47 +61,42 @@ pub(super) struct Images {
 }
 
 impl Images {
-    pub(super) fn new(store: Arc<dyn Store>, builder: Arc<dyn Builder>) -> Self {
-        Self { store, builder, turns: Mutex::default() }
+    pub(crate) fn new(home: Home, store: Arc<dyn Store>, builder: Arc<dyn Builder>) -> Self {
+        Self { home, store, builder, turns: Mutex::default() }
     }
 
-    /// The image of a task, built if need be.
-    pub(super) async fn of_task(
+    /// The image of a resource, built if need be.
+    pub(crate) async fn of(
         &self,
-        home: &Home,
         urn: &Urn,
-        task: &inputs::Task,
+        source: Source<'_>,
         lines: &dyn provider::Lines,
-    ) -> Result<Image, RunError> {
-        let image = match (&task.build, &task.image) {
-            (Some(build), None) => self.build(home, urn, build, lines).await?,
-            (None, Some(name)) => self.builder.resolve(&ImageRef(name.clone())).await?,
-            _ => {
-                let reason = "exactly one of `build` and `image` must be set".to_owned();
-                return Err(RunError::Invalid { task: urn.clone(), reason });
-            }
+    ) -> Result<Image, ImageError> {
+        let image = match (source.build, source.image) {
+            (Some(build), None) => self.build(urn, build, lines).await?,
+            (None, Some(name)) => self.builder.resolve(&ImageRef(name.to_owned())).await?,
+            _ => return Err(ImageError::Source { of: urn.clone() }),
         };
         self.remember(&image, None).await?;
         Ok(image)
     }
 
-    /// The image that a task was deployed with. One that the image store does not have any more, as after a restore, is
+    /// The image that a resource was deployed with. One that the image store does not have any more, as after a restore, is
     /// made again from what it was made of, and stands in for it from then on.
-    pub(super) async fn deployed(
+    pub(crate) async fn deployed(
         &self,
-        home: &Home,
         urn: &Urn,
-        task: &inputs::Task,
+        source: Source<'_>,
         digest: &str,
-    ) -> Result<Image, RunError> {
+    ) -> Result<Image, ImageError> {
         let known = self.store.snapshot()?.get(&image_key(digest))?;
         if let Some(image) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
             return Ok(image);
         }
         let image = match self.builder.resolve(&ImageRef(digest.to_owned())).await {
             Err(ContainerError::NoImage { .. }) => {
-                tracing::info!(%urn, digest, "the image of a task is gone; making it again");
-                self.of_task(home, urn, task, &Logged(urn)).await?
+                tracing::info!(%urn, digest, "an image is gone; making it again");
+                self.of(urn, source, &Logged(urn)).await?
             }
             resolved => resolved?,
         };
@@ -101,17 +108,16 @@ impl Images {
 
     async fn build(
         &self,
-        home: &Home,
         urn: &Urn,
         build: &inputs::Build,
         lines: &dyn provider::Lines,
-    ) -> Result<Image, RunError> {
-        let (unpacking_home, unpacking_urn, unpacking) = (home.clone(), urn.clone(), build.clone());
+    ) -> Result<Image, ImageError> {
+        let (unpacking_home, unpacking_urn, unpacking) = (self.home.clone(), urn.clone(), build.clone());
         let unpacked = tokio::task::spawn_blocking(move || {
             let folder = context::unpack(&unpacking_home, &unpacking_urn, &unpacking)?;
             let path = folder.path().join(&unpacking.dockerfile);
-            let dockerfile = fs::read_to_string(&path).map_err(|source| RunError::Io { path, source })?;
-            Ok::<_, RunError>((folder, dockerfile))
+            let dockerfile = fs::read_to_string(&path).map_err(|source| ImageError::Io { path, source })?;
+            Ok::<_, ImageError>((folder, dockerfile))
         });
         let (folder, dockerfile) = match unpacked.await {
             Ok(result) => result?,
@@ -144,7 +150,7 @@ impl Images {
         &self,
         dockerfile: &str,
         args: &BTreeMap<String, String>,
-    ) -> Result<Option<Vec<String>>, RunError> {
+    ) -> Result<Option<Vec<String>>, ImageError> {
         let Some(bases) = context::bases(dockerfile, args) else { return Ok(None) };
         let mut digests = Vec::new();
         for base in bases {
@@ -154,7 +160,7 @@ impl Images {
     }
 
     /// The image that was built from that, if it is still there.
-    async fn built(&self, hash: &str) -> Result<Option<Image>, RunError> {
+    async fn built(&self, hash: &str) -> Result<Option<Image>, ImageError> {
         let Some(digest) = self.store.snapshot()?.get(&built_key(hash))? else { return Ok(None) };
         match self.builder.resolve(&ImageRef(String::from_utf8_lossy(&digest).into_owned())).await {
             Ok(image) => Ok(Some(image)),
@@ -163,7 +169,7 @@ impl Images {
         }
     }
 
-    async fn remember(&self, image: &Image, built_from: Option<&str>) -> Result<(), RunError> {
+    async fn remember(&self, image: &Image, built_from: Option<&str>) -> Result<(), ImageError> {
         let mut batch = Batch::default();
         batch.put(image_key(&image.digest), encode(image));
         if let Some(hash) = built_from {

@@ -14,27 +14,27 @@ use tandem_model::{Urn, inputs};
 use tar::EntryType;
 use tempfile::TempDir;
 
-use super::RunError;
+use super::ImageError;
 use crate::home::Home;
 
 /// Where contexts are unpacked for the time of a build.
-pub(super) fn scratch(home: &Home) -> PathBuf {
+pub(crate) fn scratch(home: &Home) -> PathBuf {
     home.run().join("builds")
 }
 
 /// Unpacks the context of a build into a folder of its own, which is removed with the answer. Blocks.
 ///
 /// # Errors
-/// [`RunError::Context`] if the archive is not the one that is named, leads out of the folder, or holds something else
-/// than files, folders and links; [`RunError::Io`] if it cannot be read or written.
-pub(super) fn unpack(home: &Home, task: &Urn, build: &inputs::Build) -> Result<TempDir, RunError> {
-    let bad = |reason: String| RunError::Context { task: task.clone(), reason };
+/// [`ImageError::Context`] if the archive is not the one that is named, leads out of the folder, or holds something else
+/// than files, folders and links; [`ImageError::Io`] if it cannot be read or written.
+pub(super) fn unpack(home: &Home, of: &Urn, build: &inputs::Build) -> Result<TempDir, ImageError> {
+    let bad = |reason: String| ImageError::Context { of: of.clone(), reason };
     let hex = build.context.strip_prefix("sha256:").filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
     let hex = hex.ok_or_else(|| bad(format!("`{}` is not the name of an archive", build.context)))?;
     let path = home.archives().join(hex);
     let at = |path: &Path| {
         let path = path.to_owned();
-        |source| RunError::Io { path, source }
+        |source| ImageError::Io { path, source }
     };
     if digest(&path).map_err(at(&path))? != hex {
         return Err(bad("the archive is damaged".to_owned()));
@@ -215,7 +215,7 @@ mod tests {
         Context { home, build: serde_json::from_value(build).unwrap() }
     }
 
-    fn unpacked(context: &Context) -> Result<TempDir, RunError> {
+    fn unpacked(context: &Context) -> Result<TempDir, ImageError> {
         let task = "urn:tandem:p:dev:task:t".parse().unwrap();
         unpack(&Home::new(context.home.path()), &task, &context.build)
     }
@@ -241,18 +241,18 @@ mod tests {
     #[test]
     fn nothing_is_unpacked_outside_of_the_folder() {
         let out = context(&[("Dockerfile", FILE, b"FROM x"), ("../escaped", FILE, b"!")]);
-        assert!(matches!(unpacked(&out), Err(RunError::Context { .. })));
+        assert!(matches!(unpacked(&out), Err(ImageError::Context { .. })));
         assert!(!scratch(&Home::new(out.home.path())).join("escaped").exists());
 
         let target = tempfile::tempdir().unwrap();
         let link = target.path().to_str().unwrap().as_bytes();
         let by_link =
             context(&[("d", EntryType::Symlink, link), ("d/escaped", FILE, b"!"), ("Dockerfile", FILE, b"")]);
-        assert!(matches!(unpacked(&by_link), Err(RunError::Context { .. })));
+        assert!(matches!(unpacked(&by_link), Err(ImageError::Context { .. })));
         assert!(!target.path().join("escaped").exists());
 
         let device = context(&[("null", EntryType::Char, b""), ("Dockerfile", FILE, b"")]);
-        assert!(matches!(unpacked(&device), Err(RunError::Context { .. })));
+        assert!(matches!(unpacked(&device), Err(ImageError::Context { .. })));
     }
 
     #[test]
