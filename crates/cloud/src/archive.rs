@@ -188,6 +188,9 @@ impl Archives {
         let names = resources.list(None).into_iter().filter_map(|r| match r.urn.kind {
             Kind::Function => inputs::read::<inputs::Function>(&r.urn, &r.inputs).ok().map(|f| f.code),
             Kind::Task => inputs::read::<inputs::Task>(&r.urn, &r.inputs).ok()?.build.map(|b| b.context),
+            Kind::Service => {
+                inputs::read::<inputs::Service>(&r.urn, &r.inputs).ok()?.build.map(|b| b.context)
+            }
             Kind::Bucket | Kind::Subscription => None,
         });
         names.filter_map(|name| self.path(&name).ok()).collect()

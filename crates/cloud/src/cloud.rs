@@ -32,9 +32,10 @@ use crate::{
     log::{self, Log, LogError, RunLogs},
     provider::Provider,
     resource::Resources,
+    service::{self, ServiceError, Services},
     target::{self, CloudTarget, Providers, TargetFault},
     task::{self, Room, RunError, Tasks},
-    wiring::{Deferred, Environments, ProgramCalls, unsupported, within_reach},
+    wiring::{ContainerLogs, Deferred, Environments, ProgramCalls, unsupported, within_reach},
 };
 
 /// How long attempts and invocations under way may take to end when the cloud closes.
@@ -52,6 +53,7 @@ pub struct Cloud {
     pub dispatcher: Dispatcher,
     pub functions: Functions,
     pub tasks: Tasks,
+    pub services: Services,
     pub images: Arc<dyn Builder>,
     /// The log knows them weakly, because they write to it.
     _run_logs: Arc<dyn RunLogs>,
@@ -94,6 +96,8 @@ pub enum OpenError {
     Log(#[from] LogError),
     #[error(transparent)]
     Runs(#[from] RunError),
+    #[error(transparent)]
+    Services(#[from] ServiceError),
 }
 
 impl Explain for OpenError {
@@ -108,6 +112,7 @@ impl Explain for OpenError {
             Self::Bind(e) => e.code(),
             Self::Log(e) => e.code(),
             Self::Runs(e) => e.code(),
+            Self::Services(e) => e.code(),
         }
     }
     fn help(&self) -> String {
@@ -121,6 +126,7 @@ impl Explain for OpenError {
             Self::Bind(e) => e.help(),
             Self::Log(e) => e.help(),
             Self::Runs(e) => e.help(),
+            Self::Services(e) => e.help(),
         }
     }
 }
@@ -159,18 +165,31 @@ impl Cloud {
         let buckets =
             Arc::new(Buckets::new(store.clone(), blobs.clone(), outbox.clone(), resources.clone(), endpoint));
         let images = BuildahStore::open(&home.containers());
+        let runtime = OciRuntime::open(&home.containers(), None);
         let tasks = Tasks::open(task::Parts {
             home: home.clone(),
             store: store.clone(),
             resources: resources.clone(),
             builder: images.clone(),
-            runtime: OciRuntime::open(&home.containers(), None),
+            runtime: runtime.clone(),
             log: Arc::new(log.clone()),
             environment: Arc::new(environments.clone()),
             capacity: Room::of_this_machine(),
             grace: task::GRACE,
         })?;
-        let run_logs: Arc<dyn RunLogs> = Arc::new(tasks.clone());
+        let services = Services::open(service::Parts {
+            home: home.clone(),
+            store: store.clone(),
+            resources: resources.clone(),
+            builder: images.clone(),
+            runtime,
+            log: Arc::new(log.clone()),
+            log_changes: tasks.log_changes(),
+            environment: Arc::new(environments.clone()),
+            cloud: endpoint.address(),
+        })?;
+        let run_logs: Arc<dyn RunLogs> =
+            Arc::new(ContainerLogs { tasks: tasks.clone(), services: services.clone() });
         log.attach_runs(Arc::downgrade(&run_logs));
         let calls = Arc::new(ProgramCalls {
             buckets: buckets.clone(),
@@ -194,11 +213,13 @@ impl Cloud {
         let providers = Providers::from([
             (Kind::Bucket, buckets.clone() as Arc<dyn Provider>),
             (Kind::Task, Arc::new(tasks.clone())),
+            (Kind::Service, Arc::new(services.clone())),
             (Kind::Function, Arc::new(functions.clone())),
             (Kind::Subscription, Arc::new(subscriptions)),
         ]);
         let target = Arc::new(CloudTarget::new(id, store.clone(), resources.clone(), providers));
         target.settle_all().await;
+        services.sweep();
         let consumers = Consumers::from([
             (Kind::Function, Arc::new(functions.clone()) as Arc<dyn Consumer>),
             (Kind::Task, Arc::new(tasks.clone())),
@@ -238,6 +259,7 @@ impl Cloud {
             dispatcher,
             functions,
             tasks,
+            services,
             images,
             _run_logs: run_logs,
             environments,
@@ -271,6 +293,7 @@ impl Cloud {
         self.dispatcher.close(GRACE).await;
         self.functions.close(GRACE).await;
         self.tasks.close().await;
+        self.services.close().await;
         self.serving.close();
         self.serving.wait().await;
         self.log.flush().await;

@@ -1,6 +1,9 @@
-//! Where clients find the cloud. [`Endpoint::url`] is the one place where a URL is made.
+//! Where clients find the cloud. URLs are made here and nowhere else.
 
-use std::{fmt, net::SocketAddr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
 
 /// Where clients reach the services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +17,11 @@ impl Endpoint {
     /// `http://127.0.0.1:<port>`, without a slash at the end: the value of `AWS_ENDPOINT_URL`.
     pub fn url(&self) -> String {
         format!("http://{}", self.0)
+    }
+
+    /// As [`url`](Self::url), for who reaches the cloud by way of another address of this machine.
+    pub fn url_at(&self, address: Ipv4Addr) -> String {
+        format!("http://{}", SocketAddr::new(IpAddr::V4(address), self.0.port()))
     }
 
     pub fn address(&self) -> SocketAddr {

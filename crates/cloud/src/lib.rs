@@ -18,6 +18,7 @@ mod image;
 pub mod log;
 pub mod provider;
 pub mod resource;
+pub mod service;
 #[cfg(test)]
 mod stock_clients;
 pub mod target;

@@ -27,6 +27,7 @@ const MODULES: &[(&str, &str)] = modules! {
     "tandem:sdk/resource.js" => "../../../sdk/js/src/resource.js",
     "tandem:sdk/bucket.js" => "../../../sdk/js/src/bucket.js",
     "tandem:sdk/function.js" => "../../../sdk/js/src/function.js",
+    "tandem:sdk/service.js" => "../../../sdk/js/src/service.js",
     "tandem:sdk/task.js" => "../../../sdk/js/src/task.js",
     "tandem:sdk/config.js" => "../../../sdk/js/src/config.js",
     "tandem:sdk/cloud.js" => "../../../sdk/js/src/cloud.js",

@@ -14,17 +14,19 @@ pub enum Kind {
     Bucket,
     Function,
     Task,
+    Service,
     Subscription,
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [Self::Bucket, Self::Function, Self::Task, Self::Subscription];
+    pub const ALL: [Self; 5] = [Self::Bucket, Self::Function, Self::Task, Self::Service, Self::Subscription];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bucket => "bucket",
             Self::Function => "function",
             Self::Task => "task",
+            Self::Service => "service",
             Self::Subscription => "subscription",
         }
     }

@@ -86,6 +86,9 @@ fn fit(urn: &Urn, known: &Properties, all: &Properties) -> Result<Result<(), Str
             inputs::read::<inputs::Function>(urn, known).map(|function| check_function(&function))
         }
         Kind::Task => inputs::read::<inputs::Task>(urn, known).map(|task| check_task(&task, all)),
+        Kind::Service => {
+            inputs::read::<inputs::Service>(urn, known).map(|service| check_service(&service, all))
+        }
         Kind::Subscription => inputs::read::<inputs::Subscription>(urn, known).map(|_| Ok(())),
     };
     verdict.map_err(|error| error.reason)
@@ -110,14 +113,46 @@ fn check_function(function: &inputs::Function) -> Result<(), String> {
 }
 
 fn check_task(task: &inputs::Task, inputs: &Properties) -> Result<(), String> {
-    let given = |key: &str| inputs.get(key).is_some_and(|value| !value.is_null());
-    match (given("build"), given("image")) {
-        (true, true) => return Err("it has both `build` and `image`; give one".to_owned()),
-        (false, false) => return Err("it has neither `build` nor `image`; give one".to_owned()),
-        _ => {}
-    }
+    check_image(inputs)?;
     positive("timeout", task.timeout)?;
     positive("cpu", task.cpu)
+}
+
+fn check_service(service: &inputs::Service, inputs: &Properties) -> Result<(), String> {
+    check_image(inputs)?;
+    positive("cpu", service.cpu)?;
+    let inputs::HealthCheck { interval, timeout, start_period, retries, path, port } = &service.health_check;
+    positive("healthCheck.interval", Some(*interval))?;
+    positive("healthCheck.timeout", Some(*timeout))?;
+    positive("healthCheck.startPeriod", Some(*start_period))?;
+    if *retries == 0 {
+        return Err("`healthCheck.retries` is above zero, not 0".to_owned());
+    }
+    if path.as_ref().is_some_and(|path| !path.starts_with('/')) {
+        return Err("`healthCheck.path` begins with `/`".to_owned());
+    }
+    if path.is_some() && port.is_none() && service.ports.is_empty() {
+        return Err("`healthCheck.path` needs a port to ask: give `healthCheck.port`, or `ports`".to_owned());
+    }
+    let mut ports: Vec<u16> = service.ports.iter().map(|port| port.port).collect();
+    ports.sort_unstable();
+    if let Some(twice) = ports.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(format!("port {} is published twice", twice[0]));
+    }
+    if ports.first() == Some(&0) || service.ports.iter().any(|port| port.target() == 0) {
+        return Err("a port is a number from 1 to 65535".to_owned());
+    }
+    Ok(())
+}
+
+/// Exactly one of the two sources of an image.
+fn check_image(inputs: &Properties) -> Result<(), String> {
+    let given = |key: &str| inputs.get(key).is_some_and(|value| !value.is_null());
+    match (given("build"), given("image")) {
+        (true, true) => Err("it has both `build` and `image`; give one".to_owned()),
+        (false, false) => Err("it has neither `build` nor `image`; give one".to_owned()),
+        _ => Ok(()),
+    }
 }
 
 fn positive(property: &str, value: Option<f64>) -> Result<(), String> {

@@ -76,7 +76,7 @@ impl Deployment {
                     desired.inputs.insert("config".to_owned(), Value::Object(config.into_iter().collect()));
                 }
             }
-            Kind::Task => {
+            Kind::Task | Kind::Service => {
                 if let Some((folder, dockerfile)) = declare::build_folder(&desired.inputs) {
                     let context = self.context(folder, dockerfile).await?;
                     if let Some(Value::Object(build)) = desired.inputs.get_mut("build") {

@@ -13,6 +13,7 @@ use tandem_cloud::{
     backup,
     function::{FunctionStatus, WorkerStatus},
     log::Filter,
+    service::ServiceStatus,
     task::{RunId, RunStatus},
 };
 use tandem_engine::CloudId;
@@ -155,6 +156,8 @@ pub struct Processes {
     pub spares: Vec<WorkerStatus>,
     /// Those that have not ended, and of each task the last few that have; newest first.
     pub runs: Vec<RunStatus>,
+    #[serde(default)]
+    pub services: Vec<ServiceStatus>,
     /// Events on their way, by subscription.
     pub backlog: BTreeMap<String, usize>,
     /// Events that were given up.

@@ -29,7 +29,7 @@ fn resources(wanted: impl Fn(Kind) -> bool) -> Vec<CompletionCandidate> {
 
 /// What prints: functions and tasks.
 pub(crate) fn sources() -> Vec<CompletionCandidate> {
-    resources(|kind| matches!(kind, Kind::Function | Kind::Task))
+    resources(|kind| matches!(kind, Kind::Function | Kind::Task | Kind::Service))
 }
 
 pub(crate) fn functions() -> Vec<CompletionCandidate> {

@@ -56,6 +56,8 @@ mod restoring;
 #[cfg(test)]
 mod screen;
 #[cfg(test)]
+mod services;
+#[cfg(test)]
 mod spawner;
 #[cfg(test)]
 mod stopping;

@@ -80,13 +80,7 @@ function inputs(key, container) {
         container,
         OPTIONS,
     );
-    if ((build === undefined) === (image === undefined)) {
-        const came = build === undefined ? "neither" : "both";
-        throw invalid(
-            `${key} has ${came} \`build\` and \`image\``.replace("neither `build` and", "neither `build` nor"),
-            'give exactly one: `build: "./folder"` with a Dockerfile in it, or `image: "name"`',
-        );
-    }
+    checkSource(key, build, image);
     checkType(key, "image", image, ["string"]);
     checkSize(key, "memory", memory);
     checkSize(key, "memoryReservation", memoryReservation);
@@ -106,7 +100,18 @@ function inputs(key, container) {
     };
 }
 
-function buildOf(key, build) {
+/** Exactly one of the two. */
+export function checkSource(key, build, image) {
+    if ((build === undefined) === (image === undefined)) {
+        const came = build === undefined ? "neither" : "both";
+        throw invalid(
+            `${key} has ${came} \`build\` and \`image\``.replace("neither `build` and", "neither `build` nor"),
+            'give exactly one: `build: "./folder"` with a Dockerfile in it, or `image: "name"`',
+        );
+    }
+}
+
+export function buildOf(key, build) {
     if (build === undefined) return undefined;
     if (typeof build === "string") return { folder: build };
     if (typeof build !== "object" || build === null)
@@ -121,7 +126,7 @@ function buildOf(key, build) {
     return { folder: context ?? ".", dockerfile, args: textsOf(key, "build.args", args), target };
 }
 
-function checkCommand(what, command) {
+export function checkCommand(what, command) {
     checkType(what, "command", command, ["array"]);
     if (!Array.isArray(command)) return;
     const bad = command.find((word) => typeof word !== "string" && !isOutput(word));

@@ -23,7 +23,7 @@ use tandem_store::{Batch, Store};
 pub(crate) mod context;
 mod error;
 
-pub use self::error::ImageError;
+pub(crate) use self::error::ImageError;
 
 use crate::{home::Home, provider};
 
@@ -187,7 +187,9 @@ impl Images {
 
 /// Whether a row only repeats what the image store of this machine has, and so is not to be restored on another.
 pub(crate) fn is_of_this_machine(row: &[u8]) -> bool {
-    row.starts_with(b"task/image/") || row.starts_with(b"task/built/")
+    [&b"task/image/"[..], b"task/built/", b"service/replica/", b"service/network/"]
+        .iter()
+        .any(|prefix| row.starts_with(prefix))
 }
 
 fn encode(image: &Image) -> Vec<u8> {

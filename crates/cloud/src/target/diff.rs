@@ -20,8 +20,13 @@ pub fn foresee(urn: &Urn, changes: &[PropertyChange], outputs: &Properties) -> P
     let mut outputs = outputs.clone();
     let makes_image =
         |change: &PropertyChange| change.property.starts_with("build") || change.property == "image";
-    if urn.kind == Kind::Task && changes.iter().any(makes_image) {
+    if matches!(urn.kind, Kind::Task | Kind::Service) && changes.iter().any(makes_image) {
         outputs.insert("image".to_owned(), value::unknown());
+    }
+    if urn.kind == Kind::Service && changes.iter().any(|change| change.property.starts_with("ports")) {
+        for output in ["endpoint", "endpoints"] {
+            outputs.insert(output.to_owned(), value::unknown());
+        }
     }
     outputs
 }

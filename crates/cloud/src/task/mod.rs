@@ -246,6 +246,11 @@ impl Tasks {
         self.shared.status(stack)
     }
 
+    /// Where it is told that a log begins or ends.
+    pub fn log_changes(&self) -> broadcast::Sender<RunLog> {
+        self.shared.changes.clone()
+    }
+
     /// Gives back the deliveries that wait for a run to end; after the next start they find that run again. Called before
     /// the dispatcher closes, which would wait for them.
     pub fn drain(&self) {

@@ -43,6 +43,11 @@ impl RunId {
         Self(HEXLOWER.encode(&digest[..ID_DIGITS / 2]))
     }
 
+    /// Whether a container's id is that of a run, and not of a replica of a service.
+    pub(super) fn is_one(id: &str) -> bool {
+        id.len() == ID_DIGITS && id.bytes().all(|b| b.is_ascii_hexdigit())
+    }
+
     pub(super) fn random() -> Self {
         let mut hex = uuid::Uuid::new_v4().simple().to_string();
         // The digits with the version would be the same in every id.

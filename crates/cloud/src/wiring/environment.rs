@@ -1,6 +1,6 @@
 //! The variables by which stock clients inside workers and containers find the cloud.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
 use tandem_model::{StackId, Urn};
 
@@ -42,6 +42,14 @@ impl Environments {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into()
+    }
+}
+
+impl crate::service::Environment for Environments {
+    fn for_service(&self, service: &Urn, gateway: Ipv4Addr) -> BTreeMap<String, String> {
+        let mut all = self.of_resource(service);
+        all.insert("AWS_ENDPOINT_URL".to_owned(), self.endpoint.url_at(gateway));
+        all
     }
 }
 

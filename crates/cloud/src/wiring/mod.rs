@@ -4,7 +4,9 @@
 mod calls;
 mod environment;
 mod invocations;
+mod logs;
 
 pub(crate) use calls::ProgramCalls;
 pub(crate) use environment::Environments;
 pub(crate) use invocations::{Deferred, unsupported, within_reach};
+pub(crate) use logs::ContainerLogs;

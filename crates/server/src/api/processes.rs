@@ -48,7 +48,8 @@ async fn processes(
     let all = cloud.resources.list(stack.as_ref()).into_iter();
     let made_by_clients = all.filter(|r| is_made(&r.urn));
     let made_by_clients = made_by_clients.map(|r| Made { urn: r.urn.clone(), id: r.id.clone() }).collect();
-    Ok(Json(Processes { functions, spares, runs, backlog, dead_letters, made_by_clients }))
+    let services = cloud.services.status(stack.as_ref());
+    Ok(Json(Processes { functions, spares, runs, services, backlog, dead_letters, made_by_clients }))
 }
 
 async fn invoke(

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use jiff::Timestamp;
 use tandem_cloud::{
     function::{FunctionStatus, WorkerState},
+    service::{ReplicaStatus, ServiceStatus},
     task::{RunState, RunStatus},
 };
 use tandem_model::ByteSize;
@@ -18,7 +19,8 @@ use crate::{
     ui::{self, Terminal},
 };
 
-/// Shows the stack's functions with their workers, the runs of its tasks, and the buckets that clients made.
+/// Shows the stack's functions with their workers, its services with their replicas, the runs of its tasks, and the buckets
+/// that clients made.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Of all stacks
@@ -47,6 +49,11 @@ fn shown(processes: &Processes, now: Timestamp, width: Option<usize>) -> String 
         let rows = processes.runs.iter().map(|run| row(run, now, width.is_some()));
         parts.push(ui::table(heads, rows, width));
     }
+    if !processes.services.is_empty() {
+        let heads = ["SERVICE", "REPLICA", "STATE", "AGE", "RESTARTS", "PORTS", "DETAIL"];
+        let rows = processes.services.iter().flat_map(|service| replicas(service, now));
+        parts.push(ui::table(heads, rows, width));
+    }
     if !processes.made_by_clients.is_empty() {
         parts.push(ui::table(["BUCKET", "MADE BY"], processes.made_by_clients.iter().map(made), width));
     }
@@ -71,6 +78,47 @@ fn function(function: &FunctionStatus) -> [String; 5] {
         function.invocations.to_string(),
         function.errors.to_string(),
     ]
+}
+
+/// A row for each replica; one that says so if there is none.
+fn replicas(service: &ServiceStatus, now: Timestamp) -> Vec<[String; 7]> {
+    let ports: Vec<String> = service
+        .ports
+        .iter()
+        .map(|port| match port.target() {
+            target if target == port.port => port.port.to_string(),
+            target => format!("{}→{target}", port.port),
+        })
+        .collect();
+    let name = service.urn.name.to_string();
+    let row = |replica: &ReplicaStatus| {
+        let state = match (&replica.id, replica.healthy) {
+            (_, true) => "healthy",
+            (Some(_), false) => "starting",
+            (None, false) => "waiting",
+        };
+        [
+            name.clone(),
+            replica.replica.to_string(),
+            state.to_owned(),
+            replica.since.map(|since| age(since, now)).unwrap_or_default(),
+            replica.restarts.to_string(),
+            ports.join(", "),
+            replica.trouble.clone().unwrap_or_default(),
+        ]
+    };
+    if service.replicas.is_empty() {
+        return vec![[
+            name.clone(),
+            String::new(),
+            "none".into(),
+            String::new(),
+            String::new(),
+            ports.join(", "),
+            String::new(),
+        ]];
+    }
+    service.replicas.iter().map(row).collect()
 }
 
 fn made(bucket: &Made) -> [String; 2] {
@@ -172,6 +220,7 @@ mod tests {
             functions: vec![function],
             spares: Vec::new(),
             runs: vec![run],
+            services: Vec::new(),
             backlog: BTreeMap::from([("subscription/s".into(), 2)]),
             dead_letters: 1,
             made_by_clients: vec![Made {

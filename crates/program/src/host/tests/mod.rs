@@ -64,6 +64,10 @@ impl Registrar for Recorder {
             Kind::Bucket => json!({ "arn": format!("arn:{name}"), "url": format!("http://x/{name}") }),
             Kind::Function => json!({ "arn": format!("arn:{name}") }),
             Kind::Task => json!({ "image": "sha256:1" }),
+            Kind::Service => {
+                let endpoint = json!({ "hostname": "127.0.0.1", "port": 8080 });
+                json!({ "image": "sha256:1", "endpoint": endpoint, "endpoints": { "8080": endpoint } })
+            }
             Kind::Subscription => json!({}),
         };
         let id = (!self.dry_run).then(|| PhysicalId(format!("{name}-1")));

@@ -1,0 +1,207 @@
+//! One service as it runs: its replicas, and the ports that lead to them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tandem_model::{
+    Urn,
+    inputs::{self, Port},
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    ServiceError, Shared,
+    balance::{Backends, Listener},
+    health::Check,
+    keeper::{Keeper, State},
+    store::Replica,
+    version::Version,
+};
+
+/// So many restarts before it was ever well, and a new version is given up.
+const ATTEMPTS: u32 = 3;
+/// Beyond the start period, for the start itself.
+const MARGIN: Duration = Duration::from_secs(15);
+
+/// One service. Lives as long as it is deployed.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    pub(super) urn: Urn,
+    pub(super) backends: Arc<Backends>,
+    slots: Mutex<BTreeMap<(String, u32), Slot>>,
+    check: Mutex<Option<Check>>,
+    listeners: Mutex<Vec<Listener>>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    state: watch::Receiver<State>,
+    retire: CancellationToken,
+    keeping: tokio::task::JoinHandle<()>,
+}
+
+impl Fleet {
+    pub(super) fn new(urn: Urn) -> Self {
+        Self {
+            urn,
+            backends: Arc::default(),
+            slots: Mutex::default(),
+            check: Mutex::default(),
+            listeners: Mutex::default(),
+        }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<(String, u32), Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Vec<Listener>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn check(&self) -> Check {
+        let check = self.check.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // Set before any replica is kept.
+        check.unwrap_or_else(|| unreachable!("a replica is kept before its service's check is known"))
+    }
+
+    pub(super) fn set_check(&self, service: &inputs::Service) {
+        *self.check.lock().unwrap_or_else(PoisonError::into_inner) = Some(Check::of(service));
+    }
+
+    /// How each replica of a version stands, in order; of all versions without one.
+    pub(super) fn states(&self, version: Option<&str>) -> Vec<(String, u32, State)> {
+        let of = |name: &str| version.is_none_or(|version| version == name);
+        let slots = self.slots();
+        let all = slots.iter().filter(|((name, _), _)| of(name));
+        all.map(|((name, slot), kept)| (name.clone(), *slot, kept.state.borrow().clone())).collect()
+    }
+
+    /// Sees to it that so many replicas of a version are kept. `found`: containers that are there already.
+    pub(super) fn keep(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        version: &Arc<Version>,
+        count: u32,
+        mut found: Vec<Replica>,
+    ) {
+        let mut slots = self.slots();
+        for slot in 0..count {
+            let key = (version.name.clone(), slot);
+            if slots.get(&key).is_some_and(|slot| !slot.retire.is_cancelled()) {
+                continue;
+            }
+            let at = found.iter().position(|replica| replica.slot == slot);
+            let replica = at.map(|at| found.swap_remove(at));
+            let (state, watched) = watch::channel(State::default());
+            let retire = CancellationToken::new();
+            let keeper = Keeper {
+                shared: shared.clone(),
+                fleet: self.clone(),
+                version: version.clone(),
+                slot,
+                state,
+                retire: retire.clone(),
+            };
+            let keeping = shared.tracker.spawn(keeper.keep(replica));
+            slots.insert(key, Slot { state: watched, retire, keeping });
+        }
+    }
+
+    /// Lets replicas go that are not among the first `count` of this version: of others, and beyond. Waits until they are
+    /// gone.
+    pub(super) async fn retire_all_but(&self, version: Option<&str>, count: u32) {
+        for slot in self.let_go(version, count) {
+            // One that panicked is told by the panic.
+            let _ = slot.keeping.await;
+        }
+    }
+
+    /// Lets everything go but the first `count` replicas of the version that serves. Does not wait.
+    pub(super) fn let_go_of_others(&self, count: u32) {
+        let current = self.backends.current();
+        self.let_go(Some(&current), count);
+    }
+
+    fn let_go(&self, version: Option<&str>, count: u32) -> Vec<Slot> {
+        let mut slots = self.slots();
+        let stays = |(name, slot): &(String, u32)| version == Some(name.as_str()) && *slot < count;
+        let keys: Vec<_> = slots.keys().filter(|key| !stays(key)).cloned().collect();
+        let gone: Vec<Slot> = keys.iter().filter_map(|key| slots.remove(key)).collect();
+        gone.iter().for_each(|slot| slot.retire.cancel());
+        gone
+    }
+
+    pub(super) fn listens_on(&self, port: u16) -> bool {
+        self.listeners().iter().any(|listener| listener.port.port == port)
+    }
+
+    /// Waits until so many replicas of a version are well.
+    ///
+    /// # Errors
+    /// [`ServiceError::Unhealthy`] if one is not in time, or ended again and again.
+    pub(super) async fn healthy(&self, version: &str, count: u32) -> Result<(), ServiceError> {
+        let patience = self.check().start_period + MARGIN;
+        let watched: Vec<_> = {
+            let slots = self.slots();
+            let of = (0..count).filter_map(|slot| slots.get(&(version.to_owned(), slot)));
+            of.map(|slot| slot.state.clone()).collect()
+        };
+        for (slot, mut state) in watched.into_iter().enumerate() {
+            let settled = async {
+                let settled = state.wait_for(|state| state.healthy || state.restarts >= ATTEMPTS).await;
+                settled.map(|state| (!state.healthy).then(|| state.trouble.clone().unwrap_or_default()))
+            };
+            let reason = match tokio::time::timeout(patience, settled).await {
+                Ok(Ok(None)) => continue,
+                Ok(Ok(Some(trouble))) => trouble,
+                // The cloud closes.
+                Ok(Err(_)) => "its start was given up".to_owned(),
+                Err(_) => {
+                    let why = state.borrow().trouble.clone().unwrap_or_else(|| "it does not start".into());
+                    format!("{why}, after {patience:?}")
+                }
+            };
+            return Err(ServiceError::Unhealthy {
+                service: self.urn.clone(),
+                reason: format!("replica {slot}: {reason}"),
+                tail: Vec::new(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Listens on what is not listened on yet. On an error nothing changes.
+    ///
+    /// # Errors
+    /// [`ServiceError::Port`] names the port that cannot be had.
+    pub(super) fn listen(&self, ports: &[Port]) -> Result<(), ServiceError> {
+        let mut listeners = self.listeners();
+        let mut new = Vec::new();
+        for port in ports {
+            if listeners.iter().any(|listener| listener.port == *port) {
+                continue;
+            }
+            // The same port, to another place in the container: the old one gives way when the change is true.
+            if listeners.iter().any(|listener| listener.port.port == port.port) {
+                continue;
+            }
+            new.push(Listener::open(port, self.backends.clone()).map_err(|source| ServiceError::Port {
+                service: self.urn.clone(),
+                port: port.port,
+                source,
+            })?);
+        }
+        listeners.append(&mut new);
+        Ok(())
+    }
+
+    /// Closes what is not among these.
+    pub(super) fn listen_only(&self, ports: &[Port]) {
+        self.listeners().retain(|listener| ports.contains(&listener.port));
+    }
+}

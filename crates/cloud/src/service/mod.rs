@@ -1,0 +1,325 @@
+//! Services: containers that are kept running, replicated and load-balanced.
+//!
+//! A service is a number of replicas, each a container with an address of its own on the bridge of its stack
+//! ([`network`]), and ports of the machine that lead to those that are well ([`balance`]). Each replica has a
+//! [keeper], which starts it, asks whether it is [well](health), and replaces it with growing pauses. What a service runs
+//! has a name, its [version]: a change of it is prepared by starting the new version beside the old one, made true by the
+//! commit of the resource, and finished by letting the old one go ([`provider`]).
+//!
+//! Who owns it: the rows under `service/` are written here and by nobody else, a replica's by its keeper. The containers and
+//! their monitors outlive the cloud; the ports do not, so a service answers again once the cloud runs. What a restart
+//! finds at each gap is in [`keeper`] and [`provider`].
+//!
+//! Start at [`provider`].
+
+mod balance;
+mod error;
+mod fleet;
+mod health;
+mod keeper;
+mod network;
+mod provider;
+mod store;
+mod version;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt, fs,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tandem_container::{Builder, ContainerError, Runtime};
+use tandem_model::{StackId, Urn, inputs};
+use tandem_store::{ReadError, Store};
+use tokio::sync::broadcast;
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
+
+pub use self::error::ServiceError;
+use self::{fleet::Fleet, network::Networks, store::Replica};
+use crate::{
+    home::Home,
+    image::Images,
+    log::{Filter, RunLog, RunLogs, Sink},
+    resource::Resources,
+};
+
+/// Of the replicas that ended, so many keep their logs.
+const KEPT_LOGS: usize = 5;
+
+/// Gives containers what they need to reach the cloud.
+pub trait Environment: Send + Sync {
+    /// As for a task, but with an endpoint that is reached by way of the bridge's own address.
+    fn for_service(&self, service: &Urn, gateway: Ipv4Addr) -> BTreeMap<String, String>;
+}
+
+/// What services are made of.
+#[derive(Clone)]
+pub struct Parts {
+    pub home: Home,
+    pub store: Arc<dyn Store>,
+    /// What is deployed, already loaded.
+    pub resources: Arc<Resources>,
+    pub builder: Arc<dyn Builder>,
+    pub runtime: Arc<dyn Runtime>,
+    pub log: Arc<dyn Sink>,
+    /// Told of each replica that begins or ends.
+    pub log_changes: broadcast::Sender<RunLog>,
+    pub environment: Arc<dyn Environment>,
+    /// Where the cloud listens.
+    pub cloud: SocketAddr,
+}
+
+/// Keeps services running. Cheap to clone.
+#[derive(Clone)]
+pub struct Services {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services").finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    parts: Parts,
+    images: Images,
+    networks: Networks,
+    fleets: Mutex<HashMap<Urn, Arc<Fleet>>>,
+    /// Containers that a former process left, until somebody looks after them.
+    found: Mutex<HashMap<Urn, Vec<Replica>>>,
+    /// By stack: the way from its bridge to the cloud.
+    ways: Mutex<HashMap<StackId, DropGuard>>,
+    tracker: TaskTracker,
+    closing: CancellationToken,
+}
+
+/// A service as it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceStatus {
+    pub urn: Urn,
+    /// How many replicas it is to have.
+    pub wanted: u32,
+    pub ports: Vec<inputs::Port>,
+    /// Of all versions: while one takes over from another there are two.
+    pub replicas: Vec<ReplicaStatus>,
+}
+
+/// One replica of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplicaStatus {
+    /// The container's id; none while another one is to be started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    pub version: String,
+    /// Which of the replicas it is, from 0.
+    pub replica: u32,
+    pub healthy: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    pub restarts: u32,
+    /// Why it is not healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+impl Services {
+    /// Reads which containers there are. They are looked after as soon as their services are settled, and the others
+    /// removed by [`sweep`](Self::sweep).
+    ///
+    /// # Errors
+    /// [`ServiceError`] if the records cannot be read.
+    pub fn open(parts: Parts) -> Result<Self, ServiceError> {
+        let mut found: HashMap<Urn, Vec<Replica>> = HashMap::new();
+        for replica in store::replicas(&*parts.store.snapshot()?)? {
+            if replica.ended.is_none() {
+                found.entry(replica.service.clone()).or_default().push(replica);
+            }
+        }
+        let shared = Shared {
+            images: Images::new(parts.home.clone(), parts.store.clone(), parts.builder.clone()),
+            networks: Networks::new(parts.home.clone(), parts.store.clone()),
+            fleets: Mutex::default(),
+            found: Mutex::new(found),
+            ways: Mutex::default(),
+            tracker: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            parts,
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Removes the containers of services that are not there any more. Called once, when all are settled.
+    pub fn sweep(&self) {
+        let shared = self.shared.clone();
+        let nobodys: Vec<Replica> = {
+            let mut found = shared.found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.drain().flat_map(|(_, replicas)| replicas).collect()
+        };
+        self.shared.tracker.spawn(async move {
+            for replica in nobodys {
+                let stack = replica.service.stack.clone();
+                shared.kill(&replica).await;
+                if let Err(error) = shared.forget_deleted(&replica.service).await {
+                    tracing::warn!(%error, "cannot forget what is left of a service");
+                }
+                shared.release(&stack).await;
+            }
+        });
+    }
+
+    /// The services of a stack, or of all, in the order of their urns.
+    pub fn status(&self, stack: Option<&StackId>) -> Vec<ServiceStatus> {
+        let fleets: BTreeMap<Urn, Arc<Fleet>> = {
+            let fleets = self.shared.fleets();
+            let within = |urn: &&Urn| stack.is_none_or(|stack| urn.stack == *stack);
+            fleets.iter().filter(|(urn, _)| within(urn)).map(|(u, f)| (u.clone(), f.clone())).collect()
+        };
+        let status = |(urn, fleet): (Urn, Arc<Fleet>)| {
+            let recorded = self.shared.parts.resources.by_urn(&urn)?;
+            let service: inputs::Service = inputs::read(&urn, &recorded.inputs).ok()?;
+            let replica = |(version, replica, state): (String, u32, keeper::State)| ReplicaStatus {
+                id: state.id,
+                version,
+                replica,
+                healthy: state.healthy,
+                since: state.since,
+                restarts: state.restarts,
+                trouble: state.trouble,
+            };
+            let replicas = fleet.states(None).into_iter().map(replica).collect();
+            Some(ServiceStatus { urn, wanted: service.replicas, ports: service.ports, replicas })
+        };
+        fleets.into_iter().filter_map(status).collect()
+    }
+
+    /// Lets go of what runs: the containers go on, and the next start finds them.
+    pub async fn close(&self) {
+        self.shared.closing.cancel();
+        self.shared.tracker.close();
+        self.shared.tracker.wait().await;
+        // Closes the ports.
+        self.shared.fleets().clear();
+        self.shared.ways.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl RunLogs for Services {
+    fn run_logs(&self, filter: &Filter) -> Result<Vec<RunLog>, ReadError> {
+        let snapshot = self.shared.parts.store.snapshot()?;
+        let replicas = store::replicas(&*snapshot).map_err(|error| match error {
+            ServiceError::Read(error) => error,
+            other => ReadError(Box::new(other)),
+        })?;
+        let wanted = |replica: &Replica| filter.wants(&replica.service) && filter.wants_id(&replica.id);
+        let mut logs: Vec<RunLog> =
+            replicas.iter().filter(|replica| wanted(replica)).map(|r| self.shared.log_of(r)).collect();
+        logs.retain(|log| !matches!((log.ended, filter.since), (Some(ended), Some(since)) if ended < since));
+        Ok(logs)
+    }
+
+    fn run_changes(&self) -> broadcast::Receiver<RunLog> {
+        self.shared.parts.log_changes.subscribe()
+    }
+}
+
+impl Shared {
+    fn fleets(&self) -> MutexGuard<'_, HashMap<Urn, Arc<Fleet>>> {
+        self.fleets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log_of(&self, replica: &Replica) -> RunLog {
+        RunLog {
+            task: replica.service.clone(),
+            id: replica.id.clone(),
+            file: self.parts.runtime.log_file(&replica.container()),
+            since: replica.created,
+            ended: replica.ended,
+        }
+    }
+
+    fn tell_log(&self, replica: &Replica) {
+        // Fails if nobody follows.
+        let _ = self.parts.log_changes.send(self.log_of(replica));
+    }
+
+    /// Makes the way from a stack's bridge to the cloud, once.
+    fn reach_cloud(&self, stack: &StackId, gateway: Ipv4Addr) {
+        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
+        if ways.contains_key(stack) {
+            return;
+        }
+        let stop = CancellationToken::new();
+        let from = SocketAddrV4::new(gateway, self.parts.cloud.port());
+        match balance::forward(from, self.parts.cloud, stop.clone()) {
+            Ok(()) => {
+                ways.insert(stack.clone(), stop.drop_guard());
+            }
+            Err(error) => tracing::warn!(%stack, %error, "services of the stack cannot reach the cloud"),
+        }
+    }
+
+    /// Ends a container that nobody looks after, and removes it.
+    async fn kill(&self, replica: &Replica) {
+        let id = replica.container();
+        match self.parts.runtime.signal(&id, libc::SIGKILL, true).await {
+            Ok(()) => drop(self.parts.runtime.wait(&id).await),
+            Err(ContainerError::Absent(_)) => {}
+            Err(error) => tracing::debug!(container = id.0, %error, "a leftover takes no signal"),
+        }
+        self.remove(replica).await;
+    }
+
+    /// Forgets the oldest logs of a service; all of them with `keep` 0.
+    async fn prune(&self, service: &Urn, keep: usize) -> Result<(), ServiceError> {
+        let all = store::replicas(&*self.parts.store.snapshot()?)?;
+        let mut ended: Vec<Replica> =
+            all.into_iter().filter(|r| r.service == *service && r.ended.is_some()).collect();
+        ended.sort_by_key(|replica| replica.ended);
+        ended.truncate(ended.len().saturating_sub(keep));
+        let ids: Vec<String> = ended.iter().map(|replica| replica.id.clone()).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        for replica in &ended {
+            let file = self.parts.runtime.log_file(&replica.container());
+            if let Err(error) = fs::remove_file(&file)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                let path = file.display().to_string();
+                return Err(ServiceError::Io { path, source: error });
+            }
+        }
+        Ok(self.parts.store.commit(store::forget(&ids)).await?)
+    }
+
+    /// Forgets a service that was deleted, with its logs.
+    async fn forget_deleted(&self, service: &Urn) -> Result<(), ServiceError> {
+        if self.parts.resources.by_urn(service).is_some() {
+            return Ok(());
+        }
+        self.prune(service, 0).await
+    }
+
+    /// Gives the stack's network back if no service of it is left.
+    async fn release(&self, stack: &StackId) {
+        if self.fleets().keys().any(|urn| urn.stack == *stack) {
+            return;
+        }
+        self.ways.lock().unwrap_or_else(PoisonError::into_inner).remove(stack);
+        if let Err(error) = self.networks.release(stack).await {
+            tracing::warn!(%stack, %error, "cannot give the network of a stack back");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Services as resources: what `up` and `destroy` do to them.
+//!
+//! A change is prepared by starting the new version beside the old one and waiting until all its replicas are well. It
+//! is true with the commit of the resource's record; then new connections and requests go to the new version, and the old
+//! one ends what it has under way and goes. So no request fails, and a version that never becomes well never serves: it
+//! is let go, and the former one was there all the time. The price is room for both at once (0151).
+//!
+//! | killed | record | containers | a restart |
+//! |---|---|---|---|
+//! | while it is prepared | the old version | both | the old version serves; the other one is removed |
+//! | after the commit | the new version | both | the new version serves; the other one is removed |
+//! | while the old one is let go | the new version | both, or the new one's | as above |
+//! | after the commit of a deletion | none | the last version's | they are removed |
+
+use std::{fs, sync::Arc};
+
+use async_trait::async_trait;
+use serde_json::json;
+use tandem_failpoint::hit;
+use tandem_model::{
+    Explain, PhysicalId, Report, Urn,
+    inputs::{self, Port},
+    plan::Change,
+    resource::{Properties, Recorded},
+};
+
+use super::{ServiceError, Services, Shared, fleet::Fleet, store::Replica, version::Version};
+use crate::{
+    image::Source,
+    provider::{Lines, Provider},
+};
+
+/// Of what a container printed, so many lines are told when its version does not become well.
+const TAIL: usize = 10;
+
+#[async_trait]
+impl Provider for Services {
+    async fn prepare(
+        &self,
+        change: &Change,
+        id: &PhysicalId,
+        lines: &dyn Lines,
+    ) -> Result<Properties, Report> {
+        let (Change::Create { urn, inputs } | Change::Update { urn, new: inputs, .. }) = change else {
+            return Ok(Properties::new());
+        };
+        self.shared.prepare(urn, inputs, id, lines).await.map_err(|error| error.report())
+    }
+
+    async fn settle(&self, urn: &Urn, _: &PhysicalId, now: Option<&Recorded>) {
+        let done = match now {
+            Some(recorded) => self.shared.settle(recorded).await,
+            None => self.shared.delete(urn).await,
+        };
+        if let Err(error) = done {
+            tracing::error!(%urn, error = %error.report().message, "a service is not as it should be; the next start tries again");
+        }
+    }
+}
+
+/// What was begun for a change, until it is known that the change happens.
+struct Beginning<'a> {
+    shared: &'a Shared,
+    fleet: Arc<Fleet>,
+    happens: bool,
+}
+
+impl Drop for Beginning<'_> {
+    fn drop(&mut self) {
+        if !self.happens {
+            self.shared.fall_back(&self.fleet);
+        }
+    }
+}
+
+impl Shared {
+    async fn prepare(
+        self: &Arc<Self>,
+        urn: &Urn,
+        inputs: &Properties,
+        id: &PhysicalId,
+        lines: &dyn Lines,
+    ) -> Result<Properties, ServiceError> {
+        let service: inputs::Service = inputs::read(urn, inputs)?;
+        let image = self.images.of(urn, source(&service), lines).await?;
+        let digest = image.digest.clone();
+        let version = Arc::new(Version::of(urn, &service, image)?);
+        self.unpublished(urn, &service.ports)?;
+        let fleet =
+            self.fleets().entry(urn.clone()).or_insert_with(|| Arc::new(Fleet::new(urn.clone()))).clone();
+        let mut beginning = Beginning { shared: self, fleet: fleet.clone(), happens: false };
+        fleet.listen(&service.ports)?;
+        if service.wait_for_steady_state {
+            fleet.set_check(&service);
+            fleet.keep(self, &version, service.replicas, Vec::new());
+            lines.line(&format!("waiting until {} healthy", replicas(service.replicas)));
+            hit("service.rollout.begun");
+            if let Err(error) = fleet.healthy(&version.name, service.replicas).await {
+                return Err(self.with_tail(error, &fleet, &version.name));
+            }
+        }
+        beginning.happens = true;
+        let endpoints: Properties = service.ports.iter().map(|p| (p.port.to_string(), endpoint(p))).collect();
+        let outputs = [
+            ("id", json!(id.0)),
+            ("name", json!(urn.name.as_str())),
+            ("image", json!(digest)),
+            ("endpoint", service.ports.first().map_or(serde_json::Value::Null, endpoint)),
+            ("endpoints", json!(endpoints)),
+        ];
+        Ok(outputs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    }
+
+    /// Makes a service run as it is recorded.
+    async fn settle(self: &Arc<Self>, recorded: &Recorded) -> Result<(), ServiceError> {
+        let urn = &recorded.urn;
+        let service: inputs::Service = inputs::read(urn, &recorded.inputs)?;
+        let digest = recorded.outputs.get("image").and_then(|image| image.as_str()).unwrap_or_default();
+        let image = self.images.deployed(urn, source(&service), digest).await?;
+        let version = Arc::new(Version::of(urn, &service, image)?);
+        let fleet =
+            self.fleets().entry(urn.clone()).or_insert_with(|| Arc::new(Fleet::new(urn.clone()))).clone();
+        fleet.set_check(&service);
+        let found = {
+            let mut found = self.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            found.remove(urn).unwrap_or_default()
+        };
+        let (found, others): (Vec<Replica>, Vec<Replica>) = found
+            .into_iter()
+            .partition(|replica| replica.version == version.name && replica.slot < service.replicas);
+        fleet.keep(self, &version, service.replicas, found);
+        self.remove_in_background(others);
+        fleet.listen_only(&service.ports);
+        let listening = fleet.listen(&service.ports);
+        self.take_over(fleet, version, &service);
+        listening
+    }
+
+    /// Lets the version serve, and the others go. One that was not waited for serves as soon as it is well, if another
+    /// one serves so far.
+    fn take_over(self: &Arc<Self>, fleet: Arc<Fleet>, version: Arc<Version>, service: &inputs::Service) {
+        let count = service.replicas;
+        let others = fleet.states(None).iter().any(|(name, _, state)| *name != version.name && state.healthy);
+        let wait = !service.wait_for_steady_state && others;
+        if !wait {
+            fleet.backends.set_current(&version.name);
+        }
+        let shared = self.clone();
+        self.tracker.spawn(async move {
+            while wait && fleet.healthy(&version.name, count).await.is_err() {
+                // Superseded by another change meanwhile, or still on its way.
+                let pause = tokio::time::sleep(std::time::Duration::from_secs(1));
+                if shared.closing.run_until_cancelled(pause).await.is_none()
+                    || fleet.states(Some(&version.name)).is_empty()
+                {
+                    return;
+                }
+            }
+            if wait {
+                fleet.backends.set_current(&version.name);
+            }
+            fleet.retire_all_but(Some(&version.name), count).await;
+            if let Err(error) = shared.prune(&fleet.urn, super::KEPT_LOGS).await {
+                tracing::warn!(%error, "cannot forget old logs of a service");
+            }
+        });
+    }
+
+    async fn delete(self: &Arc<Self>, urn: &Urn) -> Result<(), ServiceError> {
+        if self.parts.resources.by_urn(urn).is_some() {
+            return Ok(());
+        }
+        let fleet = self.fleets().get(urn).cloned();
+        if let Some(fleet) = fleet {
+            fleet.listen_only(&[]);
+            fleet.retire_all_but(None, 0).await;
+            self.fleets().remove(urn);
+        }
+        self.forget_deleted(urn).await?;
+        self.release(&urn.stack).await;
+        Ok(())
+    }
+
+    /// Undoes what was begun for a change that does not happen.
+    fn fall_back(&self, fleet: &Arc<Fleet>) {
+        let recorded = self.parts.resources.by_urn(&fleet.urn);
+        let before: Option<inputs::Service> =
+            recorded.as_ref().and_then(|recorded| inputs::read(&fleet.urn, &recorded.inputs).ok());
+        match before {
+            Some(before) => {
+                fleet.set_check(&before);
+                fleet.listen_only(&before.ports);
+                fleet.let_go_of_others(before.replicas);
+            }
+            None => {
+                fleet.listen_only(&[]);
+                fleet.let_go_of_others(0);
+                self.fleets().remove(&fleet.urn);
+            }
+        }
+    }
+
+    fn remove_in_background(self: &Arc<Self>, replicas: Vec<Replica>) {
+        let shared = self.clone();
+        self.tracker.spawn(async move {
+            for replica in replicas {
+                shared.kill(&replica).await;
+            }
+        });
+    }
+
+    /// That no other service publishes one of the ports.
+    fn unpublished(&self, urn: &Urn, ports: &[Port]) -> Result<(), ServiceError> {
+        let fleets = self.fleets();
+        for (by, fleet) in fleets.iter().filter(|(by, _)| *by != urn) {
+            if let Some(port) = ports.iter().find(|port| fleet.listens_on(port.port)) {
+                return Err(ServiceError::Published { port: port.port, by: by.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what the containers of a version printed last.
+    fn with_tail(&self, error: ServiceError, fleet: &Fleet, version: &str) -> ServiceError {
+        let ServiceError::Unhealthy { service, reason, .. } = error else { return error };
+        let states = fleet.states(Some(version));
+        let unwell = states.iter().filter(|(_, _, state)| !state.healthy);
+        let ids = unwell.filter_map(|(_, _, state)| state.ended.clone().or_else(|| state.id.clone()));
+        let tail = ids.map(|id| self.tail(&id)).find(|tail| !tail.is_empty()).unwrap_or_default();
+        ServiceError::Unhealthy { service, reason, tail }
+    }
+
+    fn tail(&self, id: &str) -> Vec<String> {
+        let file = self.parts.runtime.log_file(&tandem_container::ContainerId(id.to_owned()));
+        let text =
+            fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        // `<time> <stream> <F|P> <text>`
+        let lines: Vec<&str> = text.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect();
+        lines[lines.len().saturating_sub(TAIL)..].iter().map(|line| (*line).to_owned()).collect()
+    }
+}
+
+fn source(service: &inputs::Service) -> Source<'_> {
+    Source { build: service.build.as_ref(), image: service.image.as_deref() }
+}
+
+/// Where a port of a service is reached.
+fn endpoint(port: &Port) -> serde_json::Value {
+    json!({ "hostname": "127.0.0.1", "port": port.port })
+}
+
+fn replicas(count: u32) -> String {
+    match count {
+        1 => "1 replica is".to_owned(),
+        count => format!("{count} replicas are"),
+    }
+}

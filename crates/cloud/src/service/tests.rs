@@ -1,0 +1,1 @@
+//! Services as a whole, with real containers.

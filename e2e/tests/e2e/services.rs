@@ -1,0 +1,267 @@
+//! Services: replicas behind a port, one version after another, and what kills do to them.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+use crate::harness::{Cloud, PATIENCE, Project};
+
+/// A port that nobody listens on at this moment.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A web server that tells its version and which replica it is.
+fn program(port: u16, replicas: u32, version: &str) -> String {
+    let script = format!(
+        "mkdir /www; echo {version} $TANDEM_REPLICA > /www/index.html; \
+         trap 'kill $!; exit' TERM; echo serving {version}; busybox httpd -f -p 80 -h /www & wait"
+    );
+    service(port, replicas, &script)
+}
+
+fn service(port: u16, replicas: u32, script: &str) -> String {
+    format!(
+        "const cloud = require('@tandem/cloud');\n\
+         const web = new cloud.Service('web', {{\n\
+             containers: {{ httpd: {{\n\
+                 image: 'docker.io/library/busybox',\n\
+                 command: ['sh', '-c', {script:?}],\n\
+                 ports: [{{ port: {port}, targetPort: 80, protocol: 'http' }}],\n\
+                 healthCheck: {{ path: '/index.html', interval: 0.2 }},\n\
+             }} }},\n\
+             replicas: {replicas},\n\
+         }});\n\
+         exports.port = web.defaultEndpoint.apply((endpoint) => endpoint.port);\n"
+    )
+}
+
+fn get(port: u16) -> Result<String, String> {
+    let told = |error: std::io::Error| error.to_string();
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(told)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20))).map_err(told)?;
+    stream.write_all(b"GET /index.html HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n").map_err(told)?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).map_err(told)?;
+    match text.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.trim().to_owned()),
+        _ => Err(text),
+    }
+}
+
+fn replicas(project: &Project<'_>) -> Vec<Value> {
+    let ps: Value = serde_json::from_str(&project.tandem(&["ps", "--json"]).ok().stdout).unwrap();
+    ps["services"][0]["replicas"].as_array().cloned().unwrap_or_default()
+}
+
+#[track_caller]
+fn until<T>(what: &str, mut holds: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + 2 * PATIENCE;
+    loop {
+        if let Some(found) = holds() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what} does not come");
+        thread::yield_now();
+    }
+}
+
+fn ids(replicas: &[Value]) -> Vec<String> {
+    replicas.iter().filter_map(|replica| replica["id"].as_str().map(str::to_owned)).collect()
+}
+
+/// Asks all the time, from two threads, and counts.
+struct Load {
+    stop: Arc<AtomicBool>,
+    asked: Arc<AtomicUsize>,
+    asking: Vec<thread::JoinHandle<Vec<String>>>,
+}
+
+impl Load {
+    fn on(port: u16) -> Self {
+        let (stop, asked) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let ask = || {
+            let (stop, asked) = (stop.clone(), asked.clone());
+            thread::spawn(move || {
+                let mut failures = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    if let Err(error) = get(port) {
+                        failures.push(error);
+                    }
+                    asked.fetch_add(1, Ordering::Relaxed);
+                    thread::sleep(Duration::from_millis(2));
+                }
+                failures
+            })
+        };
+        let asking = vec![ask(), ask()];
+        Self { stop, asked, asking }
+    }
+
+    /// Waits until some more were answered.
+    fn go_on(&self) {
+        let before = self.asked.load(Ordering::Relaxed);
+        until("an answer", || (self.asked.load(Ordering::Relaxed) > before + 20).then_some(()));
+    }
+
+    #[track_caller]
+    fn none_failed(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let failures: Vec<String> =
+            self.asking.into_iter().flat_map(|asking| asking.join().unwrap()).collect();
+        let asked = self.asked.load(Ordering::Relaxed);
+        assert!(failures.is_empty(), "{} of {asked} failed: {:?}", failures.len(), failures.first());
+    }
+}
+
+#[test]
+fn a_service_goes_from_version_to_version_and_over_a_killed_replica_without_a_failed_request() {
+    let cloud = Cloud::new();
+    let _serving = cloud.serve();
+    cloud.import_busybox();
+    let port = free_port();
+    let project = cloud.project("shop", &[("index.js", &program(port, 2, "one"))]);
+    project.up();
+    assert_eq!(project.output("port"), port.to_string());
+    let mut answers: BTreeMap<String, usize> = BTreeMap::new();
+    for _ in 0..20 {
+        *answers.entry(get(port).unwrap()).or_default() += 1;
+    }
+    assert_eq!(answers, BTreeMap::from([("one 0".to_owned(), 10), ("one 1".to_owned(), 10)]));
+    let mut log = cloud.log(&project);
+    log.wait_for_times("serving one", 2);
+
+    let load = Load::on(port);
+    project.edit("index.js", &program(port, 2, "two"));
+    project.up();
+    assert!(get(port).unwrap().starts_with("two "), "the new version serves when `up` ends");
+    load.go_on();
+
+    // One is killed: another one takes its place, and nobody notices.
+    let before = until("two replicas", || Some(replicas(&project)).filter(|replicas| replicas.len() == 2));
+    let victim = ids(&before)[0].clone();
+    let pid = fs::read_to_string(cloud.home().join("containers/bundles").join(&victim).join("container.pid"));
+    kill(Pid::from_raw(pid.unwrap().trim().parse().unwrap()), Signal::SIGKILL).unwrap();
+    until("another replica", || {
+        let now = replicas(&project);
+        let all_well = now.len() == 2 && now.iter().all(|replica| replica["healthy"] == true);
+        (all_well && !ids(&now).contains(&victim)).then_some(())
+    });
+    load.go_on();
+
+    // A version that never becomes well never serves.
+    let bad = service(port, 2, "echo cannot find the database; exit 3");
+    project.edit("index.js", &bad);
+    project
+        .tandem(&["up", "--yes"])
+        .failed("E0721")
+        .says("cannot find the database")
+        .says("exited with code 3");
+    load.go_on();
+    assert!(get(port).unwrap().starts_with("two "));
+    load.none_failed();
+    drop(log);
+    project.destroy();
+    assert!(get(port).is_err());
+}
+
+#[test]
+fn replicas_outlive_the_cloud_and_serve_again_once_it_runs() {
+    let cloud = Cloud::new();
+    let serving = cloud.serve();
+    cloud.import_busybox();
+    let port = free_port();
+    let project = cloud.project("shop", &[("index.js", &program(port, 2, "one"))]);
+    project.up();
+    let before = ids(&replicas(&project));
+    serving.kill();
+    assert!(get(port).is_err());
+    let _serving = cloud.serve();
+    until("an answer", || get(port).ok());
+    let after = until("both replicas", || {
+        let now = replicas(&project);
+        (now.len() == 2 && now.iter().all(|replica| replica["healthy"] == true)).then(|| ids(&now))
+    });
+    assert_eq!(after, before, "the same containers");
+
+    // To more and to fewer the same containers stay.
+    project.edit("index.js", &program(port, 3, "one"));
+    project.up();
+    let more = ids(&replicas(&project));
+    assert!(more.len() == 3 && before.iter().all(|id| more.contains(id)), "{before:?}, {more:?}");
+    project.edit("index.js", &program(port, 1, "one"));
+    project.up();
+    until("one replica", || (ids(&replicas(&project)).len() == 1).then_some(()));
+    project.destroy();
+}
+
+#[test]
+fn the_cloud_killed_at_each_step_of_a_rollout_serves_a_whole_version_afterwards() {
+    for point in [
+        "service.replica.recorded",
+        "container.start.connected",
+        "service.replica.started",
+        "target.change.prepared",
+        "target.change.committed",
+        "service.replica.removed",
+    ] {
+        let cloud = Cloud::new();
+        let serving = cloud.serve();
+        cloud.import_busybox();
+        let port = free_port();
+        let project = cloud.project("shop", &[("index.js", &program(port, 1, "one"))]);
+        project.up();
+        assert_eq!(serving.terminate().code(), Some(0));
+
+        let doomed = cloud.serve_until(point);
+        project.edit("index.js", &program(port, 1, "two"));
+        project.tandem(&["up", "--yes"]);
+        doomed.died(point);
+        let _serving = cloud.serve();
+        let answer = until("an answer", || get(port).ok());
+        let truth = if matches!(point, "target.change.committed" | "service.replica.removed") {
+            "two"
+        } else {
+            "one"
+        };
+        assert_eq!(answer, format!("{truth} 0"), "{point}");
+        project.up();
+        assert_eq!(get(port).unwrap(), "two 0", "{point}");
+        until("one replica", || (replicas(&project).len() == 1).then_some(()));
+        project.destroy();
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_and_what_serves_goes_on() {
+    let cloud = Cloud::new();
+    let _serving = cloud.serve();
+    cloud.import_busybox();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap().port();
+    let project = cloud.project("shop", &[("index.js", &program(taken, 1, "one"))]);
+    project.tandem(&["up", "--yes"]).failed("E0720").says(&taken.to_string());
+    drop(other);
+    project.up();
+    assert_eq!(get(taken).unwrap(), "one 0");
+    let second = cloud.project("copy", &[("index.js", &program(taken, 1, "one"))]);
+    second.tandem(&["up", "--yes"]).failed("E0720").says("service/web");
+    assert_eq!(get(taken).unwrap(), "one 0");
+    second.destroy();
+    project.destroy();
+}
