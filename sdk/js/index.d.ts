@@ -265,6 +265,91 @@ export interface TaskArgs {
     timeout?: Input<number>;
 }
 
+/** A port that the machine listens on for a service. */
+export interface ServicePort {
+    /** On the machine: 1 to 65535. */
+    port: number;
+    /** In the container; the same if not given. */
+    targetPort?: number;
+    /**
+     * What is balanced: `"tcp"`, connections, or `"http"`, requests. A request that a replica does not answer because it ends is
+     * tried on another one, if it may be repeated. `"tcp"` if not given. With `"http"` upgrades (WebSocket) are refused.
+     */
+    protocol?: "tcp" | "http";
+    /** Whether other machines reach it: on all addresses then, and otherwise on `127.0.0.1`. */
+    external?: boolean;
+}
+
+/** When a replica counts as healthy. Times are in seconds. */
+export interface HealthCheck {
+    /** Asked by GET; well if the answer is below 400. If not given, that the port takes a connection is enough. */
+    path?: string;
+    /** In the container; the first port's target if not given. A service without ports is healthy while it runs. */
+    port?: number;
+    /** Between two questions; 2 if not given. */
+    interval?: number;
+    /** How long an answer may take; 2 if not given. */
+    timeout?: number;
+    /** After so many failures in a row the replica is replaced; 3 if not given. */
+    retries?: number;
+    /** How long it may take until it is healthy for the first time; 60 if not given. */
+    startPeriod?: number;
+}
+
+export interface ServiceContainer {
+    /** A folder with a Dockerfile in it, relative to the project; or more exactly. Either this or `image`. */
+    build?: string | TaskBuild;
+    /** An image by name. Either this or `build`. */
+    image?: Input<string>;
+    /** Hard limit of a replica's memory: MiB, or a text such as `"1GiB"`. No limit if not given. */
+    memory?: Input<number | string>;
+    /** Upper bound of processors: `0.5` is half of one. No bound if not given. */
+    cpu?: Input<number>;
+    environment?: Input<Record<string, Input<string>>>;
+    /** Replaces the image's command. */
+    command?: Input<Input<string>[]>;
+    ports?: ServicePort[];
+    healthCheck?: HealthCheck;
+}
+
+/** One container: its properties at the top, or under its name in `containers`. */
+export interface ServiceArgs extends ServiceContainer {
+    /** The container by its name; exactly one. */
+    containers?: Record<string, ServiceContainer>;
+    /** How many are kept running; 1 if not given. */
+    replicas?: number;
+    /**
+     * Whether `up` waits until all replicas of a new version are healthy, and fails without a change if they never are. True if
+     * not given. Otherwise the new version takes over when it is healthy.
+     */
+    waitForSteadyState?: boolean;
+}
+
+/** Where a port of a service is reached. */
+export interface ServiceEndpoint {
+    hostname: string;
+    port: number;
+}
+
+/**
+ * A container that is kept running, replicated and load-balanced. Each replica has an address of its own on the stack's network,
+ * where services find each other by name: `http://web:80`, with the port in the container. `TANDEM_REPLICA` says which
+ * one it is, from 0. An update starts the new version beside the old one, so it needs room for both.
+ */
+export class Service extends Resource {
+    constructor(name: string, args: ServiceArgs, options?: ResourceOptions);
+
+    /** The digest of its image. */
+    readonly image: Output<string>;
+    /** By port on the machine, as a text. */
+    readonly endpoints: Output<Record<string, ServiceEndpoint>>;
+    /** Of the first port; null without ports. */
+    readonly defaultEndpoint: Output<ServiceEndpoint>;
+
+    getEndpoint(port?: number): Output<ServiceEndpoint>;
+    getEndpoint(container?: string, port?: number): Output<ServiceEndpoint>;
+}
+
 /** What one run has on top of its task. */
 export interface RunArgs {
     /** Added to the task's environment. */

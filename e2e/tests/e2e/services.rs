@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -176,8 +177,12 @@ fn a_service_goes_from_version_to_version_and_over_a_killed_replica_without_a_fa
     assert!(get(port).unwrap().starts_with("two "));
     load.none_failed();
     drop(log);
+    let bridges = cloud.networks();
+    let is_there = |bridge: &String| Path::new("/sys/class/net").join(bridge).exists();
+    assert!(bridges.len() == 1 && is_there(&bridges[0]), "{bridges:?}");
     project.destroy();
     assert!(get(port).is_err());
+    assert!(!is_there(&bridges[0]), "{bridges:?}");
 }
 
 #[test]
@@ -216,6 +221,7 @@ fn the_cloud_killed_at_each_step_of_a_rollout_serves_a_whole_version_afterwards(
         "service.replica.recorded",
         "container.start.connected",
         "service.replica.started",
+        "service.rollout.begun",
         "target.change.prepared",
         "target.change.committed",
         "service.replica.removed",

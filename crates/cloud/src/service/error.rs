@@ -12,13 +12,13 @@ use crate::image::ImageError;
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     #[error("the image of {} has neither an entrypoint nor a command", .0.short())]
-    NothingToRun(Urn),
+    NothingToRun(Box<Urn>),
     #[error("{} cannot listen on port {port}", service.short())]
-    Port { service: Urn, port: u16, source: io::Error },
+    Port { service: Box<Urn>, port: u16, source: io::Error },
     #[error("port {port} is published by {} already", by.short())]
-    Published { port: u16, by: Urn },
+    Published { port: u16, by: Box<Urn> },
     #[error("{} does not become healthy: {reason}", service.short())]
-    Unhealthy { service: Urn, reason: String, tail: Vec<String> },
+    Unhealthy { service: Box<Urn>, reason: String, tail: Vec<String> },
     #[error("no network is free on this machine")]
     NoNetwork,
     #[error("the stack's network has no address left")]

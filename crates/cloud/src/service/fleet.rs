@@ -167,7 +167,7 @@ impl Fleet {
                 }
             };
             return Err(ServiceError::Unhealthy {
-                service: self.urn.clone(),
+                service: self.urn.clone().into(),
                 reason: format!("replica {slot}: {reason}"),
                 tail: Vec::new(),
             });
@@ -191,7 +191,7 @@ impl Fleet {
                 continue;
             }
             new.push(Listener::open(port, self.backends.clone()).map_err(|source| ServiceError::Port {
-                service: self.urn.clone(),
+                service: self.urn.clone().into(),
                 port: port.port,
                 source,
             })?);

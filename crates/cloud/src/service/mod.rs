@@ -22,9 +22,6 @@ mod provider;
 mod store;
 mod version;
 
-#[cfg(test)]
-mod tests;
-
 use std::{
     collections::{BTreeMap, HashMap},
     fmt, fs,

@@ -214,7 +214,7 @@ impl Shared {
         let fleets = self.fleets();
         for (by, fleet) in fleets.iter().filter(|(by, _)| *by != urn) {
             if let Some(port) = ports.iter().find(|port| fleet.listens_on(port.port)) {
-                return Err(ServiceError::Published { port: port.port, by: by.clone() });
+                return Err(ServiceError::Published { port: port.port, by: by.clone().into() });
             }
         }
         Ok(())

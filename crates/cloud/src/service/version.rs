@@ -28,7 +28,7 @@ impl Version {
     pub(super) fn of(urn: &Urn, service: &inputs::Service, image: Image) -> Result<Self, ServiceError> {
         let args = [image.entrypoint, service.command.clone().unwrap_or(image.command)].concat();
         if args.is_empty() {
-            return Err(ServiceError::NothingToRun(urn.clone()));
+            return Err(ServiceError::NothingToRun(urn.clone().into()));
         }
         let mut of_image: BTreeMap<String, String> = [("PATH".to_owned(), PATH.to_owned())].into();
         let split = |variable: &String| {

@@ -114,6 +114,11 @@ impl Cloud {
     pub(crate) fn mounts(&self) -> Vec<String> {
         self.trace.mounts()
     }
+
+    /// The bridges of this cloud.
+    pub(crate) fn networks(&self) -> Vec<String> {
+        self.trace.networks()
+    }
 }
 
 impl Drop for Cloud {

@@ -95,20 +95,29 @@ impl Trace {
         self.groups.borrow().iter().filter(|group| group.is_dir()).cloned().collect()
     }
 
+    /// The bridges of networks that the cloud has claimed.
+    pub(super) fn networks(&self) -> Vec<String> {
+        let claims = fs::read_dir("/run/tandem/networks").into_iter().flatten().flatten();
+        let ours = claims
+            .filter(|claim| fs::read_to_string(claim.path()).is_ok_and(|home| home.starts_with(&self.home)));
+        ours.map(|claim| format!("tandem-{}", claim.file_name().to_string_lossy().replace('.', "-")))
+            .collect()
+    }
+
     /// The cloud was stopped: nothing of it may be left. What is ending gets a moment to end.
     #[track_caller]
     pub(super) fn nothing_left(&self) {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            let left = (self.processes(), self.mounts(), self.groups_left());
-            if left.0.is_empty() && left.1.is_empty() && left.2.is_empty() {
+            let left = (self.processes(), self.mounts(), self.groups_left(), self.networks());
+            if left.0.is_empty() && left.1.is_empty() && left.2.is_empty() && left.3.is_empty() {
                 return;
             }
             if Instant::now() > deadline {
                 self.clean();
                 panic!(
-                    "left behind: processes {:#?}, mounts {:#?}, control groups {:#?}",
-                    left.0, left.1, left.2
+                    "left behind: processes {:#?}, mounts {:#?}, control groups {:#?}, networks {:#?}",
+                    left.0, left.1, left.2, left.3
                 );
             }
             // No event tells that processes of somebody else, mounts and control groups are gone.

@@ -1,1 +1,0 @@
-//! Services as a whole, with real containers.
