@@ -67,14 +67,13 @@ fn the_example_is_the_slide_with_only_its_gaps_filled() {
 fn a_video_put_into_the_bucket_gets_the_thumbnail_it_asks_for() {
     let cloud = Cloud::new();
     let project = Project::example(&cloud, "video-thumbnailer");
-    let image = prepared("TANDEM_TEST_FFMPEG_IMAGE");
 
     // Before there is anything: the preview shows what would be, and changes nothing.
     let preview = project.tandem(&["preview"]).ok();
     for name in ["bucket", "ffmpegTask", "onNewVideo", "onNewThumbnail"] {
         assert!(preview.all().contains(name), "{}", preview.all());
     }
-    project.tandem(&["image", "import", "docker.io/jrottenberg/ffmpeg", image.to_str().unwrap()]).ok();
+    cloud.import_ffmpeg();
     let images = project.tandem(&["image", "ls"]).ok();
     assert!(images.stdout.contains("docker.io/jrottenberg/ffmpeg"), "{}", images.all());
 

@@ -31,8 +31,7 @@ fn fifty_videos_at_once_get_their_thumbnails_in_turn_and_in_bounds() {
     let cloud = Cloud::new();
     let serving = cloud.serve();
     let project = Project::example(&cloud, "video-thumbnailer");
-    let image = prepared("TANDEM_TEST_FFMPEG_IMAGE");
-    project.tandem(&["image", "import", "docker.io/jrottenberg/ffmpeg", image.to_str().unwrap()]).ok();
+    cloud.import_ffmpeg();
     let room = memory() / 100 * SHARE;
     let reservation = room / AT_ONCE;
     let slide = fs::read_to_string(project.folder().join("index.js")).unwrap();

@@ -271,3 +271,64 @@ fn a_port_that_is_taken_is_named_and_what_serves_goes_on() {
     second.destroy();
     project.destroy();
 }
+
+#[test]
+fn services_find_each_other_by_name_and_reach_the_cloud_and_no_other_stack() {
+    let cloud = Cloud::new();
+    let _serving = cloud.serve();
+    cloud.import_busybox();
+    cloud.import_ffmpeg();
+    let probe = r#"
+import datetime, hashlib, hmac, os, time, urllib.request
+def ask(host):
+    for _ in range(20):
+        try:
+            return urllib.request.urlopen(f"http://{host}:80/index.html", timeout=2).read().decode().strip()
+        except Exception as error:
+            time.sleep(0.1)
+    return "nothing"
+def put(path, body):
+    url = os.environ["AWS_ENDPOINT_URL"] + path
+    time = datetime.datetime.utcnow().strftime("%Y%m%dT%H%M%SZ")
+    scope = [time[:8], os.environ["AWS_REGION"], "s3", "aws4_request"]
+    headers = {"host": url.split("/")[2], "x-amz-content-sha256": "UNSIGNED-PAYLOAD", "x-amz-date": time}
+    lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
+    text = "\n".join(["PUT", path, "", lines, ";".join(headers), "UNSIGNED-PAYLOAD"])
+    text = "\n".join(["AWS4-HMAC-SHA256", time, "/".join(scope), hashlib.sha256(text.encode()).hexdigest()])
+    key = ("AWS4" + os.environ["AWS_SECRET_ACCESS_KEY"]).encode()
+    for part in scope + [text]:
+        key = hmac.new(key, part.encode(), "sha256").digest()
+    headers["authorization"] = f"AWS4-HMAC-SHA256 Credential={os.environ['AWS_ACCESS_KEY_ID']}/{'/'.join(scope)}, SignedHeaders={';'.join(headers)}, Signature={key.hex()}"
+    return urllib.request.urlopen(urllib.request.Request(url, body, headers, method="PUT")).status
+print("by name:", ask("web"), flush=True)
+print("the cloud:", put("/" + os.environ["BUCKET"] + "/hello", b"well"), flush=True)
+print("the other stack:", ask("lonely"), flush=True)
+time.sleep(600)
+"#;
+    let (port, other) = (free_port(), free_port());
+    let both = program(port, 1, "one")
+        + &format!(
+            "const bucket = new cloud.Bucket('b', {{ forceDestroy: true }});\n\
+             exports.bucket = bucket.id;\n\
+             new cloud.Service('probe', {{\n\
+                 image: 'docker.io/jrottenberg/ffmpeg',\n\
+                 command: ['python3', '-c', {probe:?}],\n\
+                 environment: {{ BUCKET: bucket.id }},\n\
+             }}, {{ dependsOn: web }});\n"
+        );
+    let lonely = program(other, 1, "lonely").replace("'web'", "'lonely'");
+    let stranger = cloud.project("elsewhere", &[("index.js", &lonely)]);
+    stranger.up();
+    let project = cloud.project("shop", &[("index.js", &both)]);
+    project.up();
+    let mut log = cloud.log(&project);
+    assert!(log.wait_for("by name:").text.ends_with("one 0"));
+    assert!(log.wait_for("the cloud:").text.ends_with("200"));
+    assert!(log.wait_for("the other stack:").text.ends_with("nothing"));
+    let got =
+        cloud.client(&project).aws(&["s3", "cp", &format!("s3://{}/hello", project.output("bucket")), "-"]);
+    assert_eq!(got.ok().stdout.trim(), "well");
+    drop(log);
+    project.destroy();
+    stranger.destroy();
+}

@@ -86,8 +86,16 @@ impl Cloud {
 
     /// Imports the small base image under `docker.io/library/busybox`.
     pub(crate) fn import_busybox(&self) {
-        let file = prepared("TANDEM_TEST_BUSYBOX_IMAGE");
-        self.tandem(&["image", "import", "docker.io/library/busybox", file.to_str().unwrap()]).ok();
+        self.import("docker.io/library/busybox", "TANDEM_TEST_BUSYBOX_IMAGE");
+    }
+
+    /// Imports the examples' base image, which has Python and the AWS CLI, under `docker.io/jrottenberg/ffmpeg`.
+    pub(crate) fn import_ffmpeg(&self) {
+        self.import("docker.io/jrottenberg/ffmpeg", "TANDEM_TEST_FFMPEG_IMAGE");
+    }
+
+    fn import(&self, name: &str, variable: &str) {
+        self.tandem(&["image", "import", name, prepared(variable).to_str().unwrap()]).ok();
     }
 
     pub(crate) fn log(&self, project: &Project<'_>) -> Log {
