@@ -254,10 +254,15 @@ fn the_cloud_killed_at_each_step_of_a_rollout_serves_a_whole_version_afterwards(
 }
 
 #[test]
-fn a_port_that_is_taken_is_named_and_what_serves_goes_on() {
+fn what_cannot_be_deployed_is_named_and_leaves_nothing_and_what_serves_goes_on() {
     let cloud = Cloud::new();
     let _serving = cloud.serve();
     cloud.import_busybox();
+    // One that was never well leaves nothing, not even a network.
+    let bad = cloud.project("bad", &[("index.js", &service(free_port(), 2, "echo no; exit 3"))]);
+    bad.tandem(&["up", "--yes"]).failed("E0721");
+    until("nothing", || (cloud.networks().is_empty() && cloud.mounts().is_empty()).then_some(()));
+
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = other.local_addr().unwrap().port();
     let project = cloud.project("shop", &[("index.js", &program(taken, 1, "one"))]);

@@ -10,7 +10,7 @@ use tandem_model::{
     Urn,
     inputs::{self, Port},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -33,6 +33,8 @@ pub(super) struct Fleet {
     pub(super) urn: Urn,
     pub(super) backends: Arc<Backends>,
     slots: Mutex<BTreeMap<(String, u32), Slot>>,
+    /// Let go, and perhaps not gone yet.
+    leaving: Mutex<Vec<JoinHandle<()>>>,
     check: Mutex<Option<Check>>,
     listeners: Mutex<Vec<Listener>>,
 }
@@ -41,7 +43,7 @@ pub(super) struct Fleet {
 struct Slot {
     state: watch::Receiver<State>,
     retire: CancellationToken,
-    keeping: tokio::task::JoinHandle<()>,
+    keeping: JoinHandle<()>,
 }
 
 impl Fleet {
@@ -50,6 +52,7 @@ impl Fleet {
             urn,
             backends: Arc::default(),
             slots: Mutex::default(),
+            leaving: Mutex::default(),
             check: Mutex::default(),
             listeners: Mutex::default(),
         }
@@ -112,12 +115,13 @@ impl Fleet {
         }
     }
 
-    /// Lets replicas go that are not among the first `count` of this version: of others, and beyond. Waits until they are
-    /// gone.
-    pub(super) async fn retire_all_but(&self, version: Option<&str>, count: u32) {
-        for slot in self.let_go(version, count) {
+    /// Waits until all that were let go are gone.
+    pub(super) async fn gone(&self) {
+        loop {
+            let next = self.leaving.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(leaving) = next else { return };
             // One that panicked is told by the panic.
-            let _ = slot.keeping.await;
+            let _ = leaving.await;
         }
     }
 
@@ -127,13 +131,16 @@ impl Fleet {
         self.let_go(Some(&current), count);
     }
 
-    fn let_go(&self, version: Option<&str>, count: u32) -> Vec<Slot> {
+    /// Lets replicas go that are not among the first `count` of this version: of others, and beyond. Does not wait.
+    pub(super) fn let_go(&self, version: Option<&str>, count: u32) {
         let mut slots = self.slots();
         let stays = |(name, slot): &(String, u32)| version == Some(name.as_str()) && *slot < count;
         let keys: Vec<_> = slots.keys().filter(|key| !stays(key)).cloned().collect();
         let gone: Vec<Slot> = keys.iter().filter_map(|key| slots.remove(key)).collect();
         gone.iter().for_each(|slot| slot.retire.cancel());
-        gone
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.retain(|leaving| !leaving.is_finished());
+        leaving.extend(gone.into_iter().map(|slot| slot.keeping));
     }
 
     pub(super) fn listens_on(&self, port: u16) -> bool {

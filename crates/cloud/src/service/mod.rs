@@ -166,12 +166,8 @@ impl Services {
         };
         self.shared.tracker.spawn(async move {
             for replica in nobodys {
-                let stack = replica.service.stack.clone();
                 shared.kill(&replica).await;
-                if let Err(error) = shared.forget_deleted(&replica.service).await {
-                    tracing::warn!(%error, "cannot forget what is left of a service");
-                }
-                shared.release(&stack).await;
+                shared.forget(&replica.service).await;
             }
         });
     }
@@ -301,12 +297,16 @@ impl Shared {
         Ok(self.parts.store.commit(store::forget(&ids)).await?)
     }
 
-    /// Forgets a service that was deleted, with its logs.
-    async fn forget_deleted(&self, service: &Urn) -> Result<(), ServiceError> {
-        if self.parts.resources.by_urn(service).is_some() {
-            return Ok(());
+    /// Forgets a service of which nothing is there any more, with its logs and, if it was the last one, its stack's network.
+    /// What fails is tried again when the stack's next service goes.
+    async fn forget(&self, service: &Urn) {
+        if self.parts.resources.by_urn(service).is_some() || self.fleets().contains_key(service) {
+            return;
         }
-        self.prune(service, 0).await
+        if let Err(error) = self.prune(service, 0).await {
+            tracing::warn!(%service, %error, "cannot forget what is left of a service");
+        }
+        self.release(&service.stack).await;
     }
 
     /// Gives the stack's network back if no service of it is left.

@@ -60,7 +60,7 @@ impl Provider for Services {
 
 /// What was begun for a change, until it is known that the change happens.
 struct Beginning<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     fleet: Arc<Fleet>,
     happens: bool,
 }
@@ -159,7 +159,8 @@ impl Shared {
             if wait {
                 fleet.backends.set_current(&version.name);
             }
-            fleet.retire_all_but(Some(&version.name), count).await;
+            fleet.let_go(Some(&version.name), count);
+            fleet.gone().await;
             if let Err(error) = shared.prune(&fleet.urn, super::KEPT_LOGS).await {
                 tracing::warn!(%error, "cannot forget old logs of a service");
             }
@@ -173,16 +174,16 @@ impl Shared {
         let fleet = self.fleets().get(urn).cloned();
         if let Some(fleet) = fleet {
             fleet.listen_only(&[]);
-            fleet.retire_all_but(None, 0).await;
+            fleet.let_go(None, 0);
+            fleet.gone().await;
             self.fleets().remove(urn);
         }
-        self.forget_deleted(urn).await?;
-        self.release(&urn.stack).await;
+        self.forget(urn).await;
         Ok(())
     }
 
     /// Undoes what was begun for a change that does not happen.
-    fn fall_back(&self, fleet: &Arc<Fleet>) {
+    fn fall_back(self: &Arc<Self>, fleet: &Arc<Fleet>) {
         let recorded = self.parts.resources.by_urn(&fleet.urn);
         let before: Option<inputs::Service> =
             recorded.as_ref().and_then(|recorded| inputs::read(&fleet.urn, &recorded.inputs).ok());
@@ -194,8 +195,13 @@ impl Shared {
             }
             None => {
                 fleet.listen_only(&[]);
-                fleet.let_go_of_others(0);
+                fleet.let_go(None, 0);
                 self.fleets().remove(&fleet.urn);
+                let (shared, fleet) = (self.clone(), fleet.clone());
+                self.tracker.spawn(async move {
+                    fleet.gone().await;
+                    shared.forget(&fleet.urn).await;
+                });
             }
         }
     }
