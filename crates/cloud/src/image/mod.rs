@@ -81,6 +81,14 @@ impl Images {
         Ok(image)
     }
 
+    /// Whether [`deployed`](Self::deployed) answers at once.
+    pub(crate) fn knows(&self, digest: &str) -> bool {
+        self.store
+            .snapshot()
+            .and_then(|snapshot| snapshot.get(&image_key(digest)))
+            .is_ok_and(|known| known.is_some())
+    }
+
     /// The image that a resource was deployed with. One that the image store does not have any more, as after a restore, is
     /// made again from what it was made of, and stands in for it from then on.
     pub(crate) async fn deployed(

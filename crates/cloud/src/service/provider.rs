@@ -48,13 +48,18 @@ impl Provider for Services {
     }
 
     async fn settle(&self, urn: &Urn, _: &PhysicalId, now: Option<&Recorded>) {
+        let shared = self.shared.clone();
         let done = match now {
-            Some(recorded) => self.shared.settle(recorded).await,
-            None => self.shared.delete(urn).await,
+            // After a restore its image has to be made again, and nobody's start waits for that.
+            Some(recorded) if !shared.images.knows(image_of(recorded)) => {
+                let recorded = recorded.clone();
+                self.shared.tracker.spawn(async move { tell(&recorded.urn, shared.settle(&recorded).await) });
+                return;
+            }
+            Some(recorded) => shared.settle(recorded).await,
+            None => shared.delete(urn).await,
         };
-        if let Err(error) = done {
-            tracing::error!(%urn, error = %error.report().message, "a service is not as it should be; the next start tries again");
-        }
+        tell(urn, done);
     }
 }
 
@@ -115,8 +120,7 @@ impl Shared {
     async fn settle(self: &Arc<Self>, recorded: &Recorded) -> Result<(), ServiceError> {
         let urn = &recorded.urn;
         let service: inputs::Service = inputs::read(urn, &recorded.inputs)?;
-        let digest = recorded.outputs.get("image").and_then(|image| image.as_str()).unwrap_or_default();
-        let image = self.images.deployed(urn, source(&service), digest).await?;
+        let image = self.images.deployed(urn, source(&service), image_of(recorded)).await?;
         let version = Arc::new(Version::of(urn, &service, image)?);
         let fleet =
             self.fleets().entry(urn.clone()).or_insert_with(|| Arc::new(Fleet::new(urn.clone()))).clone();
@@ -243,6 +247,17 @@ impl Shared {
         // `<time> <stream> <F|P> <text>`
         let lines: Vec<&str> = text.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect();
         lines[lines.len().saturating_sub(TAIL)..].iter().map(|line| (*line).to_owned()).collect()
+    }
+}
+
+fn image_of(recorded: &Recorded) -> &str {
+    recorded.outputs.get("image").and_then(|image| image.as_str()).unwrap_or_default()
+}
+
+fn tell(urn: &Urn, done: Result<(), ServiceError>) {
+    if let Err(error) = done {
+        let error = error.report().message;
+        tracing::error!(%urn, error, "a service is not as it should be; the next start tries again");
     }
 }
 
