@@ -263,6 +263,10 @@ fn what_cannot_be_deployed_is_named_and_leaves_nothing_and_what_serves_goes_on()
     bad.tandem(&["up", "--yes"]).failed("E0721");
     until("nothing", || (cloud.networks().is_empty() && cloud.mounts().is_empty()).then_some(()));
 
+    let tight = program(free_port(), 1, "one").replace("command:", "memory: 1, command:");
+    bad.edit("index.js", &tight);
+    bad.tandem(&["up", "--yes"]).failed("E0707").says("4 MiB");
+
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = other.local_addr().unwrap().port();
     let project = cloud.project("shop", &[("index.js", &program(taken, 1, "one"))]);

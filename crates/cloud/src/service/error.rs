@@ -13,6 +13,8 @@ use crate::image::ImageError;
 pub enum ServiceError {
     #[error("the image of {} has neither an entrypoint nor a command", .0.short())]
     NothingToRun(Box<Urn>),
+    #[error("{}: {reason}", service.short())]
+    Invalid { service: Box<Urn>, reason: String },
     #[error("{} cannot listen on port {port}", service.short())]
     Port { service: Box<Urn>, port: u16, source: io::Error },
     #[error("port {port} is published by {} already", by.short())]
@@ -48,7 +50,7 @@ impl Explain for ServiceError {
             Self::NoNetwork | Self::NoAddress => "E0722",
             Self::Commit(_) | Self::Read(_) | Self::Damaged(_) => "E0706",
             Self::Io { .. } => "E0709",
-            Self::Inputs(_) => "E0707",
+            Self::Invalid { .. } | Self::Inputs(_) => "E0707",
             Self::Image(error) => error.code(),
             Self::Container(error) => error.code(),
         }
@@ -77,7 +79,7 @@ impl Explain for ServiceError {
                 "check the space on the disk; run `tandem serve` in the foreground to see more".into()
             }
             Self::Io { path, .. } => format!("check space and permissions at `{path}`"),
-            Self::Inputs(_) => "mend that property, then try again".into(),
+            Self::Invalid { .. } | Self::Inputs(_) => "mend that property, then try again".into(),
             Self::Image(error) => error.help(),
             Self::Container(error) => error.help(),
         }

@@ -26,7 +26,7 @@ use tandem_model::{
 
 use super::{ServiceError, Services, Shared, fleet::Fleet, store::Replica, version::Version};
 use crate::{
-    image::Source,
+    image::{Source, too_small},
     provider::{Lines, Provider},
 };
 
@@ -87,6 +87,9 @@ impl Shared {
         lines: &dyn Lines,
     ) -> Result<Properties, ServiceError> {
         let service: inputs::Service = inputs::read(urn, inputs)?;
+        if let Some(reason) = service.memory.and_then(|memory| too_small("memory", memory)) {
+            return Err(ServiceError::Invalid { service: urn.clone().into(), reason });
+        }
         let image = self.images.of(urn, source(&service), lines).await?;
         let digest = image.digest.clone();
         let version = Arc::new(Version::of(urn, &service, image)?);

@@ -10,7 +10,7 @@ use tandem_model::{
 
 use super::{RunError, Tasks, store};
 use crate::{
-    image::Source,
+    image::{Source, too_small},
     provider::{Lines, Provider},
 };
 
@@ -72,9 +72,6 @@ fn wrong(task: &inputs::Task) -> Option<String> {
         let bad = value.filter(|value| !value.is_finite() || *value <= 0.0)?;
         Some(format!("`{name}` is {bad}; it must be a positive number"))
     };
-    // The kernel's own smallest unit; less is a mistake of the unit.
-    let too_small = task.memory.filter(|memory| memory.bytes() < 4 << 20).map(|memory| {
-        format!("`memory` is {memory}; a container cannot start with less than 4 MiB (a plain number is MiB)")
-    });
+    let too_small = task.memory.and_then(|memory| too_small("memory", memory));
     positive("cpu", task.cpu).or_else(|| positive("timeout", task.timeout)).or(too_small)
 }

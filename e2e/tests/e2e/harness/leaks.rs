@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -127,6 +128,11 @@ impl Trace {
 
     /// Ends what is left, as far as it can be.
     pub(super) fn clean(&self) {
+        for bridge in self.networks() {
+            let _ = Command::new("ip").args(["link", "delete", &bridge]).status();
+            let claim = bridge.trim_start_matches("tandem-").replace('-', ".");
+            let _ = fs::remove_file(Path::new("/run/tandem/networks").join(claim));
+        }
         for pid in self.pids().into_keys() {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }

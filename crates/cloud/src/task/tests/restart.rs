@@ -76,7 +76,7 @@ async fn a_container_that_no_record_knows_is_ended_and_removed() {
     let scene = Scene::new();
     let gate = scene.gate("gate");
     let task = scene.deploy("job", "read go <$GATE", json!({}));
-    let stranger = ContainerId("stranger".into());
+    let stranger = ContainerId("00112233445566778899".into());
     let spec = tandem_container::Spec {
         image: "sha256:busybox".into(),
         args: ["sh", "-c", "sleep 1000"].map(str::to_owned).into(),
