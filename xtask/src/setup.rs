@@ -51,6 +51,7 @@ const PACKAGES: &[Package] = &[
     },
     Package { name: "python3-venv", program: "python3", reason: "runs stock S3 clients" },
     Package { name: "rclone", program: "rclone", reason: "is a stock S3 client" },
+    Package { name: "skopeo", program: "skopeo", reason: "is a stock client of registries" },
     Package { name: "s3cmd", program: "s3cmd", reason: "is a stock S3 client" },
 ];
 

@@ -31,6 +31,7 @@ use crate::{
     home::Home,
     log::{self, Log, LogError, RunLogs},
     provider::Provider,
+    registry::{self, Registry},
     resource::Resources,
     service::{self, ServiceError, Services},
     target::{self, CloudTarget, Providers, TargetFault},
@@ -55,6 +56,7 @@ pub struct Cloud {
     pub tasks: Tasks,
     pub services: Services,
     pub images: Arc<dyn Builder>,
+    pub registry: Arc<Registry>,
     /// The log knows them weakly, because they write to it.
     _run_logs: Arc<dyn RunLogs>,
     environments: Environments,
@@ -166,6 +168,9 @@ impl Cloud {
             Arc::new(Buckets::new(store.clone(), blobs.clone(), outbox.clone(), resources.clone(), endpoint));
         let images = BuildahStore::open(&home.containers());
         let runtime = OciRuntime::open(&home.containers(), None);
+        let registry = Registry::open(&home, keep_free, store.clone(), resources.clone(), images.clone())
+            .map_err(|source| OpenError::Folder { path: home.registry(), source })?;
+        let registry = Arc::new(registry);
         let tasks = Tasks::open(task::Parts {
             home: home.clone(),
             store: store.clone(),
@@ -233,7 +238,8 @@ impl Cloud {
             .fallback(unsupported);
         let routes = Routes {
             credentials: credentials.clone(),
-            s3: bucket::http::service(buckets.clone(), credentials, target.clone()),
+            s3: bucket::http::service(buckets.clone(), credentials.clone(), target.clone()),
+            registry: registry::http::router(registry.clone(), credentials),
             others: HashMap::from([("lambda", lambda)]),
             limits: Limits::of_this_process(),
         };
@@ -246,6 +252,9 @@ impl Cloud {
             log::run_retention(log.clone(), Arc::downgrade(&resources), Timestamp::now, tokio::time::sleep);
         let halt = stop.clone();
         serving.spawn(async move { _ = halt.run_until_cancelled_owned(forgetting).await });
+        let (weak, halt) = (Arc::downgrade(&registry), stop.clone());
+        let clearing = registry::run_garbage(weak, Timestamp::now, tokio::time::sleep);
+        serving.spawn(async move { _ = halt.run_until_cancelled_owned(clearing).await });
         let (sweeping, halt) = (sweep(Arc::downgrade(&buckets)), stop.clone());
         serving.spawn(async move { _ = halt.run_until_cancelled_owned(sweeping).await });
         Ok(Arc::new(Self {
@@ -261,6 +270,7 @@ impl Cloud {
             tasks,
             services,
             images,
+            registry,
             _run_logs: run_logs,
             environments,
             store,

@@ -52,6 +52,10 @@ impl Home {
     pub fn containers(&self) -> PathBuf {
         self.0.join("containers")
     }
+    /// What clients pushed, and what they pull: blobs of images, a file each.
+    pub fn registry(&self) -> PathBuf {
+        self.0.join("registry")
+    }
     /// What only means something while the cloud runs: the workers' root, sockets.
     pub fn run(&self) -> PathBuf {
         self.0.join("run")

@@ -17,6 +17,7 @@ pub mod home;
 mod image;
 pub mod log;
 pub mod provider;
+pub mod registry;
 pub mod resource;
 pub mod service;
 #[cfg(test)]

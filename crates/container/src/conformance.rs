@@ -36,6 +36,7 @@ macro_rules! container_conformance_tests {
     ($fresh:expr) => {
         $crate::container_conformance_tests!(@each $fresh;
             an_imported_image_is_found_by_name_and_digest,
+            an_image_that_was_written_out_is_taken_in_again_as_the_same,
             a_build_makes_an_image_that_runs,
             a_failed_instruction_is_named_with_its_last_lines,
             a_missing_base_image_says_how_to_get_it,
@@ -112,6 +113,24 @@ pub fn write_busybox(to: &Path) {
 
 /// The name under which the suite imports busybox.
 pub const BASE: &str = "docker.io/library/base:latest";
+
+/// # Panics
+/// If the subject does something else.
+pub async fn an_image_that_was_written_out_is_taken_in_again_as_the_same(subject: &dyn Subject) {
+    let (base, builder) = (import_base(subject).await, subject.builder());
+    let folder = subject.scratch().join("layout");
+    builder.export(&base.digest, &folder).await.unwrap();
+    builder.remove(&ImageRef("base".into())).await.unwrap();
+    assert_eq!(builder.names().await.unwrap(), []);
+    let again = builder.import(&folder, "again:1").await.unwrap();
+    assert_eq!((&again.digest, &again.command), (&base.digest, &base.command));
+    let name = "docker.io/library/again:1".to_owned();
+    assert_eq!(builder.names().await.unwrap(), [(name.clone(), base.digest)]);
+    assert_eq!(builder.resolve(&ImageRef("again:1".into())).await.unwrap().names, [name]);
+    let absent = format!("sha256:{}", "0".repeat(64));
+    let error = builder.export(&absent, &subject.scratch().join("nothing")).await.unwrap_err();
+    assert_eq!(error.code(), "E0403");
+}
 
 /// Imports busybox as [`BASE`].
 pub async fn import_base(subject: &dyn Subject) -> Image {

@@ -21,4 +21,5 @@ pub use port::{
     BuildRequest, Builder, Container, ContainerError, ContainerId, Exit, Image, ImageRef, Lines, Network,
     Runtime, Spec, Started,
 };
+pub use reference::name as complete;
 pub use runtime::OciRuntime;

@@ -63,7 +63,8 @@ pub trait Builder: fmt::Debug + Send + Sync {
     /// [`ContainerError::NoImage`] if it is neither in the store nor to be pulled.
     async fn resolve(&self, image: &ImageRef) -> Result<Image, ContainerError>;
 
-    /// Imports a root file system (a tar) or an image archive (OCI or Docker) under a name.
+    /// Imports a root file system (a tar), an image archive (OCI or Docker), or the folder of an OCI image layout, under
+    /// a name.
     ///
     /// # Errors
     /// [`ContainerError`] if the file is neither, or cannot be read.
@@ -72,6 +73,18 @@ pub trait Builder: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`ContainerError::Tool`] if the store cannot be read.
     async fn list(&self) -> Result<Vec<Image>, ContainerError>;
+
+    /// The names in the store, in full, and the digest of the image that each means now. Cheap: a start or a pull may ask.
+    ///
+    /// # Errors
+    /// [`ContainerError::Tool`] if the store cannot be read.
+    async fn names(&self) -> Result<Vec<(String, String)>, ContainerError>;
+
+    /// Writes the image with this digest as an OCI image layout, into a folder that is not there yet.
+    ///
+    /// # Errors
+    /// [`ContainerError::NoImage`] if there is none.
+    async fn export(&self, digest: &str, folder: &std::path::Path) -> Result<(), ContainerError>;
 
     /// # Errors
     /// [`ContainerError::NoImage`] if there is none; [`ContainerError::InUse`] if a container runs from it.

@@ -31,11 +31,11 @@ pub(crate) fn parse(image: &ImageRef) -> Result<Reference, ContainerError> {
     name(text).map(Reference::Name)
 }
 
-/// Completes a name.
+/// Completes an image's name, as Docker does it.
 ///
 /// # Errors
 /// [`ContainerError::NoImage`] if no image can have this name.
-pub(crate) fn name(text: &str) -> Result<String, ContainerError> {
+pub fn name(text: &str) -> Result<String, ContainerError> {
     let text = text.trim();
     let (rest, digest) = match text.split_once('@') {
         Some((rest, digest)) => (rest, Some(digest)),

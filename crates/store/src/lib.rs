@@ -17,6 +17,7 @@ pub use port::{
     Batch, CommitError, Damage, Direction, Entries, Precondition, ReadError, Snapshot, Store, Write,
     after_prefix,
 };
+pub use space::Reserve;
 
 #[cfg(test)]
 mod crash;

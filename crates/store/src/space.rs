@@ -9,13 +9,13 @@ use tandem_model::ByteSize;
 
 /// Watches the file system that holds a folder.
 #[derive(Debug, Clone)]
-pub(crate) struct Reserve {
+pub struct Reserve {
     folder: PathBuf,
     keep_free: ByteSize,
 }
 
 impl Reserve {
-    pub(crate) fn new(folder: &Path, keep_free: ByteSize) -> Self {
+    pub fn new(folder: &Path, keep_free: ByteSize) -> Self {
         Self { folder: folder.to_owned(), keep_free }
     }
 
@@ -23,7 +23,7 @@ impl Reserve {
     ///
     /// # Errors
     /// If the file system cannot be asked.
-    pub(crate) fn allows(&self, bytes: u64) -> io::Result<bool> {
+    pub fn allows(&self, bytes: u64) -> io::Result<bool> {
         let stat = nix::sys::statvfs::statvfs(&self.folder)?;
         let free = stat.blocks_available().saturating_mul(stat.fragment_size());
         Ok(free >= self.keep_free.bytes().saturating_add(bytes))

@@ -52,6 +52,8 @@ mod pool;
 #[cfg(test)]
 mod queue;
 #[cfg(test)]
+mod registry;
+#[cfg(test)]
 mod restoring;
 #[cfg(test)]
 mod screen;

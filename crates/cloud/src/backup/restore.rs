@@ -19,7 +19,7 @@ use super::{
     format::{self, Fault},
     rows,
 };
-use crate::{archive::Archives, home::Home, image};
+use crate::{archive::Archives, home::Home, image, registry};
 
 /// What an empty home may have all the same: the lock that the caller holds, what a cloud left that could not start, and
 /// what file systems put into their root.
@@ -292,7 +292,7 @@ impl Content<'_> {
                 Ok(None) => break,
                 Err(_) => return self.fail(Problem::Unknown(format!("`{name}` ends within a row"))),
             };
-            if !image::is_of_this_machine(&key) {
+            if !image::is_of_this_machine(&key) && !registry::is_of_this_machine(&key) {
                 batch.put(key, value);
             }
             self.summary.rows += 1;

@@ -57,6 +57,14 @@ impl fmt::Display for Principal {
     }
 }
 
+/// Whose a pair of keys is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    /// The person who works with the images of the cloud, which are of no stack.
+    Images,
+    Principal(Principal),
+}
+
 /// What a client signs its requests with: `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyPair {
@@ -71,6 +79,9 @@ impl fmt::Debug for KeyPair {
         f.debug_struct("KeyPair").field("access_key_id", &self.access_key_id).finish_non_exhaustive()
     }
 }
+
+/// How much of a hash a secret is; 40 characters.
+const SECRET_BYTES: usize = 30;
 
 /// A root key that cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -149,6 +160,25 @@ impl Credentials {
         self.known(access_key_id).map(|known| known.principal.clone())
     }
 
+    /// The key pair for the images of the cloud. There from the first start on, before there is a stack.
+    pub fn for_images(&self) -> KeyPair {
+        let access_key_id = self.id_of("images");
+        let secret_access_key = self.secret(&access_key_id);
+        KeyPair { access_key_id, secret_access_key }
+    }
+
+    /// Whose the pair is, for protocols that send the secret itself. `None` if it is nobody's. Takes as long for a wrong
+    /// secret as for the right one.
+    pub fn holder(&self, access_key_id: &str, secret: &str) -> Option<Holder> {
+        let secret = URL_SAFE_NO_PAD.decode(secret).ok().filter(|secret| secret.len() == SECRET_BYTES)?;
+        let parts = ["secret access key", access_key_id, &self.root.epoch.to_string()];
+        self.mac(&parts).verify_truncated_left(&secret).ok()?;
+        if access_key_id == self.id_of("images") {
+            return Some(Holder::Images);
+        }
+        self.principal(access_key_id).map(Holder::Principal)
+    }
+
     fn known(&self, access_key_id: &str) -> Option<Arc<Known>> {
         let cached = self.known.read().unwrap_or_else(PoisonError::into_inner).get(access_key_id).cloned();
         let known = match cached {
@@ -186,7 +216,12 @@ impl Credentials {
     }
 
     fn access_key_id(&self, principal: &Principal) -> String {
-        let hash = self.derive(&["access key id", &principal.to_string()]);
+        // Each principal's words have a space or a colon, so none is like what else has an id.
+        self.id_of(&principal.to_string())
+    }
+
+    fn id_of(&self, holder: &str) -> String {
+        let hash = self.derive(&["access key id", holder]);
         let mut id = String::from("AKIA");
         // Base 32, 5 bits a letter, as AWS's own ids are written.
         id.extend(
@@ -199,17 +234,21 @@ impl Credentials {
 
     fn secret(&self, access_key_id: &str) -> String {
         let hash = self.derive(&["secret access key", access_key_id, &self.root.epoch.to_string()]);
-        URL_SAFE_NO_PAD.encode(&hash[..30])
+        URL_SAFE_NO_PAD.encode(&hash[..SECRET_BYTES])
     }
 
     fn derive(&self, parts: &[&str]) -> [u8; 32] {
+        self.mac(parts).finalize().into_bytes().into()
+    }
+
+    fn mac(&self, parts: &[&str]) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.root.key).expect("HMAC takes a key of any length");
         for part in parts {
             // With its length before each part, no two lists of parts read the same.
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part.as_bytes());
         }
-        mac.finalize().into_bytes().into()
+        mac
     }
 }
 

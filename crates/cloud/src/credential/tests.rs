@@ -2,7 +2,7 @@ use std::{env, fs, os::unix::fs::PermissionsExt, process::Command, sync::Arc};
 
 use tandem_model::{Explain, PhysicalId, Urn, resource::Recorded};
 
-use super::{Credentials, Principal, RootKeyError};
+use super::{Credentials, Holder, Principal, RootKeyError};
 use crate::{home::Home, resource::Resources};
 
 fn deployed(urns: &[&str]) -> Arc<Resources> {
@@ -135,4 +135,27 @@ fn killed_while_the_root_key_is_written_the_next_start_makes_one() {
     assert!(!home.root_key().exists());
     let made = Credentials::open(&home, deployed(&[])).unwrap().for_principal(&of(RESIZE));
     assert_eq!(Credentials::open(&home, deployed(&[])).unwrap().for_principal(&of(RESIZE)), made);
+}
+
+#[test]
+fn whose_a_pair_is_that_comes_with_its_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let credentials = Credentials::open(&Home::new(folder.path()), deployed(&[RESIZE])).unwrap();
+    let images = credentials.for_images();
+    assert_eq!(credentials.holder(&images.access_key_id, &images.secret_access_key), Some(Holder::Images));
+    assert_eq!(credentials.lookup(&images.access_key_id), None, "it signs nothing");
+    let resize = credentials.for_principal(&of(RESIZE));
+    let held = credentials.holder(&resize.access_key_id, &resize.secret_access_key);
+    assert_eq!(held, Some(Holder::Principal(of(RESIZE))));
+    let gone = credentials.for_principal(&of("urn:tandem:shop:dev:task:gone"));
+    for (id, secret) in [
+        (&images.access_key_id, &resize.secret_access_key),
+        (&resize.access_key_id, &images.secret_access_key),
+        (&gone.access_key_id, &gone.secret_access_key),
+        (&images.access_key_id, &images.secret_access_key[..36].to_owned()),
+        (&images.access_key_id, &String::new()),
+        (&String::new(), &images.secret_access_key),
+    ] {
+        assert_eq!(credentials.holder(id, secret), None);
+    }
 }

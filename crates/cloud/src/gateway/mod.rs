@@ -5,6 +5,9 @@
 //! are signed in chunks; for every other service the gateway verifies, and puts the
 //! [`Principal`](crate::credential::Principal) into the request's extensions.
 //!
+//! What is not signed and lies below `/v2/` is for the registry of images, whose clients know no signatures: it answers
+//! to HTTP Basic with keys of the same kind.
+//!
 //! The address is chosen at the first start and recorded in [`Home::address`]; outputs of resources contain it, so it
 //! never moves. If something else listens there later, the cloud says so and does not start.
 //!

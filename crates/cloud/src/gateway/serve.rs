@@ -44,6 +44,8 @@ pub struct Routes {
     /// By the name in the credential scope: `lambda`. A router finds the caller's
     /// [`Principal`](crate::credential::Principal) in the request's extensions.
     pub others: HashMap<&'static str, Router>,
+    /// Answers what is below `/v2/` and is not signed as AWS has it, and authenticates by itself.
+    pub registry: Router,
     pub limits: Limits,
 }
 
@@ -137,6 +139,7 @@ impl Routes {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let service = sigv4::service(request.headers(), request.uri()).map(str::to_owned);
         match service.as_deref() {
+            None if is_registry(request.uri().path()) => self.to_registry(request).await,
             None | Some("s3" | "sts") => self.to_s3(request).await,
             Some(service) => match self.others.get(service) {
                 Some(router) => self.to_router(router, service, request).await,
@@ -173,6 +176,13 @@ impl Routes {
         }
     }
 
+    /// Its bodies are as large as images are, so they go on as they come.
+    async fn to_registry(&self, request: Request<Incoming>) -> Response<Body> {
+        let request = request.map(|body| axum::body::Body::new(Timed::new(body, self.limits.body)));
+        let Ok(response) = self.registry.clone().oneshot(request).await;
+        response.map(|body| body.map_err(Error::from).boxed_unsync())
+    }
+
     async fn to_router(&self, router: &Router, service: &str, request: Request<Incoming>) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         let body = match Limited::new(Timed::new(body, self.limits.body), BODY_LIMIT).collect().await {
@@ -203,6 +213,11 @@ impl Routes {
         let Ok(response) = router.clone().oneshot(request).await;
         response.map(|body| body.map_err(Error::from).boxed_unsync())
     }
+}
+
+/// No bucket has this name: it is too short.
+fn is_registry(path: &str) -> bool {
+    path == "/v2" || path.starts_with("/v2/")
 }
 
 /// An error as the AWS JSON protocols have it: its name in a header, its message in the body.

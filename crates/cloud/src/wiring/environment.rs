@@ -26,9 +26,17 @@ impl Environments {
         self.of(&Principal::Resource { urn: urn.clone() })
     }
 
-    /// For the person who works with a stack.
+    /// For the person who works with a stack, and with the images of the cloud.
     pub(crate) fn of_operator(&self, stack: &StackId) -> BTreeMap<String, String> {
-        self.of(&Principal::Operator { stack: stack.clone() })
+        let mut variables = self.of(&Principal::Operator { stack: stack.clone() });
+        let images = self.credentials.for_images();
+        let registry = [
+            ("TANDEM_REGISTRY", self.endpoint.address().to_string()),
+            ("TANDEM_REGISTRY_USER", images.access_key_id),
+            ("TANDEM_REGISTRY_PASSWORD", images.secret_access_key),
+        ];
+        variables.extend(registry.map(|(name, value)| (name.to_owned(), value)));
+        variables
     }
 
     fn of(&self, principal: &Principal) -> BTreeMap<String, String> {

@@ -1,4 +1,4 @@
-//! Takes an image from a file.
+//! Takes an image from a file, or from the folder of an OCI image layout.
 //!
 //! A tar of a root file system becomes the one layer of a new image, by writing an OCI image layout around it (OCI
 //! image spec 1.1, "Image Layout"): the tar itself is linked, not copied. Its configuration depends on the tar alone,
@@ -43,7 +43,7 @@ pub(super) async fn run(store: &BuildahStore, file: &Path, name: &str) -> Result
         Err(error) => Err(error),
     };
     // Scratch; the next session would clear it too.
-    let _ = fs::remove_dir_all(&scratch);
+    let _ = if scratch.is_symlink() { fs::remove_file(&scratch) } else { fs::remove_dir_all(&scratch) };
     session.finish();
     pulled
 }
@@ -78,9 +78,15 @@ fn interim_name(folder: &str) -> String {
 
 /// Makes of the file what Buildah can pull, and says how it is called.
 fn source(file: &Path, scratch: &Path) -> Result<String, ContainerError> {
+    let folder = PathBuf::from(scratch.file_name().unwrap_or_default());
+    if file.is_dir() {
+        fs::create_dir_all(scratch.parent().unwrap_or(scratch)).map_err(at(scratch))?;
+        // Under our name, which the image has on its way in.
+        symlink(file, scratch).map_err(at(scratch))?;
+        return Ok(format!("oci:{}", folder.display()));
+    }
     let kind = archive::recognise(file)?;
     fs::create_dir_all(scratch).map_err(at(scratch))?;
-    let folder = PathBuf::from(scratch.file_name().unwrap_or_default());
     let plain = |compression| -> Result<PathBuf, ContainerError> {
         let tar = scratch.join("archive.tar");
         if compression == Compression::None {

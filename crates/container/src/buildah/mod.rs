@@ -22,6 +22,7 @@
 
 mod archive;
 mod build;
+mod export;
 mod host;
 mod import;
 mod session;
@@ -334,6 +335,23 @@ impl Builder for BuildahStore {
         }
         all.sort_by(|a, b| (&a.names, &a.digest).cmp(&(&b.names, &b.digest)));
         Ok(all)
+    }
+
+    async fn names(&self) -> Result<Vec<(String, String)>, ContainerError> {
+        let named = |image: ImageRecord| {
+            let digest = format!("sha256:{}", image.id);
+            image.names.unwrap_or_default().into_iter().map(move |name| (name, digest.clone()))
+        };
+        let all = self.images().await?.into_iter().flat_map(named);
+        Ok(all.filter(|(name, _)| !name.starts_with(import::INTERIM)).collect())
+    }
+
+    async fn export(&self, digest: &str, folder: &Path) -> Result<(), ContainerError> {
+        let Some(record) = self.find(&Reference::Digest(digest.to_owned())).await? else {
+            let reason = "it is not in the store".into();
+            return Err(ContainerError::NoImage { image: digest.to_owned(), reason });
+        };
+        export::run(self, &record.id, folder).await
     }
 
     async fn remove(&self, image: &ImageRef) -> Result<(), ContainerError> {

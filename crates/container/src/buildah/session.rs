@@ -105,7 +105,11 @@ async fn clear(store: &BuildahStore) -> Result<(), ContainerError> {
     let scratch = store.layout.scratch();
     for entry in fs::read_dir(&scratch).into_iter().flatten().flatten() {
         let path = entry.path();
-        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        let removed = if path.is_dir() && !path.is_symlink() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
         removed.map_err(at(path))?;
     }
     Ok(())

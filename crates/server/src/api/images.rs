@@ -61,5 +61,13 @@ async fn remove(
     State(cloud): State<Arc<Cloud>>,
     Json(ImageName { name }): Json<ImageName>,
 ) -> Result<Json<()>, Refusal> {
-    cloud.images.remove(&ImageRef(name)).await.map(Json).map_err(|e| Refusal::of(&e))
+    let removed = cloud.images.remove(&ImageRef(name.clone())).await;
+    match removed {
+        // Clients pull it no more, either. What no container runs from only the registry has.
+        Ok(()) | Err(ContainerError::NoImage { .. }) => {
+            let known = cloud.registry.forget(&name).await.map_err(|e| Refusal::of(&e))?;
+            if known { Ok(Json(())) } else { removed.map(Json).map_err(|e| Refusal::of(&e)) }
+        }
+        Err(error) => Err(Refusal::of(&error)),
+    }
 }

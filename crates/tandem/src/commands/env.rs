@@ -7,7 +7,8 @@ use tandem_server::wire::Environment;
 
 use crate::{exit::Failure, place::Place, ui::Terminal};
 
-/// Prints shell exports: AWS_ENDPOINT_URL, a region, and credentials of this stack. With --json, an object.
+/// Prints shell exports: AWS_ENDPOINT_URL, a region, and credentials of this stack; TANDEM_REGISTRY, and credentials for
+/// images. With --json, an object.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 

@@ -13,8 +13,15 @@ use crate::{
     ui::{self, Terminal},
 };
 
+const CLIENTS: &str = "\
+Stock clients push and pull the same images, by the keys that `tandem env` prints:
+  eval \"$(tandem env)\"
+  skopeo login --tls-verify=false -u \"$TANDEM_REGISTRY_USER\" -p \"$TANDEM_REGISTRY_PASSWORD\" \"$TANDEM_REGISTRY\"
+  skopeo copy --dest-tls-verify=false docker-archive:app.tar \"docker://$TANDEM_REGISTRY/app:v1\"";
+
 /// Imports, lists and removes images.
 #[derive(Debug, clap::Args)]
+#[command(after_help = CLIENTS)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,

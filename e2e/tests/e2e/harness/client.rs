@@ -14,7 +14,8 @@ impl Client {
         let script = project.tandem(&["env"]).ok().stdout;
         let mut shell = Command::new("sh");
         let all = Ran::run(shell.env_clear().args(["-c", "eval \"$1\"; env", "sh", &script])).ok().stdout;
-        let aws = all.lines().filter(|line| line.starts_with("AWS_")).filter_map(|line| line.split_once('='));
+        let ours = |line: &&str| line.starts_with("AWS_") || line.starts_with("TANDEM_REGISTRY");
+        let aws = all.lines().filter(ours).filter_map(|line| line.split_once('='));
         let variables = aws.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         Self { variables }
     }

@@ -80,6 +80,14 @@ impl Builder for Shelf {
         unreachable!("tasks list no images")
     }
 
+    async fn names(&self) -> Result<Vec<(String, String)>, ContainerError> {
+        unreachable!("tasks ask for no names")
+    }
+
+    async fn export(&self, _: &str, _: &Path) -> Result<(), ContainerError> {
+        unreachable!("tasks export no images")
+    }
+
     async fn remove(&self, image: &ImageRef) -> Result<(), ContainerError> {
         self.images.lock().unwrap().retain(|name, i| *name != image.0 && i.digest != image.0);
         Ok(())
