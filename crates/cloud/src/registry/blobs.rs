@@ -73,14 +73,35 @@ impl Registry {
         self.uploads.find(id, repository, owner)
     }
 
+    /// Appends to an upload, which is over if that cannot be kept. See [`Upload::append`].
+    ///
+    /// # Errors
+    /// [`RegistryError::OutOfOrder`] if it does not begin where the upload is.
+    pub(super) async fn append_upload<S, E>(
+        &self,
+        upload: &Upload,
+        body: S,
+        from: Option<u64>,
+    ) -> Result<u64, RegistryError>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send,
+        E: std::fmt::Display,
+    {
+        let appended = upload.append(body, from).await;
+        if matches!(appended, Err(RegistryError::Full | RegistryError::Io(_))) {
+            self.uploads.end(upload);
+        }
+        appended
+    }
+
     /// Makes a blob of an upload, which is over then, whatever the answer.
     ///
     /// # Errors
     /// [`RegistryError::DigestInvalid`] if what came is something else.
     pub(super) async fn finish_upload(&self, upload: &Upload, digest: &Digest) -> Result<(), RegistryError> {
-        let finished = upload.finish(&self.files, digest).await;
-        self.uploads.end(upload);
-        finished.map(drop)
+        // Also if its client goes away meanwhile.
+        let _over = Over { registry: self, upload };
+        upload.finish(&self.files, digest).await
     }
 
     pub(super) fn cancel_upload(&self, upload: &Upload) {
@@ -106,5 +127,16 @@ impl Registry {
 
     pub(super) fn files(&self) -> &Files {
         &self.files
+    }
+}
+
+struct Over<'a> {
+    registry: &'a Registry,
+    upload: &'a Upload,
+}
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.registry.uploads.end(self.upload);
     }
 }

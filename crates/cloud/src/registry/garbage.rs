@@ -102,6 +102,12 @@ impl Registry {
         row: ManifestRow,
     ) -> Result<(Batch, Vec<Digest>), RegistryError> {
         let mut batch = Batch::default();
+        if self.arriving.contains(repository, digest) {
+            // It is just being pushed under another tag.
+            let row = ManifestRow { untagged: Some(Timestamp::now()), ..row };
+            batch.put(store::manifest_key(repository, digest), store::encode(&row)).frees();
+            return Ok((batch, Vec::new()));
+        }
         batch.delete(store::manifest_key(repository, digest));
         let mut released = row.refers;
         // The manifests of an index go with it, unless they are there for themselves.
@@ -114,6 +120,7 @@ impl Registry {
             .collect();
         for child in released.clone() {
             if !others.contains(&child)
+                && !self.arriving.contains(repository, &child)
                 && let Some(row) = store::manifest(&*snapshot, repository, &child)?
             {
                 batch.delete(store::manifest_key(repository, &child));

@@ -156,6 +156,7 @@ impl Registry {
         hit("registry.image.exported");
         let content = self.files().read(&described.digest).await?;
         let manifest = Manifest::parse(&content, Some(&described.media_type))?;
+        let _arrival = self.arriving.begin(repository, &described.digest);
         let digest = Reference::Digest(described.digest.clone());
         Box::pin(self.put_manifest(repository, &digest, content, Some(&manifest.media_type))).await?;
         let row = TagRow { digest: described.digest.clone(), seen: Some(image) };

@@ -45,6 +45,7 @@ impl Registry {
             Reference::Tag(tag) => Some(tag),
             Reference::Digest(_) => None,
         };
+        let _arrival = self.arriving.begin(repository, &digest);
         self.record(repository, &digest, &manifest, content, tag.is_none()).await?;
         if let Some(tag) = tag {
             let name = repository.image(tag);

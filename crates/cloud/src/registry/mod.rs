@@ -23,6 +23,7 @@
 //! Start at [`Registry`]; the protocol is in [`http`], taking images in and out of the image store in [`images`], what goes
 //! when in [`garbage`].
 
+mod arriving;
 mod blobs;
 mod error;
 mod files;
@@ -54,7 +55,7 @@ pub use self::{
 };
 pub(crate) use store::is_of_this_machine;
 
-use self::{files::Files, upload::Uploads};
+use self::{arriving::Arriving, files::Files, upload::Uploads};
 
 /// All images of the cloud, for clients. Who may use it is for the caller to check.
 #[derive(Debug)]
@@ -65,6 +66,7 @@ pub struct Registry {
     images: Arc<dyn Builder>,
     files: Files,
     uploads: Uploads,
+    arriving: Arriving,
     /// Held while rows change, and while blobs are removed: so no manifest is recorded whose blobs are just going.
     changes: tokio::sync::Mutex<()>,
     /// One change of what a name means at a time.
@@ -90,6 +92,7 @@ impl Registry {
             images,
             files: Files::open(&home.registry(), keep_free)?,
             uploads: Uploads::default(),
+            arriving: Arriving::default(),
             changes: tokio::sync::Mutex::default(),
             turns: Mutex::default(),
         })

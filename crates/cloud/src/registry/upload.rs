@@ -181,10 +181,10 @@ impl Upload {
     }
 
     /// Makes a blob of it, if it has this digest. Whatever the answer, it is over with the upload.
-    pub(super) async fn finish(&self, files: &Files, digest: &Digest) -> Result<u64, RegistryError> {
+    pub(super) async fn finish(&self, files: &Files, digest: &Digest) -> Result<(), RegistryError> {
         let mut state = self.state.lock().await;
         idle(&mut state).await?;
-        let State::Idle(Partial { file, hash, size }) = std::mem::replace(&mut *state, State::Failed) else {
+        let State::Idle(Partial { file, hash, .. }) = std::mem::replace(&mut *state, State::Failed) else {
             unreachable!("it is idle, or there was an error");
         };
         let actual = Digest::from_hash(&hash.finalize());
@@ -192,8 +192,7 @@ impl Upload {
             let reason = format!("what came has the digest {actual}, not {digest}");
             return Err(RegistryError::DigestInvalid { reason });
         }
-        files.adopt(file, self.path.clone(), digest).await?;
-        Ok(size)
+        files.adopt(file, self.path.clone(), digest).await
     }
 }
 

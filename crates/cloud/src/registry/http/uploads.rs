@@ -42,11 +42,8 @@ pub(super) async fn patch(
 ) -> Answer {
     let upload = registry.upload(id, repository, owner)?;
     let from = beginning(parts)?;
-    let appended = upload.append(body.into_data_stream(), from).await;
-    if matches!(appended, Err(RegistryError::Full | RegistryError::Io(_))) {
-        registry.cancel_upload(&upload);
-    }
-    Ok(under_way(repository, &upload, appended?, StatusCode::ACCEPTED))
+    let size = registry.append_upload(&upload, body.into_data_stream(), from).await?;
+    Ok(under_way(repository, &upload, size, StatusCode::ACCEPTED))
 }
 
 /// Takes the last of it, if there is something, and makes a blob of all that came.
@@ -80,7 +77,7 @@ async fn complete(
     body: Body,
     from: Option<u64>,
 ) -> Answer {
-    let appended = upload.append(body.into_data_stream(), from).await;
+    let appended = registry.append_upload(upload, body.into_data_stream(), from).await;
     if let Err(error) = appended {
         // One that is out of order goes on where it is.
         if !matches!(error, RegistryError::OutOfOrder(_)) {

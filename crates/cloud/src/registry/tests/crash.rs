@@ -47,7 +47,7 @@ async fn killed_at(failpoint: &str) -> (Fixture, tempfile::TempDir) {
 }
 
 /// Every manifest has all that it names, every tag its manifest, every blob the content that its name says.
-async fn is_consistent(f: &Fixture, failpoint: &str) {
+pub(super) async fn is_consistent(f: &Fixture, failpoint: &str) {
     let blobs = f.blobs().await;
     for blob in &blobs {
         let content = f.registry.files.read(blob).await.unwrap();

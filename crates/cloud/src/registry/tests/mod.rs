@@ -3,6 +3,7 @@
 //! What stock clients do with it, and what containers make of the images, is in `e2e`.
 
 mod crash;
+mod faults;
 mod wire;
 
 use std::{
@@ -19,7 +20,7 @@ use tandem_model::{ByteSize, Kind, PhysicalId, Urn, resource::Recorded};
 use tandem_store::{FileBlobs, MemoryStore, Options, RedbStore, Store};
 use tempfile::TempDir;
 
-use super::{Digest, Reference, Registry, Repository, http};
+use super::{Digest, Reference, Registry, RegistryError, Repository, http};
 use crate::{
     bucket::{self, Buckets},
     credential::Credentials,
@@ -218,20 +219,21 @@ impl Fixture {
         fs::read_dir(self.home.registry().join("uploads")).unwrap().count()
     }
 
-    async fn push_blob(&self, content: &str) -> Value {
+    async fn push_blob(&self, content: &str) -> Result<Value, RegistryError> {
         let (repository, digest) = (repository(), Digest::of(content.as_bytes()));
-        let upload = self.registry.begin_upload(&repository, "images").await.unwrap();
+        let upload = self.registry.begin_upload(&repository, "images").await?;
         let body = futures::stream::iter([Ok::<_, std::io::Error>(content.to_owned().into())]);
-        upload.append(body, None).await.unwrap();
-        self.registry.finish_upload(&upload, &digest).await.unwrap();
-        json!({ "digest": digest.to_string(), "size": content.len() })
+        self.registry.append_upload(&upload, body, None).await?;
+        self.registry.finish_upload(&upload, &digest).await?;
+        let described = json!({ "digest": digest.to_string(), "size": content.len() });
+        Ok(described)
     }
 
     /// Pushes an image of one layer, under a tag or (`@`) by its digest alone, and answers its manifest's digest and its own.
-    async fn push(&self, tag: &str, layer: &str) -> Result<(Digest, String), super::RegistryError> {
-        let mut config = self.push_blob(&json!({ "of": layer }).to_string()).await;
+    async fn push(&self, tag: &str, layer: &str) -> Result<(Digest, String), RegistryError> {
+        let mut config = self.push_blob(&json!({ "of": layer }).to_string()).await?;
         config["mediaType"] = "application/vnd.oci.image.config.v1+json".into();
-        let layer = self.push_blob(layer).await;
+        let layer = self.push_blob(layer).await?;
         let manifest = json!({ "schemaVersion": 2, "config": config, "layers": [layer] }).to_string();
         let kind = Some("application/vnd.oci.image.manifest.v1+json");
         let reference = match tag {

@@ -126,8 +126,8 @@ async fn a_deleted_tag_takes_along_what_only_it_names_and_never_what_a_task_runs
 #[tokio::test]
 async fn a_sweep_spares_what_a_push_under_way_counts_on() {
     let f = Fixture::new().await;
-    f.push_blob("waits").await;
-    f.push_blob("told").await;
+    f.push_blob("waits").await.unwrap();
+    f.push_blob("told").await.unwrap();
     for blob in f.blobs().await {
         age(&f, &blob);
     }
