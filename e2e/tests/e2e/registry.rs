@@ -97,7 +97,9 @@ impl Buildah {
         command.env("REGISTRY_AUTH_FILE", self.folder.join("auth.json"));
         command.arg("--root").arg(self.folder.join("root")).arg("--runroot").arg(self.folder.join("run"));
         command.args(["--storage-driver", "vfs", verb]);
-        if matches!(*verb, "from" | "push" | "pull" | "commit") {
+        let (own, rest) = rest.split_at(usize::from(*verb == "manifest"));
+        command.args(own);
+        if matches!(*verb, "from" | "push" | "pull" | "commit") || own == ["push"] {
             command.arg("--signature-policy").arg(self.folder.join("policy.json"));
         }
         Ran::run(command.args(rest))
@@ -224,6 +226,46 @@ fn buildah_pulls_what_tandem_imported_and_pushes_what_a_dockerfile_builds_upon()
     assert_eq!(fs::read_to_string(Path::new(&root).join("built")).unwrap(), "built here\n");
     buildah.run(&["umount", &container]).ok();
     buildah.run(&["rm", "--all"]).ok();
+    project.destroy();
+}
+
+#[test]
+fn of_a_list_of_platforms_this_machines_image_is_run_and_a_deployed_task_keeps_its_own() {
+    let cloud = Cloud::new();
+    let _serving = cloud.serve();
+    let first = somebodys_image(&cloud, "first");
+    let second = somebodys_image(&cloud, "second");
+    let project = project(&cloud, "app");
+    let client = cloud.client(&project);
+    let skopeo = Skopeo { client: &client, folder: cloud.scratch() };
+    skopeo.login().ok();
+    // A list of one image for this machine and one for another.
+    let buildah = Buildah::new(&cloud, "lists");
+    fs::copy(cloud.scratch().join("auth.json"), buildah.folder.join("auth.json")).unwrap();
+    buildah.run(&["manifest", "create", "list"]).ok();
+    buildah.run(&["manifest", "add", "--os", "linux", "--arch", "s390x", "list", &second]).ok();
+    buildah.run(&["manifest", "add", "list", &first]).ok();
+    let to = skopeo.name("app");
+    buildah.run(&["manifest", "push", "--all", "--tls-verify=false", "list", &to]).ok();
+    let raw = skopeo.run(&["inspect", "--raw", "--tls-verify=false", &to]).ok();
+    let list: Value = serde_json::from_str(&raw.stdout).unwrap();
+    assert_eq!(list["manifests"].as_array().unwrap().len(), 2, "{list}");
+    project.up();
+    let run = |expected: &str| {
+        let ran = project.tandem(&["run", "job"]).ok();
+        assert!(ran.stdout.contains(expected), "{}", ran.all());
+    };
+    run("made first\n");
+
+    // Another image gets the name. The task was deployed with the one before; a new one gets the other.
+    skopeo.push(&second, "app").ok();
+    assert_eq!(names(&cloud), ["docker.io/library/app:latest"]);
+    run("made first\n");
+    let table = cloud.tandem(&["image", "ls"]).ok().stdout;
+    assert!(table.contains("(none)"), "{table}");
+    project.destroy();
+    project.up();
+    run("made second\n");
     project.destroy();
 }
 

@@ -85,6 +85,15 @@ async fn a_push_is_an_image_of_that_name_and_a_new_image_of_that_name_is_pulled(
 }
 
 #[tokio::test]
+async fn no_row_of_the_registry_is_restored_without_its_blobs() {
+    let f = Fixture::new().await;
+    f.push("v1", "one").await.unwrap();
+    let rows: Vec<_> = f.store.snapshot().unwrap().prefix(b"").unwrap().map(|row| row.unwrap().0).collect();
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|row| crate::registry::is_of_this_machine(row)));
+}
+
+#[tokio::test]
 async fn an_image_that_the_image_store_cannot_take_leaves_the_tag_as_it_was() {
     let f = Fixture::new().await;
     let (first, image) = f.push("v1", "one").await.unwrap();
