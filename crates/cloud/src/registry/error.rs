@@ -36,7 +36,7 @@ pub enum RegistryError {
     RangeInvalid(u64),
     #[error("log in with TANDEM_REGISTRY_USER and TANDEM_REGISTRY_PASSWORD, which `tandem env` prints")]
     Unauthorized,
-    #[error("functions and tasks have no access to images; use the keys that `tandem env` prints")]
+    #[error("functions, tasks and services have no access to images; use the keys that `tandem env` prints")]
     Denied,
     #[error("the image is in use: {0}")]
     InUse(String),

@@ -164,17 +164,18 @@ impl Registry {
         Ok(described.digest)
     }
 
-    /// Lets the image store forget a name, unless a deployed task would be left without its image.
+    /// Lets the image store forget a name, unless a deployed task or service would be left without its image.
     pub(super) async fn forget_name(&self, name: &str, image: &str) -> Result<(), RegistryError> {
         let others = self.image_names().await.into_iter().any(|(other, of)| of == image && other != name);
         let uses = |outputs: &tandem_model::resource::Properties| {
             outputs.get("image").and_then(|value| value.as_str()) == Some(image)
         };
-        let tasks = self.resources.list(None);
-        if let Some(task) = tasks.iter().find(|r| !others && r.urn.kind == Kind::Task && uses(&r.outputs)) {
+        let all = self.resources.list(None);
+        let runs = |kind: Kind| matches!(kind, Kind::Task | Kind::Service);
+        if let Some(user) = all.iter().find(|r| !others && runs(r.urn.kind) && uses(&r.outputs)) {
             return Err(RegistryError::InUse(format!(
                 "`{}` runs from it; destroy it or give it another",
-                task.urn
+                user.urn
             )));
         }
         match self.images.remove(&ImageRef(name.to_owned())).await {

@@ -4,7 +4,7 @@
 //! can be called `v2` (S3 wants three letters), so nothing of S3 is hidden.
 //!
 //! Every request is authenticated (HTTP Basic): with the keys that `tandem env` prints. Images belong to the cloud and not
-//! to a stack, as the image store does; functions and tasks have no access (I8).
+//! to a stack, as the image store does; functions, tasks and services have no access (I8).
 
 mod blobs;
 mod manifests;
