@@ -36,7 +36,7 @@ use crate::{
     service::{self, ServiceError, Services},
     target::{self, CloudTarget, Providers, TargetFault},
     task::{self, Room, RunError, Tasks},
-    wiring::{ContainerLogs, Deferred, Environments, ProgramCalls, unsupported, within_reach},
+    wiring::{ContainerLogs, Deferred, Environments, OwnNames, ProgramCalls, unsupported, within_reach},
 };
 
 /// How long attempts and invocations under way may take to end when the cloud closes.
@@ -166,7 +166,8 @@ impl Cloud {
 
         let buckets =
             Arc::new(Buckets::new(store.clone(), blobs.clone(), outbox.clone(), resources.clone(), endpoint));
-        let images = BuildahStore::open(&home.containers());
+        let images: Arc<dyn Builder> =
+            Arc::new(OwnNames::new(BuildahStore::open(&home.containers()), endpoint));
         let runtime = OciRuntime::open(&home.containers(), None);
         let registry = Registry::open(&home, keep_free, store.clone(), resources.clone(), images.clone())
             .map_err(|source| OpenError::Folder { path: home.registry(), source })?;

@@ -264,6 +264,10 @@ fn of_a_list_of_platforms_this_machines_image_is_run_and_a_deployed_task_keeps_i
     let table = cloud.tandem(&["image", "ls"]).ok().stdout;
     assert!(table.contains("(none)"), "{table}");
     project.destroy();
+    // As it was pushed, with the address of the cloud.
+    let program = fs::read_to_string(project.folder().join("index.js")).unwrap();
+    let with_address = format!("'{}/app'", client.variable("TANDEM_REGISTRY"));
+    project.edit("index.js", &program.replace("\"app\"", &with_address));
     project.up();
     run("made second\n");
     project.destroy();

@@ -3,10 +3,12 @@
 
 mod calls;
 mod environment;
+mod images;
 mod invocations;
 mod logs;
 
 pub(crate) use calls::ProgramCalls;
 pub(crate) use environment::Environments;
+pub(crate) use images::OwnNames;
 pub(crate) use invocations::{Deferred, unsupported, within_reach};
 pub(crate) use logs::ContainerLogs;
