@@ -135,13 +135,29 @@ impl Files {
         adopted
     }
 
+    /// Removes a blob that nothing refers to, unless somebody was promised it. Answers whether it is gone by this.
+    ///
     /// Not synced: a blob that a crash brings back is one that nothing refers to, and a sweep takes it.
-    pub(super) async fn remove(&self, digest: &Digest) {
-        match tokio::fs::remove_file(self.blob(digest)).await {
+    pub(super) async fn remove(&self, digest: &Digest) -> bool {
+        let doomed = self.incoming();
+        let renamed = {
+            let promised = self.promised();
+            if promised.get(digest).is_some_and(|since| since.elapsed() < PROMISED) {
+                return false;
+            }
+            // Under the lock: whoever is promised it after this will not find it.
+            fs::rename(self.blob(digest), &doomed)
+        };
+        let removed = match renamed {
+            Ok(()) => tokio::fs::remove_file(doomed).await,
+            Err(error) => Err(error),
+        };
+        match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(%digest, %error, "cannot remove a blob that nothing refers to; a sweep will");
+                false
             }
-            _ => {}
+            result => result.is_ok(),
         }
     }
 
@@ -175,10 +191,6 @@ impl Files {
     pub(super) fn redeem<'a>(&self, digests: impl IntoIterator<Item = &'a Digest>) {
         let mut promised = self.promised();
         digests.into_iter().for_each(|digest| _ = promised.remove(digest));
-    }
-
-    pub(super) fn is_promised(&self, digest: &Digest) -> bool {
-        self.promised().get(digest).is_some_and(|since| since.elapsed() < PROMISED)
     }
 
     pub(super) fn forget_old_promises(&self) {

@@ -80,8 +80,7 @@ impl Registry {
         let referenced = self.referenced()?;
         let mut removed = 0;
         for (digest, age) in self.files.list().await? {
-            if age > WAITING && !referenced.contains(&digest) && !self.files.is_promised(&digest) {
-                self.files.remove(&digest).await;
+            if age > WAITING && !referenced.contains(&digest) && self.files.remove(&digest).await {
                 removed += 1;
             }
         }
@@ -173,7 +172,7 @@ impl Registry {
     /// Removes the blobs among these to which nothing refers any more. Under the lock of changes.
     async fn release(&self, digests: &[Digest]) -> Result<(), RegistryError> {
         let referenced = self.referenced()?;
-        for digest in digests.iter().filter(|d| !referenced.contains(d) && !self.files.is_promised(d)) {
+        for digest in digests.iter().filter(|digest| !referenced.contains(digest)) {
             self.files.remove(digest).await;
         }
         Ok(())
