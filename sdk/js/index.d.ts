@@ -356,6 +356,11 @@ export interface RunArgs {
     environment?: Record<string, string | number | boolean | Output<string>>;
     /** Replaces the task's command. */
     command?: string[];
+    /**
+     * What the container finds as JSON in the file that `$TANDEM_INPUT` names; at most 256 KiB. Larger things go through a
+     * bucket.
+     */
+    input?: unknown;
 }
 
 /** A container that is started on demand and expected to end. */
@@ -369,11 +374,11 @@ export class Task extends Resource {
      * Starts a container. Resolves once the run is durably accepted, which may be before the container starts. A handler
      * that is called again for the same event finds the run it started before. In handlers only.
      */
-    run(args?: RunArgs): Promise<Run>;
+    run<R = any>(args?: RunArgs): Promise<Run<R>>;
 }
 
 /** How a run stands, or how it ended. Times are in RFC 3339. */
-export interface RunStatus {
+export interface RunStatus<R = any> {
     readonly id: string;
     readonly state: "queued" | "starting" | "running" | "ended";
     readonly accepted: string;
@@ -381,21 +386,26 @@ export interface RunStatus {
     readonly ended?: string;
     /** What it waits for in the queue. */
     readonly waits?: string;
-    /** Once it has ended. `failed`: its container could not be started; `lost`: nobody saw how it ended. */
-    readonly outcome?: "exited" | "outOfMemory" | "timedOut" | "stopped" | "lost" | "failed";
+    /**
+     * Once it has ended. `failed`: its container could not be started; `lost`: nobody saw how it ended; `badResult`: it exited
+     * with 0, but what it wrote to `$TANDEM_RESULT` is not JSON, or has more than 256 KiB.
+     */
+    readonly outcome?: "exited" | "badResult" | "outOfMemory" | "timedOut" | "stopped" | "lost" | "failed";
     /** The container's exit code, 128 + n after signal n; 124 after a timeout, 143 when stopped, 125 if there is none. */
     readonly exitCode?: number;
-    /** Why its container could not be started. */
+    /** Why its container could not be started, or its result not be used. */
     readonly error?: string;
+    /** What the container wrote as JSON to the file that `$TANDEM_RESULT` names; nothing if it wrote none. */
+    readonly result?: R;
 }
 
 /** One execution of a task. */
-export class Run {
+export class Run<R = any> {
     /** Also the container's id. */
     readonly id: string;
     /** Resolves when the container has ended, to how it ended. Does not fail if the container did. */
-    wait(): Promise<RunStatus>;
-    status(): Promise<RunStatus>;
+    wait(): Promise<RunStatus<R>>;
+    status(): Promise<RunStatus<R>>;
     /** The lines that it has printed so far. */
     logs(): Promise<string[]>;
     /** Ends it: SIGTERM, and SIGKILL if that is not enough. */

@@ -18,6 +18,7 @@ use tandem_model::{ByteSize, Explain};
 use crate::{
     BuildRequest, Builder, Container, ContainerError, ContainerId, Exit, Image, ImageRef, Lines, Runtime,
     Spec,
+    exchange::{Exchange, Left},
 };
 
 /// A backend in a folder of its own.
@@ -44,6 +45,7 @@ macro_rules! container_conformance_tests {
             an_image_in_use_is_not_removed,
             a_container_ends_with_its_true_code_and_its_whole_log,
             a_start_hands_over_environment_user_and_folder,
+            a_container_is_given_its_input_and_leaves_a_result,
             a_container_over_its_memory_is_told_from_one_that_was_killed,
             a_command_that_is_not_there_is_refused_and_leaves_nothing,
             an_id_is_used_once_and_removed_as_often_as_asked,
@@ -151,6 +153,7 @@ pub fn script(image: &Image, text: &str) -> Spec {
         memory: None,
         cpu: None,
         network: None,
+        exchange: None,
     }
 }
 
@@ -353,6 +356,46 @@ pub async fn a_start_hands_over_environment_user_and_folder(subject: &dyn Subjec
     runtime.remove(&one).await.unwrap();
     let error = runtime.start(&one, &Spec { user: "nobody".into(), ..spec }).await.unwrap_err();
     assert!(error.to_string().contains("no user `nobody`"), "{error}");
+}
+
+pub async fn a_container_is_given_its_input_and_leaves_a_result(subject: &dyn Subject) {
+    const LIMIT: ByteSize = ByteSize(32);
+    let image = import_base(subject).await;
+    let runtime = subject.runtime();
+    let given = |input: &str| Some(Exchange { input: Some(input.to_owned()) });
+    let text = "busybox sed s/in/out/ $TANDEM_INPUT >$TANDEM_RESULT";
+    let echo = Spec { exchange: given(r#""in é""#), ..script(&image, text) };
+    // A result needs no input, and no root.
+    let text = "echo [${TANDEM_INPUT-}] >$TANDEM_RESULT; exit 3";
+    let app = Spec { exchange: Some(Exchange::default()), user: "app".into(), ..script(&image, text) };
+    let outside = Spec { exchange: given("0"), ..script(&image, "busybox ln -s /etc/passwd $TANDEM_RESULT") };
+    let hard =
+        Spec { exchange: given("0"), ..script(&image, "busybox ln /etc/passwd $TANDEM_RESULT || true") };
+    let pipe = Spec { exchange: given("0"), ..script(&image, "busybox mkfifo $TANDEM_RESULT") };
+    let long = Spec { exchange: given("0"), ..script(&image, "head -c 33 /dev/zero >$TANDEM_RESULT") };
+    let none = script(&image, "echo ${TANDEM_RESULT-none}");
+    let size = ByteSize(33);
+    for (name, spec, left) in [
+        ("echo", &echo, Left::Bytes(r#""out é""#.into())),
+        ("app", &app, Left::Bytes(b"[]\n".into())),
+        ("outside", &outside, Left::NoFile),
+        ("hard", &hard, Left::Nothing),
+        ("pipe", &pipe, Left::NoFile),
+        ("long", &long, Left::TooLarge { size }),
+        ("none", &none, Left::Nothing),
+    ] {
+        runtime.start(&id(name), spec).await.unwrap();
+        let exit = runtime.wait(&id(name)).await.unwrap();
+        let code = if name == "app" { 3 } else { 0 };
+        assert_eq!(exit, Exit::Code { code }, "{name}: {}", logged(&*runtime, &id(name), "stderr"));
+        // As another process would ask, and as often as it likes.
+        for runtime in [subject.runtime(), runtime.clone()] {
+            assert_eq!(runtime.result(&id(name), LIMIT).await.unwrap(), left, "{name}");
+        }
+        runtime.remove(&id(name)).await.unwrap();
+        assert_eq!(runtime.result(&id(name), LIMIT).await.unwrap(), Left::Nothing, "{name}: removed");
+    }
+    assert_eq!(logged(&*runtime, &id("none"), "stdout"), "none\n");
 }
 
 pub async fn a_container_over_its_memory_is_told_from_one_that_was_killed(subject: &dyn Subject) {

@@ -9,6 +9,7 @@ mod buildah;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod descriptor;
+pub mod exchange;
 mod layout;
 pub mod port;
 mod prepared;

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tandem_model::{ByteSize, Report};
 
+use crate::exchange::{Exchange, Left};
+
 /// An image in the store: its digest, and what it says about running it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -114,6 +116,9 @@ pub struct Spec {
     /// `None`: the host's network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// Whether it gets an input or leaves a result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<Exchange>,
 }
 
 /// A place on a network of its own: a bridge that containers share, with addresses and names that only they see.
@@ -191,6 +196,12 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`ContainerError::Absent`] if it does not run.
     async fn signal(&self, id: &ContainerId, signal: i32, all: bool) -> Result<(), ContainerError>;
+
+    /// What an ended container left in the file that [`RESULT`](crate::exchange::RESULT) named, until `remove`.
+    ///
+    /// # Errors
+    /// [`ContainerError::Io`] if it cannot be read.
+    async fn result(&self, id: &ContainerId, limit: ByteSize) -> Result<Left, ContainerError>;
 
     /// The log, one line a record: `<RFC 3339 time> <stdout|stderr> <F|P> <text>` (Kubernetes' format, which `conmon`
     /// writes). `P` marks a part whose line goes on in the next record of that stream.

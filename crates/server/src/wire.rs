@@ -129,6 +129,9 @@ pub struct Run {
     pub environment: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
+    /// What the container is given as its input. `null` is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
 }
 
 /// `POST /v1/runs/status`, `/v1/runs/wait`, `/v1/runs/stop`, answered by [`RunStatus`].

@@ -9,7 +9,7 @@ use tandem_model::StackName;
 use crate::{
     commands::{
         backup, completions, config, destroy, env, explain, image, invoke, logs, new, preview, ps, refresh,
-        restore, run, serve, stack, up,
+        restore, run, runs, serve, stack, up,
     },
     complete,
     ui::Color,
@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Invoke(invoke::Args),
     /// Run one task; exits with the container's exit code
     Run(run::Args),
+    /// List, show, wait for and stop runs of tasks
+    Runs(runs::Args),
     /// Import, list and remove images
     Image(image::Args),
     /// Print AWS_ENDPOINT_URL and credentials, for `eval "$(tandem env)"`

@@ -56,6 +56,8 @@ mod registry;
 #[cfg(test)]
 mod restoring;
 #[cfg(test)]
+mod results;
+#[cfg(test)]
 mod screen;
 #[cfg(test)]
 mod services;

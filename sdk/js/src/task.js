@@ -17,12 +17,13 @@ export class Task extends Resource {
     async run(options) {
         inHandlerOnly("task.run");
         const what = `${this.declaration.key}.run`;
-        const { environment, command } = checkOptions(what, options, ["environment", "command"]);
+        const { environment, command, input } = checkOptions(what, options, ["environment", "command", "input"]);
         checkCommand(what, command);
         const { id } = await call("task.run", {
             task: this.declaration.name,
             environment: plain(textsOf(what, "environment", environment ?? {})),
             command: command ?? null,
+            input: jsonOf(what, input),
         });
         return new Run(id);
     }
@@ -33,6 +34,20 @@ const plain = (values) =>
     Object.fromEntries(
         Object.entries(values).map(([name, value]) => [name, isOutput(value) ? value.get() : value]),
     );
+
+/** The input of a run as what JSON can say. */
+function jsonOf(what, input) {
+    if (input === undefined) return undefined;
+    let text;
+    try {
+        text = JSON.stringify(input, (_, value) => (isOutput(value) ? value.get() : value));
+    } catch (error) {
+        throw invalid(`\`input\` of ${what} cannot be written as JSON: ${error.message}`, "");
+    }
+    if (text === undefined)
+        throw invalid(`\`input\` of ${what} is ${shown(input)}, which JSON cannot say`, "pass data");
+    return JSON.parse(text);
+}
 
 /** One execution of a task. */
 export class Run {
@@ -60,7 +75,7 @@ export class Run {
 }
 
 /** The cloud's outcome has properties of its own; here it is a word, and beside it what matters. */
-function told({ id, state, accepted, started, ended, exitCode, waits, outcome }) {
+function told({ id, state, accepted, started, ended, exitCode, waits, outcome, result }) {
     return {
         id,
         state,
@@ -70,7 +85,8 @@ function told({ id, state, accepted, started, ended, exitCode, waits, outcome })
         exitCode,
         waits,
         outcome: outcome?.outcome,
-        error: outcome?.error?.message,
+        error: outcome?.error?.message ?? outcome?.reason,
+        result,
     };
 }
 

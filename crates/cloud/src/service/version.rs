@@ -44,6 +44,7 @@ impl Version {
             memory: service.memory,
             cpu: service.cpu,
             network: None,
+            exchange: None,
         };
         let environment = service.environment.clone();
         let text = serde_json::json!([spec, environment]).to_string();

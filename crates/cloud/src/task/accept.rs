@@ -8,10 +8,14 @@ use tandem_store::CommitError;
 
 use super::{Record, RunError, RunId, Shared, core::Event, scheduler::Room, store};
 
-pub(super) async fn accept(shared: Arc<Shared>, mut record: Record) -> Result<RunId, RunError> {
+pub(super) async fn accept(
+    shared: Arc<Shared>,
+    mut record: Record,
+    input: Option<String>,
+) -> Result<RunId, RunError> {
     let place = loop {
         let place = Place::take(&shared, &mut record);
-        match shared.parts.store.commit(store::accept(&record)).await {
+        match shared.parts.store.commit(store::accept(&record, input.as_deref())).await {
             Ok(()) => break place,
             // Somebody was faster with the same key.
             Err(CommitError::Conflict { .. }) if record.key.is_some() => return Ok(record.id),

@@ -41,7 +41,7 @@ impl Consumer for Tasks {
         match status.outcome {
             Some(outcome) if !outcome.is_success() => {
                 let log_tail = self.log_tail(&id).await;
-                let error = RunError::Failed { id, task: status.task, outcome }.report();
+                let error = RunError::Failed { id, task: status.task, outcome: outcome.into() }.report();
                 Err(Undelivered::Failed { error, log_tail })
             }
             Some(_) => Ok(()),
@@ -94,6 +94,7 @@ fn request(delivery: &Delivery) -> RunRequest {
         task: delivery.consumer.clone(),
         environment: BTreeMap::from([(EVENT.to_owned(), event)]),
         command: None,
+        input: None,
         key: Some(key(delivery, delivery.attempt)),
         traceparent: delivery.event.traceparent.clone(),
     }

@@ -4,16 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use jiff::{SignedDuration, Timestamp};
-use tandem_container::{ContainerError, Exit};
+use tandem_container::{Container, ContainerError, Exit};
 use tandem_failpoint::hit;
 use tandem_model::Explain;
 use tandem_store::CommitError;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Shared,
-    core::{Effect, Event, Phase, Run},
-    disk, request,
+    Outcome, RunError, Shared,
+    core::{Answer, Effect, Event, Phase, Run},
+    disk, exchange, request,
     store::{self, Record},
 };
 use crate::log::{Line, Stream};
@@ -32,6 +32,8 @@ pub(super) struct Driver {
     /// What is under way.
     pending: FuturesUnordered<BoxFuture<'static, Event>>,
     state: watch::Sender<Arc<Record>>,
+    /// What the container left, until it is on disk.
+    result: Option<Arc<str>>,
 }
 
 /// The store is closed: the run is left as it is, for the next start.
@@ -44,7 +46,7 @@ impl Driver {
         inbox: mpsc::UnboundedReceiver<Event>,
         state: watch::Sender<Arc<Record>>,
     ) -> Self {
-        Self { shared, record, inbox, pending: FuturesUnordered::new(), state }
+        Self { shared, record, inbox, pending: FuturesUnordered::new(), state, result: None }
     }
 
     pub(super) fn record(&self) -> &Record {
@@ -53,13 +55,13 @@ impl Driver {
 
     /// Looks at the container until it is known how it stands.
     pub(super) fn look(&mut self) {
-        let (shared, id) = (self.shared.clone(), self.record.container());
+        let (shared, record) = (self.shared.clone(), self.record.clone());
         let look = async move {
             loop {
-                match shared.parts.runtime.inspect(&id).await {
-                    Ok(container) => return Event::Found { at: Timestamp::now(), container },
+                match found(&shared, &record).await {
+                    Ok(found) => return found,
                     Err(error) => {
-                        tracing::error!(run = id.0, %error, "cannot see what became of a container");
+                        tracing::error!(run = %record.id, %error, "cannot see what became of a container");
                         tokio::time::sleep(AGAIN).await;
                     }
                 }
@@ -89,6 +91,10 @@ impl Driver {
 
     /// One step of the run.
     pub(super) async fn apply(&mut self, event: Event) -> Result<(), Closed> {
+        let answer = match &event {
+            Event::Exited { answer, .. } | Event::Found { answer, .. } => answer.clone(),
+            _ => Answer::Nothing,
+        };
         let (run, effects) = match self.record.run.clone().on(event) {
             Ok(step) => step,
             Err(error) => {
@@ -101,6 +107,13 @@ impl Driver {
         {
             // Before the commit: said twice after a crash is better than not at all.
             self.say(outcome.to_string());
+        }
+        match (answer, run.outcome()) {
+            (Answer::Result(result), Some(Outcome::Exited { .. })) => self.result = Some(result),
+            (Answer::Unusable(reason), Some(Outcome::Exited { .. })) => {
+                self.say(format!("its result is not kept: {reason}"));
+            }
+            _ => {}
         }
         self.record.run = run;
         for effect in effects {
@@ -140,7 +153,11 @@ impl Driver {
     /// Writes the run to the store, however long that takes: until then its container keeps the truth.
     async fn commit(&mut self) -> Result<(), Closed> {
         loop {
-            match self.shared.parts.store.commit(store::advance(&self.record)).await {
+            let batch = match &self.result {
+                Some(result) => store::conclude(&self.record, result),
+                None => store::advance(&self.record),
+            };
+            match self.shared.parts.store.commit(batch).await {
                 Ok(()) => break,
                 Err(CommitError::Closed) => return Err(Closed),
                 Err(error) => {
@@ -213,7 +230,12 @@ async fn start(shared: Arc<Shared>, record: Record) -> Event {
 }
 
 async fn start_when_there_is_room(shared: &Shared, record: &Record) -> Event {
-    let spec = request::spec(record, shared.parts.environment.for_task(&record.task));
+    let input = shared.parts.store.snapshot().map_err(RunError::from);
+    let input = match input.and_then(|snapshot| store::input(&*snapshot, &record.id)) {
+        Ok(input) => input,
+        Err(error) => return Event::StartFailed { at: Timestamp::now(), error: error.report().into() },
+    };
+    let spec = request::spec(record, shared.parts.environment.for_task(&record.task), input);
     let begun = tokio::time::Instant::now();
     loop {
         match shared.parts.runtime.start(&record.container(), &spec).await {
@@ -241,7 +263,19 @@ async fn start_when_there_is_room(shared: &Shared, record: &Record) -> Event {
 async fn wait(shared: Arc<Shared>, record: Record) -> Event {
     let exit = disk::watched(&shared, &record, exit(&shared, &record)).await;
     hit("task.exit.observed");
-    Event::Exited { at: Timestamp::now(), exit }
+    let answer = exchange::answer(&shared, &record).await;
+    hit("task.result.read");
+    Event::Exited { at: Timestamp::now(), exit, answer }
+}
+
+/// What there is of the container of a run.
+pub(super) async fn found(shared: &Shared, record: &Record) -> Result<Event, ContainerError> {
+    let container = shared.parts.runtime.inspect(&record.container()).await?;
+    let answer = match container {
+        Container::Exited(_) => exchange::answer(shared, record).await,
+        _ => Answer::Nothing,
+    };
+    Ok(Event::Found { at: Timestamp::now(), container, answer })
 }
 
 async fn exit(shared: &Shared, record: &Record) -> Exit {

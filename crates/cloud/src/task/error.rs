@@ -3,10 +3,10 @@
 use std::{io, path::PathBuf};
 
 use tandem_container::ContainerError;
-use tandem_model::{Explain, Report, Urn, inputs::InputsError};
+use tandem_model::{ByteSize, Explain, Report, Urn, inputs::InputsError};
 use tandem_store::{CommitError, ReadError};
 
-use super::{Outcome, RunId, scheduler::Room};
+use super::{LARGEST, Outcome, RunId, scheduler::Room};
 use crate::image::ImageError;
 
 /// A run that was refused or did not succeed, or a task that cannot be deployed.
@@ -21,7 +21,9 @@ pub enum RunError {
     #[error("there is no run `{0}`")]
     NoRun(RunId),
     #[error("run `{id}` of {} {outcome}", task.short())]
-    Failed { id: RunId, task: Urn, outcome: Outcome },
+    Failed { id: RunId, task: Urn, outcome: Box<Outcome> },
+    #[error("the input of a run of {} has {size}, more than {LARGEST}", task.short())]
+    InputTooLarge { task: Urn, size: ByteSize },
     #[error("cannot keep track of runs")]
     Commit(#[from] CommitError),
     #[error("cannot read what is known of runs")]
@@ -51,6 +53,7 @@ impl Explain for RunError {
             Self::Commit(_) | Self::Read(_) | Self::Damaged(_) => "E0706",
             Self::Invalid { .. } | Self::Inputs(_) => "E0707",
             Self::Io { .. } => "E0709",
+            Self::InputTooLarge { .. } => "E0710",
             Self::Image(error) => error.code(),
             Self::Container(error) => error.code(),
         }
@@ -64,8 +67,11 @@ impl Explain for RunError {
             }
             Self::NeverFits { .. } => "lower `memoryReservation` or `cpu`, or use a larger machine".into(),
             Self::NoRun(_) => "list the runs with `tandem ps`".into(),
-            Self::Failed { id, outcome, .. } => match outcome {
+            Self::Failed { id, outcome, .. } => match &**outcome {
                 Outcome::OutOfMemory { .. } => "raise the task's `memory`".into(),
+                Outcome::BadResult { .. } => {
+                    "write one JSON value to the file that TANDEM_RESULT names, or nothing".into()
+                }
                 Outcome::TimedOut => "raise the task's `timeout`".into(),
                 Outcome::Failed { error } => error.help.clone(),
                 _ => format!("see what it printed: tandem logs --run {id}"),
@@ -75,6 +81,7 @@ impl Explain for RunError {
             }
             Self::Invalid { .. } | Self::Inputs(_) => "mend that property, then try again".into(),
             Self::Io { path, .. } => format!("check space and permissions at `{}`", path.display()),
+            Self::InputTooLarge { .. } => "put it into a bucket, and give the run its key".into(),
             Self::Image(error) => error.help(),
             Self::Container(error) => error.help(),
         }

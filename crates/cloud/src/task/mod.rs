@@ -16,7 +16,7 @@
 //! | after the start, before its commit | queued | running, or exited | waits for it, or records its outcome |
 //! | while it runs | running | running | waits for it |
 //! | while it is being stopped | running, ending | running | goes on stopping it |
-//! | after its end, before the outcome's commit | running | exited | records its true outcome |
+//! | after its end, before the outcome's commit | running | exited | records its true outcome and result |
 //! | after that, before the removal | ended | exited | removes the leftover |
 //!
 //! A run is lost only if it ran and its monitor left no exit code (I3).
@@ -30,6 +30,7 @@ mod core;
 mod disk;
 mod driver;
 mod error;
+mod exchange;
 mod provider;
 mod recovery;
 mod request;
@@ -60,6 +61,7 @@ pub use self::{
     consumer::EVENT,
     core::Outcome,
     error::RunError,
+    exchange::LARGEST,
     request::RunRequest,
     scheduler::Room,
     status::{RunState, RunStatus},
@@ -192,24 +194,25 @@ impl Tasks {
         let digest = recorded.outputs.get("image").and_then(|image| image.as_str());
         let Some(digest) = digest else { return Err(RunError::NoTask(urn)) };
         let image = shared.image(&urn, &task, digest).await?;
+        let input = exchange::input(&request)?;
         let record = request::record(request, &task, image, Timestamp::now())?;
         let (needs, capacity) = (record.needs(), shared.parts.capacity);
         if !needs.fits(capacity) {
             return Err(RunError::NeverFits { task: urn, needs, capacity });
         }
         // To its end, also if whoever asks goes away: what is recorded has somebody who drives it.
-        match tokio::spawn(accept::accept(shared.clone(), record)).await {
+        match tokio::spawn(accept::accept(shared.clone(), record, input)).await {
             Ok(accepted) => accepted,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
     }
 
-    /// How a run stands.
+    /// How a run stands, with its result once it has ended.
     ///
     /// # Errors
     /// [`RunError::NoRun`] if there is none, or none any more.
     pub fn get(&self, id: &RunId) -> Result<RunStatus, RunError> {
-        self.shared.find(id).map(|record| self.shared.status_of(&record))
+        self.shared.status_of(&*self.shared.find(id)?)
     }
 
     /// Waits until a run has ended, and answers how.
@@ -220,7 +223,7 @@ impl Tasks {
         let watched = self.shared.live().get(id).map(|live| live.record.clone());
         if let Some(mut watched) = watched {
             return match watched.wait_for(|record| record.run.is_ended()).await {
-                Ok(record) => Ok(self.shared.status_of(&record)),
+                Ok(record) => self.shared.status_of(&record),
                 // The run goes on without us.
                 Err(_) => Err(CommitError::Closed.into()),
             };

@@ -7,8 +7,8 @@ use tandem_container::{ContainerError, ContainerId};
 
 use super::{
     RunId, Shared,
-    core::{Event, Phase},
-    driver::Driver,
+    core::Phase,
+    driver::{self, Driver},
     store,
 };
 
@@ -28,9 +28,8 @@ impl Shared {
     /// Compares a record with its container. A run whose container cannot be looked at now holds its room and does not
     /// hold up the others.
     async fn take_up(self: &Arc<Self>, mut driver: Driver) {
-        match self.parts.runtime.inspect(&driver.record().container()).await {
-            Ok(container) => {
-                let found = Event::Found { at: jiff::Timestamp::now(), container };
+        match driver::found(self, driver.record()).await {
+            Ok(found) => {
                 if driver.apply(found).await.is_err() {
                     return;
                 }

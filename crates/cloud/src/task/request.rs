@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tandem_container::{Image, Spec};
+use tandem_container::{Image, Spec, exchange::Exchange};
 use tandem_model::{Urn, inputs};
 
 use super::{RunError, RunId, core::Run, store::Record};
@@ -22,6 +23,9 @@ pub struct RunRequest {
     /// Replaces the task's command; the image's entrypoint stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
+    /// What the container finds in the file that `TANDEM_INPUT` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
     /// The idempotency key: a second request with the key of a run gets that run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -68,7 +72,7 @@ pub(super) fn record(
     image: Image,
     accepted: Timestamp,
 ) -> Result<Record, RunError> {
-    let RunRequest { task: urn, environment, command, key, traceparent } = request;
+    let RunRequest { task: urn, environment, command, key, traceparent, input: _ } = request;
     let mut variables = task.environment.clone();
     variables.extend(environment);
     let invalid = |reason| RunError::Invalid { task: urn.clone(), reason };
@@ -106,6 +110,7 @@ pub(super) fn record(
             memory: task.memory,
             cpu: task.cpu,
             network: None,
+            exchange: None,
         },
         environment: variables,
         // More than it may use need not be set aside.
@@ -119,9 +124,10 @@ fn is_variable(name: &str, value: &str) -> bool {
     !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
 }
 
-/// The container of the run. The cloud's variables win over the image's, and the program's over both.
-pub(super) fn spec(record: &Record, of_cloud: BTreeMap<String, String>) -> Spec {
+/// The container of the run, with its input. The cloud's variables win over the image's, and the program's over both.
+pub(super) fn spec(record: &Record, of_cloud: BTreeMap<String, String>, input: Option<String>) -> Spec {
     let mut spec = record.spec.clone();
+    spec.exchange = Some(Exchange { input });
     spec.environment.extend(of_cloud);
     spec.environment.extend(record.environment.clone());
     spec.environment.insert("TANDEM_RUN_ID".to_owned(), record.id.0.clone());
@@ -156,12 +162,19 @@ mod tests {
         }
     }
 
-    fn task(json: serde_json::Value) -> inputs::Task {
+    fn task(json: Value) -> inputs::Task {
         serde_json::from_value(json).unwrap()
     }
 
     fn request() -> RunRequest {
-        RunRequest { task: urn(), environment: BTreeMap::new(), command: None, key: None, traceparent: None }
+        RunRequest {
+            task: urn(),
+            environment: BTreeMap::new(),
+            command: None,
+            input: None,
+            key: None,
+            traceparent: None,
+        }
     }
 
     fn args(entrypoint: &[&str], cmd: &[&str], of_task: Option<&str>, of_run: Option<&str>) -> Vec<String> {
@@ -207,7 +220,7 @@ mod tests {
         let record = record(request, &task, image(&["e"], &[]), Timestamp::UNIX_EPOCH).unwrap();
         let of_cloud =
             [("AWS_REGION", "cloud"), ("LEVEL", "cloud")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-        let environment = spec(&record, of_cloud.into()).environment;
+        let environment = spec(&record, of_cloud.into(), None).environment;
         let expected = [
             ("AWS_REGION", "cloud"),
             ("BOTH", "run"),

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tandem_model::{StackId, Urn};
 
 use super::{
@@ -32,6 +33,9 @@ pub struct RunStatus {
     /// What a process that stands for the run exits with; see [`Outcome::exit_code`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+    /// What it left in the file that `TANDEM_RESULT` named. Not told in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
     /// Why it has not started: `needs 512 MiB; 88 MiB free`, `the disk is full`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<String>,
@@ -53,9 +57,13 @@ pub enum RunState {
 }
 
 impl Shared {
-    pub(super) fn status_of(&self, record: &Record) -> RunStatus {
+    pub(super) fn status_of(&self, record: &Record) -> Result<RunStatus, RunError> {
         let waits = self.scheduler().why(&record.id).map(|why| why.to_string());
-        RunStatus::of(record, waits.or_else(|| self.roomless.why(&record.id)))
+        let mut status = RunStatus::of(record, waits.or_else(|| self.roomless.why(&record.id)));
+        if record.run.is_ended() {
+            status.result = store::result(&*self.parts.store.snapshot()?, &record.id)?;
+        }
+        Ok(status)
     }
 
     pub(super) fn status(&self, stack: Option<&StackId>) -> Result<Vec<RunStatus>, RunError> {
@@ -100,6 +108,7 @@ impl RunStatus {
             ended: None,
             exit_code: outcome.as_ref().map(Outcome::exit_code),
             outcome,
+            result: None,
             waits: None,
             pid: None,
             memory_bytes: None,

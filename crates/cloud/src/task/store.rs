@@ -3,6 +3,8 @@
 //! | key | value |
 //! |---|---|
 //! | `run/record/<id>` | [`Record`] |
+//! | `run/input/<id>` | JSON: what the run is given, if anything; there as long as its log |
+//! | `run/result/<id>` | JSON: what the run left, if anything; there as long as its record |
 //! | `run/open/<id>` | empty; there while the run has not ended, so that a start reads only those |
 //! | `run/task/<task urn>/<accepted>-<id>` | empty; the runs of a task whose logs are kept, in the order of acceptance |
 //! | `run/spent/<task urn>/<accepted>-<id>` | empty; ended runs whose logs are gone and whose id must still be found |
@@ -15,6 +17,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tandem_container::{ContainerId, Spec};
 use tandem_model::{ByteSize, StackId, Urn};
 use tandem_store::{Batch, Direction, ReadError, Snapshot, port::after_prefix};
@@ -92,12 +95,22 @@ pub(super) fn needs(reservation: ByteSize, cpu: Option<f64>) -> Room {
 }
 
 const RECORDS: &str = "run/record/";
+const INPUTS: &str = "run/input/";
+const RESULTS: &str = "run/result/";
 const OPEN: &str = "run/open/";
 const BY_TASK: &str = "run/task/";
 const SPENT: &str = "run/spent/";
 
 fn record_key(id: &RunId) -> Bytes {
     format!("{RECORDS}{id}").into()
+}
+
+fn input_key(id: &RunId) -> Bytes {
+    format!("{INPUTS}{id}").into()
+}
+
+fn result_key(id: &RunId) -> Bytes {
+    format!("{RESULTS}{id}").into()
 }
 
 fn open_key(id: &RunId) -> Bytes {
@@ -120,13 +133,16 @@ fn task_of(key: &[u8], index: &str) -> Option<Urn> {
 }
 
 /// The commit that accepts a run. It conflicts if there is a run of that id.
-pub(super) fn accept(record: &Record) -> Batch {
+pub(super) fn accept(record: &Record, input: Option<&str>) -> Batch {
     let mut batch = Batch::default();
     batch
         .expect(record_key(&record.id), None)
         .put(record_key(&record.id), record.encode())
         .put(open_key(&record.id), Bytes::new())
         .put(indexed_key(BY_TASK, record), Bytes::new());
+    if let Some(input) = input {
+        batch.put(input_key(&record.id), input.to_owned());
+    }
     batch
 }
 
@@ -138,6 +154,25 @@ pub(super) fn advance(record: &Record) -> Batch {
         batch.delete(open_key(&record.id));
     }
     batch
+}
+
+/// The commit that ends a run which left a result.
+pub(super) fn conclude(record: &Record, result: &str) -> Batch {
+    let mut batch = advance(record);
+    batch.put(result_key(&record.id), result.to_owned());
+    batch
+}
+
+/// What a run is given.
+pub(super) fn input(snapshot: &dyn Snapshot, id: &RunId) -> Result<Option<String>, RunError> {
+    let text = snapshot.get(&input_key(id))?;
+    Ok(text.map(|text| String::from_utf8_lossy(&text).into_owned()))
+}
+
+/// What a run left.
+pub(super) fn result(snapshot: &dyn Snapshot, id: &RunId) -> Result<Option<Value>, RunError> {
+    let text = snapshot.get(&result_key(id))?;
+    text.map(|text| serde_json::from_slice(&text).map_err(RunError::Damaged)).transpose()
 }
 
 pub(super) fn get(snapshot: &dyn Snapshot, id: &RunId) -> Result<Option<Record>, RunError> {
@@ -229,11 +264,11 @@ pub(super) fn excess(
         if ended <= keep {
             continue;
         }
-        excess.batch.delete(indexed_key(BY_TASK, &record));
+        excess.batch.delete(indexed_key(BY_TASK, &record)).delete(input_key(&record.id));
         if record.key.is_some() && !all {
             excess.batch.put(indexed_key(SPENT, &record), Bytes::new());
         } else {
-            excess.batch.delete(record_key(&record.id));
+            excess.batch.delete(record_key(&record.id)).delete(result_key(&record.id));
         }
         excess.logs.push(record.id);
     }
@@ -246,7 +281,7 @@ pub(super) fn excess(
         if !all && now.duration_since(record.accepted) < SPENT_AFTER {
             break;
         }
-        excess.batch.delete(record_key(&record.id)).delete(key);
+        excess.batch.delete(record_key(&record.id)).delete(result_key(&record.id)).delete(key);
     }
     Ok(excess)
 }

@@ -108,6 +108,8 @@ struct RunTask {
     environment: BTreeMap<String, String>,
     #[serde(default)]
     command: Option<Vec<String>>,
+    #[serde(default)]
+    input: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -219,6 +221,7 @@ impl ProgramCalls {
             task: Urn::new(caller.function.stack.clone(), Kind::Task, run.task),
             environment: run.environment,
             command: run.command,
+            input: run.input,
             // Outside of a request nothing is repeated, so there is nothing to find again.
             key: (!caller.request.is_empty())
                 .then(|| format!("{}/{}/{}", caller.function, caller.request, caller.ordinal)),

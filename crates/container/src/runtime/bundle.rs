@@ -11,7 +11,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use tandem_failpoint::{hit, try_hit};
 
-use super::{cgroup, monitor, network::Networks, rootfs, seccomp, spec, user};
+use super::{cgroup, exchange, monitor, network::Networks, rootfs, seccomp, spec, user};
 use crate::{
     ContainerError, ContainerId, Exit, Spec,
     layout::{Layout, at},
@@ -136,7 +136,10 @@ impl Bundle {
         }
         let who = user::resolve(&self.rootfs(), &spec.user)?;
         let cgroup = cgroup::name(&self.folder, &self.id);
-        let config = spec::configuration(&self.id, spec, &self.folder, &who, &cgroup, seccomp::profile()?)?;
+        if let Some(given) = &spec.exchange {
+            exchange::prepare(&self.folder, given.input.as_deref())?;
+        }
+        let config = spec::configuration(self, spec, &who, &cgroup, seccomp::profile()?)?;
         let path = self.folder.join("config.json");
         fs::write(&path, config).map_err(at(path))
     }

@@ -37,7 +37,7 @@
 
 mod bundle;
 mod cgroup;
-
+mod exchange;
 mod monitor;
 mod network;
 mod program;
@@ -55,10 +55,12 @@ use std::{
 
 use async_trait::async_trait;
 use tandem_failpoint::hit;
+use tandem_model::ByteSize;
 use tokio::task::spawn_blocking;
 
 use crate::{
     Container, ContainerError, ContainerId, Exit, Runtime, Spec, Started,
+    exchange::Left,
     layout::{Layout, at},
     prepared, tool,
 };
@@ -259,6 +261,11 @@ impl Runtime for OciRuntime {
             }
             Err(error) => Err(error),
         }
+    }
+
+    async fn result(&self, id: &ContainerId, limit: ByteSize) -> Result<Left, ContainerError> {
+        let bundle = self.bundle(id)?;
+        blocking(move || exchange::left(&bundle.folder, limit)).await
     }
 
     fn log_file(&self, id: &ContainerId) -> PathBuf {

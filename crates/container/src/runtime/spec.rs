@@ -3,7 +3,7 @@
 //! Own file system, processes, IPC and host name; the host's network, or one of its own. Docker's default capabilities without
 //! `NET_RAW` and `MKNOD`, no new privileges, the distribution's system call filter, `/proc` and `/sys` masked as everybody does.
 //! Of the host nothing is mounted but `/etc/resolv.conf` and `/etc/hosts`, read-only; with a network of its own a container
-//! has its own of these.
+//! has its own of these. And its own folder for its input and result, if it has one.
 
 use std::{
     collections::BTreeMap,
@@ -13,8 +13,11 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{cgroup, network, user::User};
-use crate::{ContainerError, ContainerId, Spec};
+use super::{bundle::Bundle, cgroup, exchange, network, user::User};
+use crate::{
+    ContainerError, ContainerId, Spec,
+    exchange::{INPUT, RESULT},
+};
 
 /// Docker's defaults without `CAP_NET_RAW` and `CAP_MKNOD`. The one would allow to forge packets on the host's network. By the
 /// other a container could open `/dev/net/tun`, which `runc` allows whatever one tells it, and take over an interface of
@@ -62,9 +65,8 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// # Errors
 /// [`ContainerError::Start`] if there is nothing to execute.
 pub(super) fn configuration(
-    id: &ContainerId,
+    Bundle { id, folder, .. }: &Bundle,
     spec: &Spec,
-    bundle: &Path,
     user: &User,
     cgroup: &str,
     seccomp: &Value,
@@ -79,10 +81,12 @@ pub(super) fn configuration(
     }
     let mut namespaces: Vec<Value> =
         ["mount", "pid", "ipc", "uts", "cgroup"].iter().map(|kind| json!({ "type": kind })).collect();
-    let own = spec.network.as_ref().map(|_| bundle);
+    let own = spec.network.as_ref().map(|_| folder.as_path());
     if let Some(bundle) = own {
         namespaces.push(json!({ "type": "network", "path": network::namespace(bundle) }));
     }
+    let mut mounts = mounts(own);
+    mounts.extend(spec.exchange.as_ref().map(|_| exchange::mount(folder)));
     let config = json!({
         "ociVersion": "1.0.2",
         "hostname": id.0,
@@ -91,13 +95,13 @@ pub(super) fn configuration(
             "terminal": false,
             "user": { "uid": user.uid, "gid": user.gid, "additionalGids": user.groups },
             "args": spec.args,
-            "env": environment(id, &spec.environment, user),
+            "env": environment(id, spec, user),
             "cwd": working_dir,
             "capabilities": { "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES },
             "noNewPrivileges": true,
             "oomScoreAdj": FIRST_TO_GO,
         },
-        "mounts": mounts(own),
+        "mounts": mounts,
         "linux": {
             "cgroupsPath": format!("/{cgroup}"),
             "namespaces": namespaces,
@@ -110,13 +114,18 @@ pub(super) fn configuration(
     serde_json::to_vec(&config).map_err(|error| refused(&error.to_string()))
 }
 
-fn environment(id: &ContainerId, given: &BTreeMap<String, String>, user: &User) -> Vec<String> {
+fn environment(id: &ContainerId, spec: &Spec, user: &User) -> Vec<String> {
+    let (input, result) = (exchange::input_path(), exchange::result_path());
     let mut all = BTreeMap::from([
         ("PATH", DEFAULT_PATH),
         ("HOSTNAME", id.0.as_str()),
         ("HOME", user.home.as_deref().unwrap_or("/")),
     ]);
-    all.extend(given.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    all.extend(spec.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    if let Some(given) = &spec.exchange {
+        all.insert(RESULT, &result);
+        all.extend(given.input.as_ref().map(|_| (INPUT, input.as_str())));
+    }
     all.iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 

@@ -25,7 +25,10 @@ async fn a_handler_of_on_put_gets_the_object_and_reaches_outputs_and_tasks() {
             ("task.run", json!({ "id": "run-1" })),
             (
                 "run.wait",
-                json!({ "id": "run-1", "state": "ended", "outcome": { "outcome": "exited", "code": 0 }, "exitCode": 0 }),
+                json!({
+                    "id": "run-1", "state": "ended", "outcome": { "outcome": "exited", "code": 0 }, "exitCode": 0,
+                    "result": { "frames": 3 },
+                }),
             ),
         ]),
         ..Recording::default()
@@ -46,12 +49,37 @@ async fn a_handler_of_on_put_gets_the_object_and_reaches_outputs_and_tasks() {
     let event = json!({ "data": { "bucket": "b-id", "key": "a.mp4", "size": 3, "eventTime": "2030-01-01T00:00:00Z" } });
     let found = vm.invoke("h", event, context()).await.unwrap();
     let expected = json!({
-        "run": "run-1", "wait": { "id": "run-1", "state": "ended", "outcome": "exited", "exitCode": 0 }, "eventTime": "2030-01-01T00:00:00Z",
+        "run": "run-1", "wait": { "id": "run-1", "state": "ended", "outcome": "exited", "exitCode": 0, "result": { "frames": 3 } },
+        "eventTime": "2030-01-01T00:00:00Z",
     });
     assert_eq!(found, expected);
     assert_eq!(cloud.registered(), [""; 0]);
     let environment = json!({ "BUCKET": "b-id", "KEY": "a.mp4", "SIZE": "3", "HOST": "h" });
     assert_eq!(cloud.args("task.run"), json!({ "task": "t", "environment": environment, "command": null }));
+}
+
+#[tokio::test]
+async fn a_run_is_given_what_json_can_say() {
+    let answers = BTreeMap::from([("task.run", json!({ "id": "run-1" }))]);
+    let cloud = Arc::new(Recording { answers, ..Recording::default() });
+    let vm = worker(
+        program(
+            "const t = new cloud.Task('t', { build: '.' });
+            new cloud.Function('f', () => t.run({ input: { at: new Date(0), bucket: b.id, list: [1, undefined] } }).then(() => 1));
+            new cloud.Function('none', () => t.run({ input: () => {} }));
+            new cloud.Function('circle', () => { const a = {}; a.a = a; return t.run({ input: a }); });",
+        ),
+        &cloud,
+    )
+    .await
+    .unwrap();
+    vm.invoke("f", Value::Null, context()).await.unwrap();
+    let input = json!({ "at": "1970-01-01T00:00:00.000Z", "bucket": "b-id", "list": [1, null] });
+    assert_eq!(cloud.args("task.run")["input"], input);
+    for (handler, why) in [("none", "which JSON cannot say"), ("circle", "cannot be written as JSON")] {
+        let error = vm.invoke(handler, Value::Null, context()).await.unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+    }
 }
 
 #[tokio::test]

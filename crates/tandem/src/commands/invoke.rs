@@ -26,12 +26,13 @@ pub(crate) struct Args {
     payload: String,
 }
 
+/// Why what a function or a run was to be given is nothing that it can be given.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PayloadError {
-    #[error("the payload is not JSON: {reason}")]
-    NotJson { reason: String },
-    #[error("cannot read the payload from {from}")]
-    Read { from: String, source: std::io::Error },
+    #[error("the {what} is not JSON: {reason}")]
+    NotJson { what: &'static str, reason: String },
+    #[error("cannot read the {what} from {from}")]
+    Read { what: &'static str, from: String, source: std::io::Error },
 }
 
 impl Explain for PayloadError {
@@ -40,6 +41,9 @@ impl Explain for PayloadError {
     }
     fn help(&self) -> String {
         match self {
+            Self::NotJson { what: "input", .. } => {
+                r#"write JSON in single quotes: tandem run NAME --input '{"key": "value"}'"#.into()
+            }
             Self::NotJson { .. } => {
                 r#"write JSON in single quotes: tandem invoke NAME '{"key": "value"}'"#.into()
             }
@@ -48,19 +52,23 @@ impl Explain for PayloadError {
     }
 }
 
-fn read(payload: &str) -> Result<Value, PayloadError> {
+/// Reads JSON that was given as such, as `@FILE`, or as `-`.
+pub(super) fn read(what: &'static str, payload: &str) -> Result<Value, PayloadError> {
     let text = match payload.strip_prefix('@') {
         _ if payload == "-" => {
             let mut text = String::new();
             let read = std::io::stdin().read_to_string(&mut text);
-            read.map_err(|source| PayloadError::Read { from: "standard input".into(), source })?;
+            read.map_err(|source| PayloadError::Read { what, from: "standard input".into(), source })?;
             text
         }
-        Some(file) => std::fs::read_to_string(file)
-            .map_err(|source| PayloadError::Read { from: format!("`{file}`"), source })?,
+        Some(file) => std::fs::read_to_string(file).map_err(|source| PayloadError::Read {
+            what,
+            from: format!("`{file}`"),
+            source,
+        })?,
         None => payload.to_owned(),
     };
-    serde_json::from_str(&text).map_err(|error| PayloadError::NotJson { reason: error.to_string() })
+    serde_json::from_str(&text).map_err(|error| PayloadError::NotJson { what, reason: error.to_string() })
 }
 
 pub(crate) async fn run(
@@ -68,7 +76,7 @@ pub(crate) async fn run(
     place: Place,
     Args { name, payload }: Args,
 ) -> Result<(), Failure> {
-    let payload = read(&payload)?;
+    let payload = read("payload", &payload)?;
     let stack = place.stack_of(&Project::find(&place.folder)?);
     let function = Urn::new(stack, Kind::Function, name);
     let answer = ask(terminal, &place.client(), &Invoke { function, payload }).await?;
@@ -126,8 +134,8 @@ mod tests {
 
     #[test]
     fn a_payload_is_json_or_names_a_file_with_json() {
-        assert_eq!(read("{\"a\": 1}").unwrap()["a"], 1);
-        assert!(matches!(read("{a: 1}"), Err(PayloadError::NotJson { .. })));
-        assert!(matches!(read("@/nonexistent/file"), Err(PayloadError::Read { .. })));
+        assert_eq!(read("payload", "{\"a\": 1}").unwrap()["a"], 1);
+        assert!(matches!(read("payload", "{a: 1}"), Err(PayloadError::NotJson { .. })));
+        assert!(matches!(read("payload", "@/nonexistent/file"), Err(PayloadError::Read { .. })));
     }
 }

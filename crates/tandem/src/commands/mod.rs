@@ -16,6 +16,7 @@ pub(crate) mod ps;
 pub(crate) mod refresh;
 pub(crate) mod restore;
 pub(crate) mod run;
+pub(crate) mod runs;
 pub(crate) mod serve;
 pub(crate) mod stack;
 pub(crate) mod up;
@@ -45,6 +46,7 @@ pub(crate) fn run(args: Args, terminal: &Terminal) -> Result<(), Failure> {
         Command::Ps(command) => block_on(ps::run(terminal, Place::find(&args.global)?, command)),
         Command::Invoke(command) => block_on(invoke::run(terminal, Place::find(&args.global)?, command)),
         Command::Run(command) => block_on(run::run(terminal, Place::find(&args.global)?, command)),
+        Command::Runs(command) => block_on(runs::run(terminal, Place::find(&args.global)?, command)),
         Command::Image(command) => block_on(image::run(terminal, Place::find(&args.global)?, command)),
         Command::Backup(command) => block_on(backup::run(terminal, Place::find(&args.global)?, command)),
         Command::Restore(command) => block_on(restore::run(terminal, Place::find(&args.global)?, command)),

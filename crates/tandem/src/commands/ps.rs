@@ -45,9 +45,7 @@ fn shown(processes: &Processes, now: Timestamp, width: Option<usize>) -> String 
         parts.push(ui::table(heads, processes.functions.iter().map(function), width));
     }
     if !processes.runs.is_empty() {
-        let heads = ["RUN", "TASK", "STATE", "AGE", "MEMORY", "DETAIL"];
-        let rows = processes.runs.iter().map(|run| row(run, now, width.is_some()));
-        parts.push(ui::table(heads, rows, width));
+        parts.push(runs(&processes.runs, now, width));
     }
     if !processes.services.is_empty() {
         let heads = ["SERVICE", "REPLICA", "STATE", "AGE", "RESTARTS", "PORTS", "DETAIL"];
@@ -68,6 +66,16 @@ fn shown(processes: &Processes, now: Timestamp, width: Option<usize>) -> String 
         return "Nothing is deployed.\n".to_owned();
     }
     parts.join("\n")
+}
+
+/// A table of runs as of now.
+pub(super) fn table_of_runs(all: &[RunStatus], width: Option<usize>) -> String {
+    runs(all, Timestamp::now(), width)
+}
+
+fn runs(all: &[RunStatus], now: Timestamp, width: Option<usize>) -> String {
+    let heads = ["RUN", "TASK", "STATE", "AGE", "MEMORY", "DETAIL"];
+    ui::table(heads, all.iter().map(|run| row(run, now, width.is_some())), width)
 }
 
 fn function(function: &FunctionStatus) -> [String; 5] {
@@ -148,13 +156,17 @@ fn workers(function: &FunctionStatus) -> String {
     parts.join(", ")
 }
 
-fn row(run: &RunStatus, now: Timestamp, short: bool) -> [String; 6] {
-    let state = match run.state {
+/// Where a run stands, in a word.
+pub(super) fn state(run: &RunStatus) -> &'static str {
+    match run.state {
         RunState::Queued => "queued",
         RunState::Starting => "starting",
         RunState::Running => "running",
         RunState::Ended => "ended",
-    };
+    }
+}
+
+fn row(run: &RunStatus, now: Timestamp, short: bool) -> [String; 6] {
     let detail = match (&run.outcome, &run.waits, run.pid) {
         (Some(outcome), _, _) => outcome.to_string(),
         (None, Some(why), _) => why.clone(),
@@ -164,7 +176,7 @@ fn row(run: &RunStatus, now: Timestamp, short: bool) -> [String; 6] {
     let memory = run.memory_bytes.map(|bytes| ByteSize(bytes).to_string()).unwrap_or_default();
     let id = run.id.as_str();
     let id = if short { &id[id.len().saturating_sub(ID)..] } else { id };
-    [id.to_owned(), run.task.name.to_string(), state.into(), age(run.accepted, now), memory, detail]
+    [id.to_owned(), run.task.name.to_string(), state(run).into(), age(run.accepted, now), memory, detail]
 }
 
 /// How long ago, in the largest unit that says something.
@@ -212,6 +224,7 @@ mod tests {
             ended: None,
             outcome: Some(Outcome::Exited { code: 3 }),
             exit_code: Some(3),
+            result: None,
             waits: None,
             pid: None,
             memory_bytes: None,

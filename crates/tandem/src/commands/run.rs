@@ -15,7 +15,7 @@ use tandem_server::{
     wire::{OfRun, Run},
 };
 
-use super::logs;
+use super::{invoke, logs};
 use crate::{
     complete,
     exit::{Failure, RUN_FAILED},
@@ -26,8 +26,9 @@ use crate::{
 
 /// Starts a container of a task, prints its log, and exits with its exit code.
 ///
-/// The container's standard output goes to standard output, its standard error to standard error. With --json, lines of
-/// JSON: that it was accepted, each line that it prints, how it ended.
+/// The container's standard output goes to standard output, its standard error to standard error. If it leaves a result,
+/// that is the last line, as JSON. With --json, lines of JSON: that it was accepted, each line that it prints, how it ended
+/// and with which result.
 ///
 /// Ctrl-C: the first says so and waits for the end, the second tells the container to end, the third leaves it alone.
 /// SIGTERM and SIGHUP tell the container to end.
@@ -41,6 +42,12 @@ pub(crate) struct Args {
     /// A variable for the container; wins over the task's own
     #[arg(short, long = "env", value_name = "KEY=VALUE", value_parser = variable)]
     environment: Vec<(String, String)>,
+    /// What the container finds in the file that TANDEM_INPUT names: JSON, `@FILE`, or `-` for standard input
+    #[arg(short, long, value_name = "JSON")]
+    input: Option<String>,
+    /// Only the result on standard output; what the container prints goes to standard error
+    #[arg(long, conflicts_with = "detach")]
+    result: bool,
     /// Print the run's id and return, instead of waiting for its end
     #[arg(short, long)]
     detach: bool,
@@ -62,13 +69,15 @@ pub(crate) async fn run(terminal: &Terminal, place: Place, args: Args) -> Result
 }
 
 async fn start(terminal: &Terminal, place: Place, args: Args) -> Result<(), Failure> {
-    let Args { name, environment, detach, command } = args;
+    let Args { name, environment, input, result, detach, command } = args;
+    let input = input.map(|input| invoke::read("input", &input)).transpose()?;
     let stack = place.stack_of(&Project::find(&place.folder)?);
     let client = place.client();
     let request = Run {
         task: Urn::new(stack.clone(), Kind::Task, name),
         environment: BTreeMap::from_iter(environment),
         command: (!command.is_empty()).then_some(command),
+        input,
     };
     let mut interruptions = Interruptions::listen()?;
     let of: OfRun = client.post("/v1/runs", &request).await?;
@@ -82,7 +91,7 @@ async fn start(terminal: &Terminal, place: Place, args: Args) -> Result<(), Fail
     }
     tell_if_it_waits(&client, &of, terminal).await?;
     let following = logs::stream(&client, logs::of_run(&stack, of.id.as_str()), true, |line| {
-        match print(terminal, line) {
+        match print(terminal, line, result) {
             // A reader that goes away does not end the run.
             Err(OutputError::Closed) => Ok(()),
             other => other,
@@ -115,18 +124,22 @@ async fn start(terminal: &Terminal, place: Place, args: Args) -> Result<(), Fail
             }
         }
     }
-    conclude(&client.post("/v1/runs/wait", &of).await?, terminal)
+    let status: RunStatus = client.post("/v1/runs/wait", &of).await?;
+    if terminal.json() {
+        terminal.data(&ui::events::line(ui::events::summarised("ended", json!(status))))?;
+    }
+    conclude(&status, terminal)
 }
 
-fn print(terminal: &Terminal, line: &Line) -> Result<(), OutputError> {
+fn print(terminal: &Terminal, line: &Line, only_result: bool) -> Result<(), OutputError> {
     match line.stream {
         // How it ended is told below.
         Stream::System => Ok(()),
         _ if terminal.json() => terminal.feed(&ui::events::line(json!({
             "event": "line", "time": line.time, "stream": line.stream, "text": line.text,
         }))),
-        Stream::Stdout => terminal.feed(&format!("{}\n", line.text)),
-        Stream::Stderr => {
+        Stream::Stdout if !only_result => terminal.feed(&format!("{}\n", line.text)),
+        Stream::Stdout | Stream::Stderr => {
             terminal.say(&line.text);
             Ok(())
         }
@@ -141,9 +154,12 @@ async fn tell_if_it_waits(client: &Client, of: &OfRun, terminal: &Terminal) -> R
     Ok(())
 }
 
-fn conclude(status: &RunStatus, terminal: &Terminal) -> Result<(), Failure> {
-    if terminal.json() {
-        terminal.data(&ui::events::line(ui::events::summarised("ended", json!(status))))?;
+/// Prints the result of a run that has ended, and fails as the run did.
+pub(super) fn conclude(status: &RunStatus, terminal: &Terminal) -> Result<(), Failure> {
+    if !terminal.json()
+        && let Some(result) = &status.result
+    {
+        terminal.data(&format!("{result}\n"))?;
     }
     match &status.outcome {
         Some(outcome) if outcome.is_success() => Ok(()),

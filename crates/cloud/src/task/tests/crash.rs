@@ -19,7 +19,7 @@ fn scene(folder: &Path) -> Scene {
 }
 
 fn keyed(task: &Urn) -> RunRequest {
-    RunRequest { key: Some("delivery-1/0".into()), ..request(task) }
+    RunRequest { key: Some("delivery-1/0".into()), input: Some(json!({ "n": 1 })), ..request(task) }
 }
 
 /// The cloud that is killed: accepts one run and waits for its end, or stops it.
@@ -56,7 +56,10 @@ fn killed_at(failpoint: &str, folder: &Path, script: &str) {
 // I3, I4
 async fn runs_once_and_ends_truly(failpoint: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let script = format!("echo x >>{}; echo one; echo two; exit 7", folder.path().join("starts").display());
+    let script = format!(
+        "echo x >>{}; echo one; echo two; cat $TANDEM_INPUT >$TANDEM_RESULT; exit 7",
+        folder.path().join("starts").display()
+    );
     killed_at(failpoint, folder.path(), &script);
 
     let scene = scene(folder.path());
@@ -66,6 +69,7 @@ async fn runs_once_and_ends_truly(failpoint: &str) {
     let id = tasks.run(keyed(&task)).await.unwrap();
     let status = tasks.wait(&id).await.unwrap();
     assert_eq!(status.outcome, Some(Outcome::Exited { code: 7 }), "{failpoint}");
+    assert_eq!(status.result, Some(json!({ "n": 1 })), "{failpoint}");
     assert_eq!(std::fs::read_to_string(scene.path("starts")).unwrap(), "x\n", "{failpoint}: started once");
     let lines = scene.lines(&tasks, &id).await;
     assert_eq!(lines[..2], ["one", "two"], "{failpoint}");
@@ -92,6 +96,11 @@ async fn killed_after_the_start_was_recorded_waits_for_the_end() {
 #[tokio::test]
 async fn killed_before_the_outcome_is_recorded_records_the_true_one() {
     runs_once_and_ends_truly("task.exit.observed").await;
+}
+
+#[tokio::test]
+async fn killed_before_a_result_is_recorded_finds_it_again() {
+    runs_once_and_ends_truly("task.result.read").await;
 }
 
 #[tokio::test]

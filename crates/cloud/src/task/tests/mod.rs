@@ -2,6 +2,7 @@
 
 mod crash;
 mod deploy;
+mod exchange;
 mod life;
 mod processes;
 mod restart;
@@ -216,6 +217,7 @@ fn request(task: &Urn) -> RunRequest {
         task: task.clone(),
         environment: BTreeMap::new(),
         command: None,
+        input: None,
         key: None,
         traceparent: None,
     }

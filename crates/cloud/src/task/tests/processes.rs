@@ -15,7 +15,11 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use tandem_container::{Container, ContainerError, ContainerId, Exit, Runtime, Spec, Started};
+use tandem_container::{
+    Container, ContainerError, ContainerId, Exit, Runtime, Spec, Started,
+    exchange::{INPUT, Left, RESULT},
+};
+use tandem_model::ByteSize;
 
 /// `$0` is the container's folder, `$1` its log, the rest the command. The process id goes to stdout.
 const MONITOR: &str = r#"
@@ -95,6 +99,10 @@ impl Runtime for Processes {
         }
         let folder = self.folder(id);
         fs::create_dir(&folder).map_err(io(&folder))?;
+        let input = spec.exchange.as_ref().and_then(|given| given.input.as_ref());
+        if let Some(input) = input {
+            fs::write(folder.join("input.json"), input).map_err(io(&folder))?;
+        }
         let mut monitor = Command::new("setsid")
             .args(["sh", "-c", MONITOR])
             .arg(&folder)
@@ -103,6 +111,8 @@ impl Runtime for Processes {
             .env_clear()
             .envs(&spec.environment)
             .env("CONTAINER", &folder)
+            .envs(spec.exchange.iter().map(|_| (RESULT, folder.join("result.json"))))
+            .envs(input.map(|_| (INPUT, folder.join("input.json"))))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -146,6 +156,16 @@ impl Runtime for Processes {
         let pid = self.pid(id).ok_or_else(|| ContainerError::Absent(id.clone()))?;
         let whom = Pid::from_raw(if all { -pid } else { pid });
         kill(whom, Signal::try_from(signal).unwrap()).map_err(|_| ContainerError::Absent(id.clone()))
+    }
+
+    async fn result(&self, id: &ContainerId, limit: ByteSize) -> Result<Left, ContainerError> {
+        Ok(match fs::read(self.folder(id).join("result.json")) {
+            Ok(bytes) if bytes.len() as u64 > limit.bytes() => {
+                Left::TooLarge { size: ByteSize(bytes.len() as u64) }
+            }
+            Ok(bytes) => Left::Bytes(bytes),
+            Err(_) => Left::Nothing,
+        })
     }
 
     fn log_file(&self, id: &ContainerId) -> PathBuf {

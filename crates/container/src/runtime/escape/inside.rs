@@ -445,4 +445,7 @@ pub(super) fn trap(layer: &std::path::Path, victim: &std::path::Path) {
         let up = format!("../../../../../../../../../..{}", victim.display());
         symlink(up, path).unwrap();
     }
+    let up = format!("../../../../../../../../../..{}", victim.parent().unwrap().display());
+    fs::create_dir_all(layer.join("run")).unwrap();
+    symlink(up, layer.join("run/tandem")).unwrap();
 }

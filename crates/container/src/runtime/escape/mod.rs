@@ -13,7 +13,10 @@ use std::{
 use tandem_model::ByteSize;
 
 use super::{tests::Home, *};
-use crate::conformance::{id, logged};
+use crate::{
+    conformance::{id, logged},
+    exchange::Exchange,
+};
 
 /// A container that takes no part, and what a hostile one looks for.
 struct Stage {
@@ -237,7 +240,9 @@ async fn links_in_an_image_do_not_lead_a_mount_out_of_it() {
     let home = Home::with(|layer| inside::trap(layer, &victim));
     let (runtime, one) = (home.open(), id("one"));
     let text = "cat /etc/hosts /etc/resolv.conf; echo x > /etc/hosts; echo x > /etc/resolv.conf; true";
-    if runtime.start(&one, &home.script(text)).await.is_ok() {
+    let text = format!("{text}; echo x > $TANDEM_RESULT; echo x > /run/tandem/new; true");
+    let given = Exchange { input: Some("1".to_owned()) };
+    if runtime.start(&one, &Spec { exchange: Some(given), ..home.script(&text) }).await.is_ok() {
         runtime.wait(&one).await.unwrap();
         assert!(!logged(&*runtime, &one, "stdout").contains("untouched"));
     }

@@ -1,0 +1,162 @@
+//! The folder that a container shares with us: its input, and its result.
+//!
+//! | path | who | mode |
+//! |---|---|---|
+//! | `bundles/<id>/exchange/` | us; keeps other users of the machine out | 0700 |
+//! | `bundles/<id>/exchange/shared/` | mounted as [`INSIDE`]; whoever is in the container may write, whatever its user | 1777 |
+//! | … `input.json` | us, before the start | 0644 |
+//! | … `result.json` | the container | as it likes |
+//!
+//! A mount of its own: links to other files of the machine cannot be made in it, and it is there for a container that
+//! mounts something over its `/tmp`. What is left is read when the container has ended, so that nobody changes it
+//! meanwhile; and as something that may be anything: no link is followed, no pipe waited for, no more read than asked.
+
+use std::{
+    fs::{self, File, Permissions},
+    io::{ErrorKind, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{Mode, OFlags, ResolveFlags, openat2},
+    io::Errno,
+};
+use serde_json::{Value, json};
+use tandem_model::ByteSize;
+
+use crate::{ContainerError, exchange::Left, layout::at};
+
+/// Where a container finds the folder.
+const INSIDE: &str = "/run/tandem";
+const INPUT_FILE: &str = "input.json";
+const RESULT_FILE: &str = "result.json";
+
+pub(super) fn input_path() -> String {
+    format!("{INSIDE}/{INPUT_FILE}")
+}
+
+pub(super) fn result_path() -> String {
+    format!("{INSIDE}/{RESULT_FILE}")
+}
+
+fn shared(bundle: &Path) -> PathBuf {
+    bundle.join("exchange/shared")
+}
+
+/// Makes the folder, with the input in it.
+pub(super) fn prepare(bundle: &Path, input: Option<&str>) -> Result<(), ContainerError> {
+    let shared = shared(bundle);
+    let make = || {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&shared)?;
+        // Regardless of our mask.
+        fs::set_permissions(&shared, Permissions::from_mode(0o1777))?;
+        if let Some(input) = input {
+            let path = shared.join(INPUT_FILE);
+            let mut file = File::options().write(true).create_new(true).mode(0o644).open(&path)?;
+            file.set_permissions(Permissions::from_mode(0o644))?;
+            file.write_all(input.as_bytes())?;
+        }
+        Ok(())
+    };
+    make().map_err(at(&shared))
+}
+
+/// The mount of an OCI configuration.
+pub(super) fn mount(bundle: &Path) -> Value {
+    let options = ["bind", "rw", "nosuid", "noexec", "nodev", "rprivate"];
+    json!({ "destination": INSIDE, "type": "bind", "source": shared(bundle), "options": options })
+}
+
+/// Reads what an ended container left.
+pub(super) fn left(bundle: &Path, limit: ByteSize) -> Result<Left, ContainerError> {
+    let shared = shared(bundle);
+    let folder = match File::open(&shared) {
+        Ok(folder) => folder,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Left::Nothing),
+        Err(error) => return Err(at(shared)(error)),
+    };
+    let path = shared.join(RESULT_FILE);
+    let opened = openat2(
+        &folder,
+        RESULT_FILE,
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
+        Mode::empty(),
+        ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH | ResolveFlags::NO_XDEV,
+    );
+    let file = match opened {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Ok(Left::Nothing),
+        // A link; a socket.
+        Err(Errno::LOOP | Errno::NXIO) => return Ok(Left::NoFile),
+        Err(errno) => return Err(at(path)(errno.into())),
+    };
+    let meta = file.metadata().map_err(at(&path))?;
+    if !meta.is_file() {
+        return Ok(Left::NoFile);
+    }
+    if meta.len() > limit.bytes() {
+        return Ok(Left::TooLarge { size: ByteSize(meta.len()) });
+    }
+    let mut bytes = Vec::new();
+    file.take(limit.bytes()).read_to_end(&mut bytes).map_err(at(path))?;
+    Ok(Left::Bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::{fs::symlink, net::UnixListener};
+
+    use nix::{sys::stat::Mode as Access, unistd::mkfifo};
+
+    use super::*;
+
+    const LIMIT: ByteSize = ByteSize(16);
+
+    /// What is read after somebody has put something in the result's place.
+    fn after(put: impl FnOnce(&Path)) -> Left {
+        let bundle = tempfile::tempdir().unwrap();
+        prepare(bundle.path(), None).unwrap();
+        put(&shared(bundle.path()).join(RESULT_FILE));
+        left(bundle.path(), LIMIT).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_its_limit() {
+        assert_eq!(after(|_| {}), Left::Nothing);
+        assert_eq!(after(|path| fs::write(path, "{}").unwrap()), Left::Bytes(b"{}".to_vec()));
+        assert_eq!(after(|path| fs::write(path, "").unwrap()), Left::Bytes(vec![]));
+        assert_eq!(after(|path| fs::write(path, [7; 16]).unwrap()), Left::Bytes(vec![7; 16]));
+        assert_eq!(after(|path| fs::write(path, [7; 17]).unwrap()), Left::TooLarge { size: ByteSize(17) });
+        // One with a hole takes no room, and would take all of our memory.
+        let hole = |path: &Path| File::create(path).unwrap().set_len(1 << 40).unwrap();
+        assert_eq!(after(hole), Left::TooLarge { size: ByteSize(1 << 40) });
+    }
+
+    #[test]
+    fn what_is_no_file_is_neither_followed_nor_waited_for() {
+        for target in ["/etc/passwd", "input.json", "result.json", "/nowhere"] {
+            assert_eq!(after(|path| symlink(target, path).unwrap()), Left::NoFile, "{target}");
+        }
+        assert_eq!(after(|path| mkfifo(path, Access::S_IRWXU).unwrap()), Left::NoFile);
+        assert_eq!(after(|path| fs::create_dir(path).unwrap()), Left::NoFile);
+        assert_eq!(after(|path| drop(UnixListener::bind(path).unwrap())), Left::NoFile);
+    }
+
+    #[test]
+    fn a_container_that_never_had_the_folder_left_nothing() {
+        let bundle = tempfile::tempdir().unwrap();
+        assert_eq!(left(bundle.path(), LIMIT).unwrap(), Left::Nothing);
+    }
+
+    #[test]
+    fn every_user_in_the_container_may_write_and_none_of_the_machine() {
+        let bundle = tempfile::tempdir().unwrap();
+        prepare(bundle.path(), Some("1")).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        let shared = shared(bundle.path());
+        assert_eq!(mode(shared.parent().unwrap()), 0o700);
+        assert_eq!(mode(&shared), 0o1777);
+        assert_eq!(mode(&shared.join(INPUT_FILE)), 0o644);
+    }
+}
