@@ -261,8 +261,24 @@ export interface TaskArgs {
     environment?: Input<Record<string, Input<string>>>;
     /** Replaces the image's command. */
     command?: Input<Input<string>[]>;
-    /** Upper bound of one run, in seconds. No bound if not given. */
+    /** Upper bound of one attempt of a run, in seconds. No bound if not given. */
     timeout?: Input<number>;
+    /** When a run whose container failed is tried again, in a new one. Never if not given. */
+    retries?: TaskRetries;
+}
+
+export interface TaskRetries {
+    /** How many containers there are at most, the first included: 1 to 100. */
+    attempts: number;
+    /** The pause after the first attempt, in seconds; doubled after each further one, and shortened by chance. 1 if not given. */
+    backoff?: number;
+    /** The longest pause, in seconds. 300 if not given. */
+    maxBackoff?: number;
+    /**
+     * After which ends. `["exited", "outOfMemory", "timedOut"]` if not given; `exited` is another code than 0. Never after a
+     * stop, nor if the container could not be started.
+     */
+    on?: ("exited" | "badResult" | "outOfMemory" | "timedOut" | "lost")[];
 }
 
 /** A port that the machine listens on for a service. */
@@ -382,6 +398,10 @@ export interface RunStatus<R = any> {
     readonly id: string;
     readonly state: "queued" | "starting" | "running" | "ended";
     readonly accepted: string;
+    /** Which attempt it is, counted from 1. */
+    readonly attempt: number;
+    /** The attempts before, in their order, each with its outcome as the cloud tells it. */
+    readonly attempts?: { started?: string; ended: string; outcome: string; code?: number }[];
     readonly started?: string;
     readonly ended?: string;
     /** What it waits for in the queue. */

@@ -121,6 +121,52 @@ pub struct Task {
     /// Upper bound of one run, in seconds. None: no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<f64>,
+    /// When a run is tried again, in a new container. None: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<Retries>,
+}
+
+/// When a run whose container failed is tried again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Retries {
+    /// How many containers there are at most, the first included.
+    pub attempts: u32,
+    /// The pause after the first attempt, in seconds; doubled after each further one.
+    #[serde(default = "Retries::default_backoff")]
+    pub backoff: f64,
+    /// The longest pause, in seconds.
+    #[serde(default = "Retries::default_max_backoff")]
+    pub max_backoff: f64,
+    /// After which ends.
+    #[serde(default = "Retries::default_on")]
+    pub on: Vec<RetryOn>,
+}
+
+/// How an attempt ended; the words are those of a run's outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RetryOn {
+    /// With another code than 0.
+    Exited,
+    BadResult,
+    OutOfMemory,
+    TimedOut,
+    Lost,
+}
+
+impl Retries {
+    fn default_backoff() -> f64 {
+        1.0
+    }
+
+    fn default_max_backoff() -> f64 {
+        300.0
+    }
+
+    fn default_on() -> Vec<RetryOn> {
+        vec![RetryOn::Exited, RetryOn::OutOfMemory, RetryOn::TimedOut]
+    }
 }
 
 impl Task {

@@ -130,3 +130,40 @@ fn a_run_is_listed_shown_waited_for_and_stopped_by_a_part_of_its_id() {
     cloud.observe();
     project.destroy();
 }
+
+/// The attempts are containers of one run, whose log is one.
+#[test]
+fn a_run_that_fails_is_tried_again_also_after_the_cloud_was_killed() {
+    let cloud = Cloud::new();
+    cloud.serve().terminate();
+    let serving = cloud.serve_until("task.run.retry-committed");
+    cloud.import_busybox();
+    let program = "\
+const cloud = require('@tandem/cloud');
+const script = 'echo this is attempt $TANDEM_ATTEMPT; [ $TANDEM_ATTEMPT = 3 ] && cp $TANDEM_INPUT $TANDEM_RESULT';
+new cloud.Task('shaky', {
+    image: 'docker.io/library/busybox', command: ['sh', '-c', script], retries: { attempts: 4, backoff: 0.1 },
+});
+";
+    let project = cloud.project("shaky", &[("index.js", program)]);
+    project.up();
+    let id = project.tandem(&["run", "shaky", "--detach", "--input", "[7]"]).ok().value().to_owned();
+    serving.died("task.run.retry-committed");
+    let _serving = cloud.serve();
+    assert_eq!(project.tandem(&["runs", "wait", &id]).ok().value(), "[7]");
+    let status = json_of(&project.tandem(&["runs", "show", &id, "--json"]).ok());
+    assert_eq!(
+        (&status["attempt"], status["attempts"].as_array().unwrap().len()),
+        (&json!(3), 2),
+        "{status}"
+    );
+    let log = project.tandem(&["logs", "--run", &id]).ok().stdout;
+    for attempt in 1..=3 {
+        assert_eq!(log.matches(&format!("this is attempt {attempt}")).count(), 1, "{log}");
+    }
+    // Who watches from the beginning sees all of them, and gets the code of the last.
+    let ran = project.tandem(&["run", "shaky", "--input", "8"]).ok();
+    assert_eq!(ran.stdout, "this is attempt 1\nthis is attempt 2\nthis is attempt 3\n8\n", "{}", ran.all());
+    cloud.observe();
+    project.destroy();
+}

@@ -5,7 +5,9 @@ import { call } from "./host.js";
 import { isOutput } from "./output.js";
 import { Resource, inHandlerOnly, textsOf } from "./resource.js";
 
-const OPTIONS = ["build", "image", "memory", "memoryReservation", "cpu", "environment", "command", "timeout"];
+const OPTIONS = ["build", "image", "memory", "memoryReservation", "cpu", "environment", "command", "timeout", "retries"];
+const RETRIES = ["attempts", "backoff", "maxBackoff", "on"];
+const ENDS = ["exited", "badResult", "outOfMemory", "timedOut", "lost"];
 const BUILD = ["context", "dockerfile", "args", "target"];
 
 export class Task extends Resource {
@@ -75,13 +77,15 @@ export class Run {
 }
 
 /** The cloud's outcome has properties of its own; here it is a word, and beside it what matters. */
-function told({ id, state, accepted, started, ended, exitCode, waits, outcome, result }) {
+function told({ id, state, accepted, started, ended, attempt, attempts, exitCode, waits, outcome, result }) {
     return {
         id,
         state,
         accepted,
         started,
         ended,
+        attempt,
+        attempts,
         exitCode,
         waits,
         outcome: outcome?.outcome,
@@ -91,7 +95,7 @@ function told({ id, state, accepted, started, ended, exitCode, waits, outcome, r
 }
 
 function inputs(key, container) {
-    const { build, image, memory, memoryReservation, cpu, environment, command, timeout } = checkOptions(
+    const { build, image, memory, memoryReservation, cpu, environment, command, timeout, retries } = checkOptions(
         key,
         container,
         OPTIONS,
@@ -113,6 +117,7 @@ function inputs(key, container) {
         environment: texts,
         command,
         timeout,
+        retries: retriesOf(key, retries),
     };
 }
 
@@ -125,6 +130,29 @@ export function checkSource(key, build, image) {
             'give exactly one: `build: "./folder"` with a Dockerfile in it, or `image: "name"`',
         );
     }
+}
+
+function retriesOf(key, retries) {
+    if (retries === undefined) return undefined;
+    if (typeof retries !== "object" || retries === null)
+        throw invalid(
+            `\`retries\` of ${key} is an object, not ${shown(retries)}`,
+            "write `retries: { attempts: 3 }`: three containers at most",
+        );
+    const what = `\`retries\` of ${key}`;
+    const { attempts, backoff, maxBackoff, on } = checkOptions(what, retries, RETRIES);
+    if (!Number.isInteger(attempts) || attempts < 1 || attempts > 100)
+        throw invalid(
+            `\`attempts\` of ${what} is ${shown(attempts)}; it is a whole number from 1 to 100`,
+            "it counts the first attempt, too: `retries: { attempts: 3 }`",
+        );
+    checkType(what, "backoff", backoff, ["number"]);
+    checkType(what, "maxBackoff", maxBackoff, ["number"]);
+    checkType(what, "on", on, ["array"]);
+    const unknown = on?.find((end) => !ENDS.includes(end));
+    if (unknown !== undefined)
+        throw invalid(`\`on\` of ${what} has ${shown(unknown)} in it`, `an attempt ends as one of ${ENDS.join(", ")}`);
+    return { attempts, backoff, maxBackoff, on };
 }
 
 export function buildOf(key, build) {

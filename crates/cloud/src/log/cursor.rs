@@ -88,7 +88,7 @@ pub(super) struct Cursors {
     reach: Reach,
     cursors: Vec<Cursor>,
     /// The runs that were read to their end; told of once more, they must not be read again.
-    finished: HashSet<String>,
+    finished: HashSet<PathBuf>,
 }
 
 impl Log {
@@ -137,7 +137,7 @@ impl Cursors {
     /// A run has begun or ended.
     pub(super) fn upsert_run(&mut self, run: RunLog) {
         let known = self.cursors.iter_mut().find_map(|c| match &mut c.source {
-            Source::Run(file) if file.run.id == run.id => Some((&mut c.touched, &mut file.run)),
+            Source::Run(file) if file.run.file == run.file => Some((&mut c.touched, &mut file.run)),
             _ => None,
         });
         if let Some((touched, known)) = known {
@@ -146,7 +146,7 @@ impl Cursors {
         } else if self.filter.wants(&run.task)
             && self.filter.wants_id(&run.id)
             && self.filter.until.is_none_or(|until| run.since <= until)
-            && !self.finished.contains(&run.id)
+            && !self.finished.contains(&run.file)
         {
             let begin = Begin::of(&self.filter);
             self.cursors.push(Cursor::new(Source::Run(RunFile::new(run, self.reach, begin))));
@@ -189,7 +189,7 @@ impl Cursors {
         let Self { cursors, finished, .. } = self;
         cursors.retain(|cursor| match &cursor.source {
             Source::Run(file) if file.run.ended.is_some() && !cursor.touched => {
-                finished.insert(file.run.id.clone());
+                finished.insert(file.run.file.clone());
                 false
             }
             _ => true,

@@ -125,7 +125,7 @@ impl Filter {
     }
 }
 
-/// The log of one run, in the file that its monitor writes.
+/// The log of one attempt of a run, in the file that its monitor writes. The file tells it from others of that run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunLog {
     pub task: Urn,

@@ -108,6 +108,14 @@ impl Driver {
             // Before the commit: said twice after a crash is better than not at all.
             self.say(outcome.to_string());
         }
+        if let (Some(failed), Phase::Queued { until: Some(until) }) = (run.failed.last(), &run.phase)
+            && run.attempt > self.record.run.attempt
+        {
+            let pause = until.duration_since(failed.ended).as_secs_f64();
+            let of = run.policy.as_ref().map_or(0, |policy| policy.retries.attempts);
+            let outcome = &failed.outcome;
+            self.say(format!("attempt {} of {of} {outcome}; the next one in {pause:.1} s", run.attempt - 1));
+        }
         match (answer, run.outcome()) {
             (Answer::Result(result), Some(Outcome::Exited { .. })) => self.result = Some(result),
             (Answer::Unusable(reason), Some(Outcome::Exited { .. })) => {
@@ -136,7 +144,8 @@ impl Driver {
                 self.shared.admit();
             }
             Effect::Commit => self.commit().await?,
-            Effect::Discard => self.discard().await,
+            Effect::Discard { attempt } => self.discard(attempt).await,
+            Effect::Rest { until } => self.rest(until),
             Effect::Start => self.pending.push(start(self.shared.clone(), self.record.clone()).boxed()),
             Effect::Wait => self.pending.push(wait(self.shared.clone(), self.record.clone()).boxed()),
             Effect::Watch { started } => self.watch(started),
@@ -172,19 +181,36 @@ impl Driver {
         match (&self.record.run.phase, self.record.run.ending) {
             (Phase::Ended { .. }, _) => hit("task.run.ended-committed"),
             (_, Some(_)) => hit("task.stop.committed"),
+            (Phase::Queued { .. }, None) => hit("task.run.retry-committed"),
             _ => hit("task.run.started-committed"),
         }
         self.state.send_replace(Arc::new(self.record.clone()));
-        if !matches!(self.record.run.phase, Phase::Queued | Phase::Starting) {
+        let mut logs = self.shared.logs_of(&self.record);
+        match self.record.run.phase {
+            Phase::Starting => logs.clear(),
+            // The next attempt before the end of the last: who follows a run goes on while one of its logs does.
+            Phase::Queued { .. } => logs.drain(..logs.len().saturating_sub(2)).for_each(drop),
+            Phase::Running { .. } | Phase::Ended { .. } => logs.drain(..logs.len() - 1).for_each(drop),
+        }
+        for log in logs.into_iter().rev() {
             // Fails if nobody follows.
-            let _ = self.shared.changes.send(self.shared.log_of(&self.record));
+            let _ = self.shared.changes.send(log);
         }
         Ok(())
     }
 
+    /// What was waited for concerned the attempt that has ended: its deadline is not the next one's.
+    fn rest(&mut self, until: Timestamp) {
+        hit("task.retry.discarded");
+        self.pending.clear();
+        let pause = until.duration_since(Timestamp::now()).max(SignedDuration::ZERO).unsigned_abs();
+        self.pending.push(tokio::time::sleep(pause).map(|()| Event::Rested).boxed());
+    }
+
     /// What cannot be removed now is removed by the next start.
-    async fn discard(&mut self) {
-        if let Err(error) = self.shared.parts.runtime.remove(&self.record.container()).await {
+    async fn discard(&mut self, attempt: u32) {
+        let container = self.record.container_of(attempt);
+        if let Err(error) = self.shared.parts.runtime.remove(&container).await {
             tracing::warn!(run = %self.record.id, %error, "cannot remove what is left of a container");
         }
     }

@@ -1,7 +1,7 @@
 //! Tasks: containers that are started on demand and are expected to end.
 //!
 //! A run is accepted by one commit of its [record](store), and everything else follows from it. Its id is its
-//! container's id, so the two find each other whatever happens in between. Runs wait, first come, first served, until
+//! container's id (further attempts have `<id>-<n>`), so the two find each other whatever happens in between. Runs wait, first come, first served, until
 //! what they reserve is free ([`scheduler`]); what one run does next is decided by a pure state machine ([`core`]) and
 //! done by a [driver] of its own.
 //!
@@ -18,6 +18,8 @@
 //! | while it is being stopped | running, ending | running | goes on stopping it |
 //! | after its end, before the outcome's commit | running | exited | records its true outcome and result |
 //! | after that, before the removal | ended | exited | removes the leftover |
+//! | after an attempt's end, before the commit of the next | running | exited | finds that it ended, and goes on |
+//! | after that commit, at any time before the next start | queued, attempt n + 1 | absent; perhaps that of n | removes the leftover, rests until it is time, queues |
 //!
 //! A run is lost only if it ran and its monitor left no exit code (I3).
 //!
@@ -59,7 +61,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
     consumer::EVENT,
-    core::Outcome,
+    core::{Attempt, Outcome},
     error::RunError,
     exchange::LARGEST,
     request::RunRequest,
@@ -277,7 +279,7 @@ impl RunLogs for Tasks {
             RunError::Read(error) => error,
             other => ReadError(Box::new(other)),
         })?;
-        let mut logs: Vec<RunLog> = records.iter().map(|record| self.shared.log_of(record)).collect();
+        let mut logs: Vec<RunLog> = records.iter().flat_map(|record| self.shared.logs_of(record)).collect();
         logs.retain(|log| !matches!((log.ended, filter.since), (Some(ended), Some(since)) if ended < since));
         Ok(logs)
     }
@@ -353,7 +355,14 @@ impl Shared {
         known.map(Arc::new).ok_or_else(|| RunError::NoRun(id.clone()))
     }
 
+    /// The log of the attempt that is there, or comes next.
     fn log_of(&self, record: &Record) -> RunLog {
-        record.log(self.parts.runtime.log_file(&record.container()))
+        record.log_of(record.run.attempt, self.parts.runtime.log_file(&record.container()))
+    }
+
+    /// The logs of all attempts, in their order.
+    fn logs_of(&self, record: &Record) -> Vec<RunLog> {
+        let file = |attempt| self.parts.runtime.log_file(&record.container_of(attempt));
+        (1..=record.run.attempt).map(|attempt| record.log_of(attempt, file(attempt))).collect()
     }
 }

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use serde_json::json;
 use tandem_model::{
-    Explain, PhysicalId, Report, Urn, inputs,
+    Explain, PhysicalId, Report, Urn,
+    inputs::{self, Retries},
     plan::Change,
     resource::{Properties, Recorded},
 };
@@ -73,5 +74,18 @@ fn wrong(task: &inputs::Task) -> Option<String> {
         Some(format!("`{name}` is {bad}; it must be a positive number"))
     };
     let too_small = task.memory.and_then(|memory| too_small("memory", memory));
-    positive("cpu", task.cpu).or_else(|| positive("timeout", task.timeout)).or(too_small)
+    let retries = task.retries.as_ref().and_then(|retries| match retries {
+        Retries { attempts: 0 | 101.., .. } => Some(format!(
+            "`retries.attempts` is {}; it is 1 to 100, the first attempt included",
+            retries.attempts
+        )),
+        Retries { backoff, .. } if !(0.0..=86_400.0).contains(backoff) => {
+            Some(format!("`retries.backoff` is {backoff}; it is 0 to 86400 seconds"))
+        }
+        Retries { max_backoff, .. } if !(0.0..=86_400.0).contains(max_backoff) => {
+            Some(format!("`retries.maxBackoff` is {max_backoff}; it is 0 to 86400 seconds"))
+        }
+        _ => None,
+    });
+    positive("cpu", task.cpu).or_else(|| positive("timeout", task.timeout)).or(too_small).or(retries)
 }

@@ -49,7 +49,7 @@ impl Shared {
     /// The containers that belong to no open run.
     async fn leftover(&self, open: HashSet<ContainerId>) -> Vec<ContainerId> {
         match self.parts.runtime.list().await {
-            Ok(found) => found.into_iter().filter(|id| RunId::is_one(&id.0) && !open.contains(id)).collect(),
+            Ok(found) => found.into_iter().filter(|id| RunId::names(&id.0) && !open.contains(id)).collect(),
             Err(error) => {
                 tracing::warn!(%error, "cannot look for leftovers of containers");
                 Vec::new()

@@ -10,7 +10,11 @@ use sha2::{Digest, Sha256};
 use tandem_container::{Image, Spec, exchange::Exchange};
 use tandem_model::{Urn, inputs};
 
-use super::{RunError, RunId, core::Run, store::Record};
+use super::{
+    RunError, RunId,
+    core::{Policy, Run},
+    store::Record,
+};
 
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,9 +51,10 @@ impl RunId {
         Self(HEXLOWER.encode(&digest[..ID_DIGITS / 2]))
     }
 
-    /// Whether a container's id is that of a run, and not of a replica of a service.
-    pub(super) fn is_one(id: &str) -> bool {
-        id.len() == ID_DIGITS && id.bytes().all(|b| b.is_ascii_hexdigit())
+    /// Whether a container is an attempt of a run, and not a replica of a service.
+    pub(super) fn names(container: &str) -> bool {
+        let (run, attempt) = container.split_once('-').unwrap_or((container, "1"));
+        run.len() == ID_DIGITS && run.bytes().all(|b| b.is_ascii_hexdigit()) && attempt.parse::<u32>().is_ok()
     }
 
     pub(super) fn random() -> Self {
@@ -95,6 +100,8 @@ pub(super) fn record(
         Some(key) => RunId::of_key(&urn, key),
         None => RunId::random(),
     };
+    // Eighty bits of chance or of a hash: any part of it is as good.
+    let seed = u64::from_str_radix(&id.0[..16], 16).unwrap_or_default();
     Ok(Record {
         id,
         task: urn,
@@ -116,7 +123,7 @@ pub(super) fn record(
         // More than it may use need not be set aside.
         reservation: task.memory.map_or(task.memory_reservation, |limit| limit.min(task.memory_reservation)),
         timeout: task.timeout,
-        run: Run::accepted(),
+        run: Run::accepted(task.retries.clone().map(|retries| Policy { retries, seed })),
     })
 }
 
@@ -131,6 +138,7 @@ pub(super) fn spec(record: &Record, of_cloud: BTreeMap<String, String>, input: O
     spec.environment.extend(of_cloud);
     spec.environment.extend(record.environment.clone());
     spec.environment.insert("TANDEM_RUN_ID".to_owned(), record.id.0.clone());
+    spec.environment.insert("TANDEM_ATTEMPT".to_owned(), record.run.attempt.to_string());
     if let Some(traceparent) = &record.traceparent {
         spec.environment.insert("TRACEPARENT".to_owned(), traceparent.clone());
     }
@@ -227,6 +235,7 @@ mod tests {
             ("LANG", "C"),
             ("LEVEL", "task"),
             ("PATH", PATH),
+            ("TANDEM_ATTEMPT", "1"),
             ("TANDEM_RUN_ID", record.id.as_str()),
             ("TRACEPARENT", "00-1-2-01"),
         ];
@@ -252,7 +261,13 @@ mod tests {
         assert_eq!(id, RunId::of_key(&urn(), "delivery-1"));
         assert_ne!(id, RunId::of_key(&urn(), "delivery-2"));
         assert_ne!(id, RunId::of_key(&"urn:tandem:shop:dev:task:other".parse().unwrap(), "delivery-1"));
+        for container in
+            ["service", "s-00112233445566778899", "0011223344556677889", "00112233445566778899-x"]
+        {
+            assert!(!RunId::names(container), "{container}");
+        }
         for id in [id, RunId::random()] {
+            assert!(RunId::names(id.as_str()) && RunId::names(&format!("{id}-2")));
             assert_eq!(id.as_str().len(), ID_DIGITS);
             assert!(id.as_str().bytes().all(|b| b.is_ascii_hexdigit()));
         }

@@ -42,7 +42,7 @@ impl Shared {
         }
         // The logs first: a record without its log is found and forgotten again, a log without its record never.
         for id in &excess.logs {
-            let log = self.parts.runtime.log_file(&tandem_container::ContainerId(id.0.clone()));
+            let log = self.parts.runtime.log_file(id);
             match std::fs::remove_file(&log) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     return Err(RunError::Io { path: log, source });

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tandem_model::{StackId, Urn};
 
 use super::{
-    Outcome, RunError, RunId, Shared, capacity,
+    Attempt, Outcome, RunError, RunId, Shared, capacity,
     core::Phase,
     store::{self, Record},
 };
@@ -22,6 +22,11 @@ pub struct RunStatus {
     pub task: Urn,
     pub state: RunState,
     pub accepted: Timestamp,
+    /// Which attempt it is, counted from 1.
+    pub attempt: u32,
+    /// Those before, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,
     /// When its end was seen.
@@ -104,6 +109,8 @@ impl RunStatus {
             task: record.task.clone(),
             state: RunState::Queued,
             accepted: record.accepted,
+            attempt: record.run.attempt,
+            attempts: record.run.failed.clone(),
             started: record.run.started(),
             ended: None,
             exit_code: outcome.as_ref().map(Outcome::exit_code),
@@ -114,7 +121,10 @@ impl RunStatus {
             memory_bytes: None,
         };
         match record.run.phase {
-            Phase::Queued | Phase::Starting => {
+            Phase::Queued { until: Some(until) } if until > Timestamp::now() => {
+                status.waits = Some(format!("attempt {} begins at {until:.0}", record.run.attempt));
+            }
+            Phase::Queued { .. } | Phase::Starting => {
                 status.waits = waits;
                 if status.waits.is_none() {
                     status.state = RunState::Starting;

@@ -61,8 +61,17 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// The container that is there, or comes next.
     pub(super) fn container(&self) -> ContainerId {
-        ContainerId(self.id.0.clone())
+        self.container_of(self.run.attempt)
+    }
+
+    /// The container of an attempt, counted from 1. The first has the run's id.
+    pub(super) fn container_of(&self, attempt: u32) -> ContainerId {
+        ContainerId(match attempt {
+            1 => self.id.0.clone(),
+            n => format!("{}-{n}", self.id),
+        })
     }
 
     /// What the run sets aside on the machine.
@@ -70,13 +79,16 @@ impl Record {
         needs(self.reservation, self.spec.cpu)
     }
 
-    /// Its log, which is in `file`.
-    pub(super) fn log(&self, file: std::path::PathBuf) -> RunLog {
-        let ended = match self.run.phase {
+    /// The log of an attempt, which is in `file`.
+    pub(super) fn log_of(&self, attempt: u32, file: std::path::PathBuf) -> RunLog {
+        let ended_of = |attempt: usize| self.run.failed.get(attempt).map(|failed| failed.ended);
+        let index = attempt.saturating_sub(1) as usize;
+        let ended = ended_of(index).or(match self.run.phase {
             Phase::Ended { ended, .. } => Some(ended),
             _ => None,
-        };
-        RunLog { task: self.task.clone(), id: self.id.0.clone(), file, since: self.accepted, ended }
+        });
+        let since = index.checked_sub(1).and_then(ended_of).unwrap_or(self.accepted);
+        RunLog { task: self.task.clone(), id: self.id.0.clone(), file, since, ended }
     }
 
     fn encode(&self) -> Bytes {
@@ -241,7 +253,7 @@ pub(super) fn logged(snapshot: &dyn Snapshot, filter: &Filter) -> Result<Vec<Rec
 #[derive(Debug, Default)]
 pub(super) struct Excess {
     /// Their logs go, before the commit.
-    pub(super) logs: Vec<RunId>,
+    pub(super) logs: Vec<ContainerId>,
     pub(super) batch: Batch,
 }
 
@@ -270,7 +282,7 @@ pub(super) fn excess(
         } else {
             excess.batch.delete(record_key(&record.id)).delete(result_key(&record.id));
         }
-        excess.logs.push(record.id);
+        excess.logs.extend((1..=record.run.attempt).map(|attempt| record.container_of(attempt)));
     }
     let prefix = format!("{SPENT}{task}/").into_bytes();
     for entry in snapshot.prefix(&prefix)? {

@@ -220,6 +220,8 @@ mod tests {
             task: "urn:tandem:p:dev:task:render".parse().unwrap(),
             state: RunState::Ended,
             accepted: Timestamp::UNIX_EPOCH,
+            attempt: 1,
+            attempts: Vec::new(),
             started: None,
             ended: None,
             outcome: Some(Outcome::Exited { code: 3 }),

@@ -128,10 +128,16 @@ fn shown(run: &RunStatus) -> String {
         (None, None) => ps::state(run).to_owned(),
     };
     let time = |time: Option<jiff::Timestamp>| time.map(|time| time.to_string());
+    let attempts: Vec<_> = run.attempts.iter().map(|attempt| attempt.outcome.to_string()).collect();
+    let attempt = match attempts.len() {
+        0 => None,
+        _ => Some(format!("{}; those before {}", run.attempt, attempts.join(", "))),
+    };
     let lines = [
         ("run", Some(run.id.to_string())),
         ("task", Some(run.task.name.to_string())),
         ("state", Some(state)),
+        ("attempt", attempt),
         ("accepted", time(Some(run.accepted))),
         ("started", time(run.started)),
         ("ended", time(run.ended)),

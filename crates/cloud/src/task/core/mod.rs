@@ -2,13 +2,19 @@
 //!
 //! ```text
 //! Queued ──Admitted──▶ Starting ──Started──▶ Running ──Exited──▶ Ended
-//!    └──Stop──▶ Ended     └──StartFailed──▶ Ended
+//!  ▲ └──Stop──▶ Ended     └──StartFailed──▶ Ended       │
+//!  └────────────────── attempts are left ───────────────┘
 //! ```
+//!
+//! A run has one attempt after another, each with a container of its own, until one succeeds or none is left. The commit
+//! that gives an attempt up is the one that makes the next: `attempt` always counts the container that is there, or
+//! comes next.
 //!
 //! The driver performs the effects in their order; a [`Effect::Commit`] is on disk before the next effect begins. A run
 //! ends in exactly one outcome (I3): nothing leaves [`Phase::Ended`].
 
 mod outcome;
+mod retry;
 
 #[cfg(test)]
 mod tests;
@@ -19,8 +25,9 @@ use tandem_container::{Container, Exit};
 use tandem_model::Report;
 
 pub(in crate::task) use self::outcome::Answer;
-pub use self::outcome::Outcome;
 use self::outcome::outcome;
+pub(in crate::task) use self::retry::Policy;
+pub use self::{outcome::Outcome, retry::Attempt};
 
 /// Where a run stands, and what was asked of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,13 +38,29 @@ pub(super) struct Run {
     /// Set before the container is told to end, so that its exit code is understood, also after a restart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ending: Option<Ending>,
+    /// Which attempt it is, counted from 1.
+    #[serde(default = "first")]
+    pub(super) attempt: u32,
+    /// Those before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) failed: Vec<Attempt>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) policy: Option<Policy>,
+}
+
+fn first() -> u32 {
+    1
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "phase")]
 pub(super) enum Phase {
     /// Accepted. On disk this also covers a container that is being started: see [`Event::Found`].
-    Queued,
+    Queued {
+        /// A further attempt does not begin before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    },
     Starting,
     Running {
         started: Timestamp,
@@ -79,6 +102,8 @@ pub(super) enum Event {
         exit: Exit,
         answer: Answer,
     },
+    /// The pause before its next attempt is over.
+    Rested,
     /// Somebody wants it to end.
     Stop {
         at: Timestamp,
@@ -107,8 +132,10 @@ pub(super) enum Effect {
     Release,
     /// Writes the run to the store.
     Commit,
-    /// Removes what is left of the container.
-    Discard,
+    /// Removes what is left of the container of that attempt.
+    Discard { attempt: u32 },
+    /// Lets go of all that was waited for, and waits until then; answered by [`Event::Rested`].
+    Rest { until: Timestamp },
     /// Starts the container; answered by [`Event::Started`] or [`Event::StartFailed`].
     Start,
     /// Waits for the container's end; answered by [`Event::Exited`].
@@ -130,8 +157,13 @@ pub(super) struct Illegal {
 }
 
 impl Run {
-    pub(super) fn accepted() -> Self {
-        Self { phase: Phase::Queued, ending: None }
+    pub(super) fn accepted(policy: Option<Policy>) -> Self {
+        let phase = Phase::Queued { until: None };
+        Self { phase, ending: None, attempt: first(), failed: Vec::new(), policy }
+    }
+
+    fn to(self, phase: Phase) -> Self {
+        Self { phase, ..self }
     }
 
     pub(super) fn outcome(&self) -> Option<&Outcome> {
@@ -147,7 +179,7 @@ impl Run {
 
     pub(super) fn started(&self) -> Option<Timestamp> {
         match self.phase {
-            Phase::Queued | Phase::Starting => None,
+            Phase::Queued { .. } | Phase::Starting => None,
             Phase::Running { started, .. } => Some(started),
             Phase::Ended { started, .. } => started,
         }
@@ -158,77 +190,107 @@ impl Run {
     /// # Errors
     /// [`Illegal`] if the event cannot happen in this phase. Events that may come late, after the end, change nothing.
     pub(super) fn on(self, event: Event) -> Result<(Self, Vec<Effect>), Illegal> {
-        use Effect::{Commit, Discard, Enqueue, Hold, Kill, Start, Terminate, Wait, Watch};
-        let Self { phase, ending } = self;
-        Ok(match (phase, event) {
-            (ended @ Phase::Ended { .. }, _) => (Self { phase: ended, ending }, vec![]),
+        use Effect::{Commit, Discard, Enqueue, Hold, Kill, Rest, Start, Terminate, Wait, Watch};
+        let (ending, attempt) = (self.ending, self.attempt);
+        Ok(match (self.phase.clone(), event) {
+            (Phase::Ended { .. }, _) => (self, vec![]),
 
-            (Phase::Queued, Event::Admitted) => (Self { phase: Phase::Starting, ending }, vec![Start]),
+            (Phase::Queued { .. }, Event::Admitted) => (self.to(Phase::Starting), vec![Start]),
+            (Phase::Queued { .. }, Event::Rested) => (self.to(Phase::Queued { until: None }), vec![Enqueue]),
             (Phase::Starting, Event::Started { at, pid }) => {
                 let mut effects = vec![Commit, Wait, Watch { started: at }];
                 effects.extend(ending.map(|_| Terminate));
-                (Self { phase: Phase::Running { started: at, pid: Some(pid) }, ending }, effects)
+                (self.to(Phase::Running { started: at, pid: Some(pid) }), effects)
             }
             (Phase::Starting, Event::StartFailed { at, error }) => {
-                end(ending, None, at, Outcome::Failed { error })
+                self.end(None, at, Outcome::Failed { error })
             }
             (Phase::Running { started, .. }, Event::Exited { at, exit, answer }) => {
-                end(ending, Some(started), at, outcome(exit, answer, ending))
+                self.end(Some(started), at, outcome(exit, answer, ending))
             }
 
-            (Phase::Queued, Event::Stop { at }) => end(Some(Ending::Stop), None, at, Outcome::Stopped),
+            (Phase::Queued { .. }, Event::Stop { at }) => {
+                Self { ending: Some(Ending::Stop), ..self }.end(None, at, Outcome::Stopped)
+            }
             // A start cannot be taken back half-way: it is told as soon as it runs.
             (Phase::Starting, Event::Stop { .. }) if ending.is_none() => {
-                (Self { phase: Phase::Starting, ending: Some(Ending::Stop) }, vec![Commit])
+                (Self { ending: Some(Ending::Stop), ..self }, vec![Commit])
             }
-            (phase @ Phase::Running { .. }, Event::Stop { .. }) if ending.is_none() => {
-                (Self { phase, ending: Some(Ending::Stop) }, vec![Commit, Terminate])
+            (Phase::Running { .. }, Event::Stop { .. }) if ending.is_none() => {
+                (Self { ending: Some(Ending::Stop), ..self }, vec![Commit, Terminate])
             }
-            (phase @ Phase::Running { .. }, Event::Deadline) if ending.is_none() => {
-                (Self { phase, ending: Some(Ending::Timeout) }, vec![Commit, Terminate])
+            // It is being ended for its timeout already, but it must not begin again.
+            (Phase::Running { .. }, Event::Stop { .. }) if ending == Some(Ending::Timeout) => {
+                (Self { policy: None, ..self }, vec![Commit])
+            }
+            (Phase::Running { .. }, Event::Deadline) if ending.is_none() => {
+                (Self { ending: Some(Ending::Timeout), ..self }, vec![Commit, Terminate])
             }
             // It is being ended already, for the first reason that came.
-            (phase, Event::Stop { .. } | Event::Deadline) => (Self { phase, ending }, vec![]),
-            (phase @ Phase::Running { .. }, Event::GraceOver) => (Self { phase, ending }, vec![Kill]),
+            (_, Event::Stop { .. } | Event::Deadline) => (self, vec![]),
+            (Phase::Running { .. }, Event::GraceOver) => (self, vec![Kill]),
 
             // It ended while the cloud was down: whatever the clock says, its own exit code is the truth.
             (phase, Event::Found { at, container: Container::Exited(exit), answer }) => {
-                let started = started(&phase);
-                end(ending, started, at, outcome(exit, answer, ending))
+                self.end(started(&phase), at, outcome(exit, answer, ending))
             }
             (phase, Event::Found { at, container: Container::Running, .. }) => {
                 let mut effects = vec![Hold];
                 let known = started(&phase).is_some();
+                effects.extend((!known).then_some(Commit));
+                effects.extend([Wait, Watch { started: started(&phase).unwrap_or(at) }]);
+                effects.extend(ending.map(|_| Terminate));
                 let phase = match phase {
                     Phase::Running { .. } => phase,
                     // Killed between the start and its record. The run may be a little older than this.
                     _ => Phase::Running { started: at, pid: None },
                 };
-                effects.extend((!known).then_some(Commit));
-                effects.extend([Wait, Watch { started: started(&phase).unwrap_or(at) }]);
-                effects.extend(ending.map(|_| Terminate));
-                (Self { phase, ending }, effects)
+                (self.to(phase), effects)
             }
             (
-                Phase::Queued | Phase::Starting,
+                phase @ (Phase::Queued { .. } | Phase::Starting),
                 Event::Found {
                     at, container: container @ (Container::Absent | Container::Unstarted), ..
                 },
-            ) => match ending {
-                Some(_) => end(ending, None, at, Outcome::Stopped),
-                None => {
-                    let leftover = (container == Container::Unstarted).then_some(Discard);
-                    let effects = leftover.into_iter().chain([Enqueue]).collect();
-                    (Self { phase: Phase::Queued, ending }, effects)
+            ) => {
+                if ending.is_some() {
+                    return Ok(self.end(None, at, Outcome::Stopped));
                 }
-            },
-            // It ran: starting it again would run it twice.
+                let until = match phase {
+                    Phase::Queued { until } => until.filter(|until| *until > at),
+                    _ => None,
+                };
+                let leftover = (container == Container::Unstarted).then_some(Discard { attempt });
+                let next = until.map_or(Enqueue, |until| Rest { until });
+                (self.to(Phase::Queued { until }), leftover.into_iter().chain([next]).collect())
+            }
+            // It ran: starting that container again would run it twice.
             (Phase::Running { started, .. }, Event::Found { at, .. }) => {
-                end(ending, Some(started), at, Outcome::Lost { full_disk: false })
+                self.end(Some(started), at, Outcome::Lost { full_disk: false })
             }
 
             (phase, event) => return Err(Illegal { phase: phase.into(), event: event.into() }),
         })
+    }
+
+    /// An attempt has ended: the run with it, or the next attempt follows.
+    fn end(self, started: Option<Timestamp>, ended: Timestamp, outcome: Outcome) -> (Self, Vec<Effect>) {
+        use Effect::{Commit, Discard, Release, Rest};
+        let attempt = self.attempt;
+        let policy = self.policy.as_ref().filter(|_| self.ending != Some(Ending::Stop));
+        let pause = policy.filter(|policy| policy.again(attempt, &outcome));
+        let Some(pause) = pause.map(|policy| policy.pause(attempt)) else {
+            return (
+                self.to(Phase::Ended { started, ended, outcome }),
+                vec![Commit, Release, Discard { attempt }],
+            );
+        };
+        let until = ended.checked_add(pause).unwrap_or(Timestamp::MAX);
+        let mut failed = self.failed;
+        failed.push(Attempt { started, ended, outcome });
+        let phase = Phase::Queued { until: Some(until) };
+        let next = Self { phase, ending: None, attempt: attempt + 1, failed, policy: self.policy };
+        (next, vec![Commit, Release, Discard { attempt }, Rest { until }])
     }
 
     /// What is left until the timeout.
@@ -242,14 +304,4 @@ fn started(phase: &Phase) -> Option<Timestamp> {
         Phase::Running { started, .. } => Some(*started),
         _ => None,
     }
-}
-
-fn end(
-    ending: Option<Ending>,
-    started: Option<Timestamp>,
-    ended: Timestamp,
-    outcome: Outcome,
-) -> (Run, Vec<Effect>) {
-    let phase = Phase::Ended { started, ended, outcome };
-    (Run { phase, ending }, vec![Effect::Commit, Effect::Release, Effect::Discard])
 }

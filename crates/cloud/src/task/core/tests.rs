@@ -1,5 +1,7 @@
 use proptest::prelude::*;
 
+use tandem_model::inputs::Retries;
+
 use super::*;
 
 fn at(second: i64) -> Timestamp {
@@ -7,7 +9,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn after(events: impl IntoIterator<Item = Event>) -> (Run, Vec<Effect>) {
-    events.into_iter().fold((Run::accepted(), vec![]), |(run, _), event| run.on(event).unwrap())
+    events.into_iter().fold((Run::accepted(None), vec![]), |(run, _), event| run.on(event).unwrap())
 }
 
 fn started() -> [Event; 2] {
@@ -26,7 +28,7 @@ fn found(container: Container) -> Event {
 fn a_run_that_is_left_alone_ends_with_its_exit_code() {
     let (run, effects) = after(started().into_iter().chain([exited(Exit::Code { code: 3 })]));
     assert_eq!(run.outcome(), Some(&Outcome::Exited { code: 3 }));
-    assert_eq!(effects, [Effect::Commit, Effect::Release, Effect::Discard]);
+    assert_eq!(effects, [Effect::Commit, Effect::Release, Effect::Discard { attempt: 1 }]);
 }
 
 #[test]
@@ -84,7 +86,7 @@ fn what_a_restart_finds_decides_whether_it_starts_again() {
     let code = Exit::Code { code: 7 };
     let queued = |container| after([found(container)]);
     assert_eq!(queued(Absent).1, [Effect::Enqueue]);
-    assert_eq!(queued(Unstarted).1, [Effect::Discard, Effect::Enqueue]);
+    assert_eq!(queued(Unstarted).1, [Effect::Discard { attempt: 1 }, Effect::Enqueue]);
     assert_eq!(queued(Exited(code)).0.outcome(), Some(&Outcome::Exited { code: 7 }));
     let watch = Effect::Watch { started: at(5) };
     assert_eq!(queued(Running).1, [Effect::Hold, Effect::Commit, Effect::Wait, watch]);
@@ -147,16 +149,75 @@ fn any_event() -> impl Strategy<Value = Event> {
         (any_exit(), any_answer()).prop_map(|(exit, answer)| Event::Exited { at: at(9), exit, answer }),
         Just(Event::Stop { at: at(3) }),
         Just(Event::Deadline),
+        Just(Event::Rested),
         Just(Event::GraceOver),
         any_container().prop_map(found),
     ]
 }
 
+fn policy(attempts: u32) -> Policy {
+    use tandem_model::inputs::RetryOn::{BadResult, Exited, Lost, OutOfMemory, TimedOut};
+    let on = vec![Exited, BadResult, Lost, OutOfMemory, TimedOut];
+    Policy { retries: Retries { attempts, backoff: 2.0, max_backoff: 60.0, on }, seed: 7 }
+}
+
+fn any_run() -> impl Strategy<Value = Run> {
+    prop_oneof![Just(None), (1u32..5).prop_map(|n| Some(policy(n)))].prop_map(Run::accepted)
+}
+
+#[test]
+fn an_attempt_that_fails_makes_way_for_the_next_in_one_commit() {
+    let step = |run: Run, event| run.on(event).unwrap();
+    let mut run = Run::accepted(Some(policy(3)));
+    for attempt in 1..=2 {
+        for event in started() {
+            run = step(run, event).0;
+        }
+        let (next, effects) = step(run, exited(Exit::Code { code: 3 }));
+        let Phase::Queued { until: Some(until) } = next.phase else { panic!("{next:?}") };
+        let rest = Effect::Rest { until };
+        assert_eq!(effects, [Effect::Commit, Effect::Release, Effect::Discard { attempt }, rest]);
+        assert!(until > at(9) && until <= at(9 + 2 * i64::from(attempt)), "{until}");
+        assert_eq!((next.attempt, next.failed.len()), (attempt + 1, attempt as usize));
+        // Before its time a restart goes on resting, and after it the run takes its place again.
+        let found =
+            |second| Event::Found { at: second, container: Container::Absent, answer: Answer::Nothing };
+        assert_eq!(step(next.clone(), found(at(9))).1, [rest]);
+        assert_eq!(step(next.clone(), found(at(99))).1, [Effect::Enqueue]);
+        let (rested, effects) = step(next, Event::Rested);
+        assert_eq!(effects, [Effect::Enqueue]);
+        run = rested;
+    }
+    for event in started() {
+        run = step(run, event).0;
+    }
+    let (run, effects) = step(run, exited(Exit::Code { code: 4 }));
+    assert_eq!(run.outcome(), Some(&Outcome::Exited { code: 4 }), "the last one's");
+    assert_eq!(effects, [Effect::Commit, Effect::Release, Effect::Discard { attempt: 3 }]);
+}
+
+#[test]
+fn a_stop_ends_the_run_whatever_attempts_are_left() {
+    let run = || Run::accepted(Some(policy(9)));
+    let all = |events: Vec<Event>| events.into_iter().fold(run(), |run, event| run.on(event).unwrap().0);
+    let stop = || Event::Stop { at: at(3) };
+    let failed = || started().into_iter().chain([exited(Exit::Code { code: 3 })]).collect::<Vec<_>>();
+    let in_the_pause = all([failed(), vec![stop()]].concat());
+    assert_eq!(in_the_pause.outcome(), Some(&Outcome::Stopped));
+    let end = |exit| all(started().into_iter().chain([stop(), exited(exit)]).collect());
+    assert_eq!(end(Exit::Code { code: 3 }).outcome(), Some(&Outcome::Stopped));
+    assert_eq!(end(Exit::Lost { full: false }).outcome(), Some(&Outcome::Lost { full_disk: false }));
+    let timed_out = started().into_iter().chain([Event::Deadline, stop(), exited(Exit::Code { code: 137 })]);
+    assert_eq!(all(timed_out.collect()).outcome(), Some(&Outcome::TimedOut), "and is not tried again");
+}
+
 proptest! {
     // I3
     #[test]
-    fn a_run_has_at_most_one_outcome_and_keeps_it(events in proptest::collection::vec(any_event(), 0..30)) {
-        let mut run = Run::accepted();
+    fn a_run_has_at_most_one_outcome_and_keeps_it(
+        mut run in any_run(),
+        events in proptest::collection::vec(any_event(), 0..30),
+    ) {
         let mut ends = 0;
         for event in events {
             let ended = run.is_ended();
@@ -177,23 +238,33 @@ proptest! {
     }
 
     #[test]
-    fn what_runs_is_never_started_again(events in proptest::collection::vec(any_event(), 0..30)) {
-        let mut run = Run::accepted();
-        let mut ran = false;
+    fn a_container_that_ran_is_never_started_again(
+        mut run in any_run(),
+        events in proptest::collection::vec(any_event(), 0..60),
+    ) {
+        let most = run.policy.as_ref().map_or(1, |policy| policy.retries.attempts);
+        let mut ran = std::collections::BTreeSet::new();
+        let mut stopped = false;
         for event in events {
+            stopped |= matches!(event, Event::Stop { .. });
             let before = run.clone();
             let Ok((after, effects)) = run.on(event) else { run = before; continue };
-            ran |= after.started().is_some();
-            prop_assert!(!ran || !effects.contains(&Effect::Start) && !effects.contains(&Effect::Enqueue));
+            let starts = effects.iter().any(|e| matches!(e, Effect::Start | Effect::Enqueue | Effect::Rest { .. }));
+            prop_assert!(!starts || !ran.contains(&after.attempt), "{after:?}");
+            prop_assert!(!starts || !stopped, "after a stop nothing is started: {after:?}");
+            if after.started().is_some() {
+                ran.insert(after.attempt);
+            }
+            prop_assert!(after.attempt <= most && after.failed.len() + 1 == after.attempt as usize);
             run = after;
         }
     }
 
     #[test]
     fn every_change_on_the_way_to_an_effect_outside_is_committed_first(
+        mut run in any_run(),
         events in proptest::collection::vec(any_event(), 0..30),
     ) {
-        let mut run = Run::accepted();
         let mut on_disk = run.clone();
         for event in events {
             let before = run.clone();
@@ -211,8 +282,10 @@ proptest! {
     }
 
     #[test]
-    fn a_run_is_read_as_it_was_written(events in proptest::collection::vec(any_event(), 0..10)) {
-        let mut run = Run::accepted();
+    fn a_run_is_read_as_it_was_written(
+        mut run in any_run(),
+        events in proptest::collection::vec(any_event(), 0..10),
+    ) {
         for event in events {
             let before = run.clone();
             run = run.on(event).map_or(before, |(after, _)| after);

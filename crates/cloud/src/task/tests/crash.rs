@@ -11,6 +11,8 @@ use super::*;
 
 const FOLDER: &str = "TANDEM_TASK_CRASH_FOLDER";
 const SCRIPT: &str = "TANDEM_TASK_CRASH_SCRIPT";
+/// So many attempts, without a pause worth waiting for.
+const ATTEMPTS: &str = "TANDEM_TASK_CRASH_ATTEMPTS";
 
 fn scene(folder: &Path) -> Scene {
     let options = Options { keep_free: ByteSize(0), ..Options::default() };
@@ -28,7 +30,8 @@ fn keyed(task: &Urn) -> RunRequest {
 async fn cloud() {
     let (Some(folder), Ok(script)) = (env::var_os(FOLDER), env::var(SCRIPT)) else { return };
     let scene = scene(Path::new(&folder));
-    let task = scene.deploy("job", &script, json!({}));
+    let attempts = env::var(ATTEMPTS).unwrap().parse().unwrap();
+    let task = scene.deploy("job", &script, retries(attempts));
     let tasks = scene.open();
     let id = tasks.run(keyed(&task)).await.unwrap();
     if script.contains("sleep") {
@@ -40,12 +43,21 @@ async fn cloud() {
     crate::provider::Provider::settle(&tasks, &task, &PhysicalId("job".into()), None).await;
 }
 
+fn retries(attempts: u32) -> serde_json::Value {
+    json!({ "retries": { "attempts": attempts, "backoff": 0.01 } })
+}
+
 fn killed_at(failpoint: &str, folder: &Path, script: &str) {
+    killed_in_one_of(1, failpoint, folder, script);
+}
+
+fn killed_in_one_of(attempts: u32, failpoint: &str, folder: &Path, script: &str) {
     let status = Command::new(env::current_exe().unwrap())
         .args(["task::tests::crash::cloud", "--exact", "--ignored", "--nocapture"])
         .env(tandem_failpoint::VARIABLE, failpoint)
         .env(FOLDER, folder)
         .env(SCRIPT, script)
+        .env(ATTEMPTS, attempts.to_string())
         .stdout(Stdio::null())
         .status()
         .unwrap();
@@ -132,4 +144,59 @@ async fn killed_while_it_forgets_runs_forgets_them_after_the_restart() {
     tasks.close().await;
     assert_eq!(store::tasks(&*scene.store.snapshot().unwrap(), None).unwrap(), []);
     assert_eq!(tasks.status(None).unwrap(), []);
+}
+
+/// I3: of three attempts the third succeeds, and each is started once, wherever the cloud is killed.
+async fn tries_each_attempt_once(failpoint: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let starts = folder.path().join("starts").display().to_string();
+    let script = format!(
+        "echo $TANDEM_ATTEMPT >>{starts}; echo attempt $TANDEM_ATTEMPT; echo $TANDEM_ATTEMPT >$TANDEM_RESULT; \
+         [ $TANDEM_ATTEMPT = 3 ]"
+    );
+    killed_in_one_of(3, failpoint, folder.path(), &script);
+
+    let scene = scene(folder.path());
+    let task = scene.deploy("job", &script, retries(3));
+    let tasks = scene.open();
+    let id = tasks.run(keyed(&task)).await.unwrap();
+    let status = tasks.wait(&id).await.unwrap();
+    assert_eq!(
+        (status.outcome, status.result),
+        (Some(Outcome::Exited { code: 0 }), Some(json!(3))),
+        "{failpoint}"
+    );
+    let failed: Vec<_> = status.attempts.into_iter().map(|attempt| attempt.outcome).collect();
+    assert_eq!(failed, [Outcome::Exited { code: 1 }, Outcome::Exited { code: 1 }], "{failpoint}");
+    assert_eq!(std::fs::read_to_string(scene.path("starts")).unwrap(), "1\n2\n3\n", "{failpoint}");
+    let lines = scene.lines(&tasks, &id).await;
+    let printed: Vec<_> = lines.iter().filter(|line| !line.contains("the next one in")).collect();
+    assert_eq!(printed, ["attempt 1", "attempt 2", "attempt 3"], "{failpoint}: {lines:?}");
+    tasks.close().await;
+    assert_eq!(scene.runtime.list().await.unwrap(), [], "{failpoint}: nothing is left");
+}
+
+#[tokio::test]
+async fn killed_between_attempts_goes_on_with_the_next() {
+    tries_each_attempt_once("task.run.retry-committed").await;
+    tries_each_attempt_once("task.run.retry-committed@2").await;
+    tries_each_attempt_once("task.retry.discarded").await;
+}
+
+#[tokio::test]
+async fn killed_before_the_end_of_an_attempt_is_recorded_finds_that_it_ended() {
+    tries_each_attempt_once("task.exit.observed").await;
+    tries_each_attempt_once("task.result.read@2").await;
+}
+
+#[tokio::test]
+async fn killed_while_a_further_attempt_starts_does_not_start_it_twice() {
+    tries_each_attempt_once("task.container.created@2").await;
+    tries_each_attempt_once("task.run.started-committed@3").await;
+}
+
+#[tokio::test]
+async fn killed_when_the_last_attempt_has_ended_records_or_keeps_its_outcome() {
+    tries_each_attempt_once("task.exit.observed@3").await;
+    tries_each_attempt_once("task.run.ended-committed").await;
 }

@@ -6,6 +6,7 @@ mod exchange;
 mod life;
 mod processes;
 mod restart;
+mod retry;
 
 use std::{
     collections::{BTreeMap, HashMap},
