@@ -402,6 +402,12 @@ export interface RunStatus<R = any> {
     readonly attempt: number;
     /** The attempts before, in their order, each with its outcome as the cloud tells it. */
     readonly attempts?: { started?: string; ended: string; outcome: string; code?: number }[];
+    /** When there was room for it. */
+    readonly admitted?: string;
+    /** When its file system was there. */
+    readonly mounted?: string;
+    /** When its container was made, up to its first instruction. */
+    readonly created?: string;
     readonly started?: string;
     readonly ended?: string;
     /** What it waits for in the queue. */
@@ -413,8 +419,10 @@ export interface RunStatus<R = any> {
     readonly outcome?: "exited" | "badResult" | "outOfMemory" | "timedOut" | "stopped" | "lost" | "failed";
     /** The container's exit code, 128 + n after signal n; 124 after a timeout, 143 when stopped, 125 if there is none. */
     readonly exitCode?: number;
-    /** Why its container could not be started, or its result not be used. */
+    /** Why it did not succeed; names the run and its task. */
     readonly error?: string;
+    /** From `wait`, if it did not succeed: the last lines that it printed. */
+    readonly logTail?: string[];
     /** What the container wrote as JSON to the file that `$TANDEM_RESULT` names; nothing if it wrote none. */
     readonly result?: R;
 }

@@ -166,10 +166,14 @@ pub enum Container {
 }
 
 /// A started container.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Started {
     /// The main process, in our pid namespace.
     pub pid: i32,
+    /// When its root file system and its configuration were there.
+    pub mounted: Timestamp,
+    /// When its monitor and its namespaces were there, with its main process waiting to be let go.
+    pub created: Timestamp,
 }
 
 /// Runs containers, each under a monitor of its own that outlives us.

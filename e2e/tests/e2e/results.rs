@@ -64,6 +64,10 @@ fn the_command_line_gives_an_input_and_prints_the_result() {
         let said = format!("left a result that cannot be used: {why}");
         assert!(ran.stderr.contains("run ") && ran.stderr.contains(&said), "{}", ran.all());
     }
+    let id = project.tandem(&["run", "babbler", "--detach"]).ok().value().to_owned();
+    let ran = project.tandem(&["runs", "wait", &id, "--json"]);
+    let error = json_of(&ran)["error"].as_str().unwrap_or_default().to_owned();
+    assert!(error.starts_with(&format!("run `{id}` of task/babbler left a result")), "{}", ran.all());
     let ran = project.tandem(&["run", "double", "--input", "{n: 1}"]);
     assert!(ran.stderr.contains("E0140") && ran.stderr.contains("the input is not JSON"), "{}", ran.all());
     std::fs::write(cloud.scratch().join("large.json"), format!("\"{}\"", "x".repeat(3 << 20))).unwrap();
@@ -160,6 +164,9 @@ new cloud.Task('shaky', {
     let log = project.tandem(&["logs", "--run", &id]).ok().stdout;
     for attempt in 1..=3 {
         assert_eq!(log.matches(&format!("this is attempt {attempt}")).count(), 1, "{log}");
+    }
+    for stage in ["accepted", "admitted", "mounted", "created", "started", "ended"] {
+        assert!(status[stage].is_string(), "{stage}: {status}");
     }
     // Who watches from the beginning sees all of them, and gets the code of the last.
     let ran = project.tandem(&["run", "shaky", "--input", "8"]).ok();

@@ -77,11 +77,16 @@ export class Run {
 }
 
 /** The cloud's outcome has properties of its own; here it is a word, and beside it what matters. */
-function told({ id, state, accepted, started, ended, attempt, attempts, exitCode, waits, outcome, result }) {
+function told(status) {
+    const { id, state, accepted, admitted, mounted, created, started, ended } = status;
+    const { attempt, attempts, exitCode, waits, outcome, error, logTail, result } = status;
     return {
         id,
         state,
         accepted,
+        admitted,
+        mounted,
+        created,
         started,
         ended,
         attempt,
@@ -89,7 +94,8 @@ function told({ id, state, accepted, started, ended, attempt, attempts, exitCode
         exitCode,
         waits,
         outcome: outcome?.outcome,
-        error: outcome?.error?.message ?? outcome?.reason,
+        error,
+        logTail,
         result,
     };
 }

@@ -7,16 +7,10 @@ use tandem_model::Explain;
 use tandem_store::CommitError;
 
 use super::{Outcome, RunError, RunId, RunRequest, Tasks, status::RunState};
-use crate::{
-    dispatch::{Consumer, Delivery, Undelivered},
-    log,
-};
+use crate::dispatch::{Consumer, Delivery, Undelivered};
 
 /// The variable in which a container finds its event, as CloudEvents JSON.
 pub const EVENT: &str = "TANDEM_EVENT";
-
-/// How many of its last lines explain a failure.
-const TAIL: usize = 20;
 
 #[async_trait]
 impl Consumer for Tasks {
@@ -40,7 +34,7 @@ impl Consumer for Tasks {
         };
         match status.outcome {
             Some(outcome) if !outcome.is_success() => {
-                let log_tail = self.log_tail(&id).await;
+                let log_tail = status.log_tail;
                 let error = RunError::Failed { id, task: status.task, outcome: outcome.into() }.report();
                 Err(Undelivered::Failed { error, log_tail })
             }
@@ -74,13 +68,6 @@ impl Tasks {
             }
         }
         Ok(None)
-    }
-
-    async fn log_tail(&self, id: &RunId) -> Vec<String> {
-        let Ok(record) = self.shared.find(id) else { return vec![] };
-        let log = self.shared.log_of(&record);
-        let tail = tokio::task::spawn_blocking(move || log::tail_of_run(log, TAIL)).await;
-        tail.ok().and_then(Result::ok).unwrap_or_default()
     }
 }
 

@@ -267,7 +267,7 @@ async fn start_when_there_is_room(shared: &Shared, record: &Record) -> Event {
         match shared.parts.runtime.start(&record.container(), &spec).await {
             Ok(started) => {
                 hit("task.container.created");
-                return Event::Started { at: Timestamp::now(), pid: started.pid };
+                return Event::Started { at: Timestamp::now(), started };
             }
             // The run was accepted, and nothing is wrong with it.
             Err(error) if error.is_full() && begun.elapsed() < ROOM => {

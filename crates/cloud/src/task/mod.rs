@@ -61,7 +61,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
     consumer::EVENT,
-    core::{Attempt, Outcome},
+    core::{Attempt, Outcome, Stages},
     error::RunError,
     exchange::LARGEST,
     request::RunRequest,
@@ -73,7 +73,7 @@ use self::{core::Event, disk::Roomless, driver::Driver, scheduler::Scheduler, st
 use crate::{
     home::Home,
     image::{Images, Source},
-    log::{Filter, RunLog, RunLogs, Sink},
+    log::{self, Filter, RunLog, RunLogs, Sink},
     resource::Resources,
 };
 
@@ -120,6 +120,9 @@ pub struct Parts {
 
 /// How long a container that is told to end may take, by default.
 pub const GRACE: Duration = Duration::from_secs(10);
+
+/// How many of its last lines explain a failure.
+const TAIL: usize = 20;
 
 /// Runs tasks. Cheap to clone.
 #[derive(Clone)]
@@ -223,14 +226,19 @@ impl Tasks {
     /// [`RunError::NoRun`] if there is none, or none any more; [`RunError::Commit`] if the cloud closes before the end.
     pub async fn wait(&self, id: &RunId) -> Result<RunStatus, RunError> {
         let watched = self.shared.live().get(id).map(|live| live.record.clone());
-        if let Some(mut watched) = watched {
-            return match watched.wait_for(|record| record.run.is_ended()).await {
-                Ok(record) => self.shared.status_of(&record),
-                // The run goes on without us.
-                Err(_) => Err(CommitError::Closed.into()),
-            };
+        let record = match watched {
+            // The run goes on without us.
+            Some(mut watched) => match watched.wait_for(|record| record.run.is_ended()).await {
+                Ok(record) => Arc::clone(&record),
+                Err(_) => return Err(CommitError::Closed.into()),
+            },
+            None => self.shared.find(id)?,
+        };
+        let mut status = self.shared.status_of(&record)?;
+        if status.error.is_some() {
+            status.log_tail = self.shared.log_tail(&record).await;
         }
-        self.get(id)
+        Ok(status)
     }
 
     /// Ends a run: SIGTERM to its main process, and after the grace SIGKILL to all. Answers when it has ended. What was
@@ -337,7 +345,8 @@ impl Shared {
     /// Starts what there is room for.
     fn admit(&self) {
         let admitted = self.scheduler().admit();
-        admitted.iter().for_each(|id| self.tell(id, Event::Admitted));
+        let at = Timestamp::now();
+        admitted.iter().for_each(|id| self.tell(id, Event::Admitted { at }));
     }
 
     /// The run that an idempotency key stands for.
@@ -358,6 +367,13 @@ impl Shared {
     /// The log of the attempt that is there, or comes next.
     fn log_of(&self, record: &Record) -> RunLog {
         record.log_of(record.run.attempt, self.parts.runtime.log_file(&record.container()))
+    }
+
+    /// The last lines of the attempt that ended last; none if they cannot be read.
+    async fn log_tail(&self, record: &Record) -> Vec<String> {
+        let log = self.log_of(record);
+        let tail = tokio::task::spawn_blocking(move || log::tail_of_run(log, TAIL)).await;
+        tail.ok().and_then(Result::ok).unwrap_or_default()
     }
 
     /// The logs of all attempts, in their order.

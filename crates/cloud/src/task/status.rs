@@ -6,7 +6,7 @@ use serde_json::Value;
 use tandem_model::{StackId, Urn};
 
 use super::{
-    Attempt, Outcome, RunError, RunId, Shared, capacity,
+    Attempt, Outcome, RunError, RunId, Shared, Stages, capacity,
     core::Phase,
     store::{self, Record},
 };
@@ -27,6 +27,9 @@ pub struct RunStatus {
     /// Those before, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
+    /// On the way to the start.
+    #[serde(flatten)]
+    pub stages: Stages,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,
     /// When its end was seen.
@@ -38,6 +41,12 @@ pub struct RunStatus {
     /// What a process that stands for the run exits with; see [`Outcome::exit_code`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+    /// Why it did not succeed: names the run, its task and the outcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Of a run that did not succeed, the last lines that its last attempt printed. Only told to who waits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_tail: Vec<String>,
     /// What it left in the file that `TANDEM_RESULT` named. Not told in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
@@ -111,9 +120,15 @@ impl RunStatus {
             accepted: record.accepted,
             attempt: record.run.attempt,
             attempts: record.run.failed.clone(),
+            stages: record.run.stages,
             started: record.run.started(),
             ended: None,
             exit_code: outcome.as_ref().map(Outcome::exit_code),
+            error: outcome.as_ref().filter(|outcome| !outcome.is_success()).map(|outcome| {
+                let (id, task) = (record.id.clone(), record.task.clone());
+                RunError::Failed { id, task, outcome: outcome.clone().into() }.to_string()
+            }),
+            log_tail: Vec::new(),
             outcome,
             result: None,
             waits: None,

@@ -54,6 +54,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tandem_failpoint::hit;
 use tandem_model::ByteSize;
 use tokio::task::spawn_blocking;
@@ -114,13 +115,13 @@ impl OciRuntime {
                 }
                 let held = prepared::hold(&layout, &spec.image)?;
                 let locks = bundle.begin(&held.prepared.image.digest)?;
-                let done = bundle.prepare(&spec, &held.prepared);
+                let done = bundle.prepare(&spec, &held.prepared).map(|()| Timestamp::now());
                 Ok((done, locks))
             })
             .await?
         };
         let started = match prepared {
-            Ok(()) => self.launch(&found, &bundle, &locks).await,
+            Ok(mounted) => self.launch(&found, &bundle, &locks, mounted).await,
             Err(error) => Err(error),
         };
         drop(locks);
@@ -142,8 +143,10 @@ impl OciRuntime {
         found: &program::Found,
         bundle: &Bundle,
         locks: &bundle::Locks,
+        mounted: Timestamp,
     ) -> Result<Started, ContainerError> {
         let pid = monitor::launch(found, bundle, &locks.monitor, &self.layout).await?;
+        let created = Timestamp::now();
         hit("container.start.monitored");
         bundle.mark_begun()?;
         hit("container.start.begun");
@@ -155,7 +158,7 @@ impl OciRuntime {
             other => other,
         })?;
         hit("container.start.started");
-        Ok(Started { pid })
+        Ok(Started { pid, mounted, created })
     }
 
     /// Removes all there is of a container but its log. Each part may be gone already.

@@ -41,7 +41,7 @@ impl Home {
             digest: DIGEST.into(),
             names: vec![],
             size: ByteSize(0),
-            created: jiff::Timestamp::UNIX_EPOCH,
+            created: Timestamp::UNIX_EPOCH,
             entrypoint: vec![],
             command: vec![],
             environment: vec![],

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap_complete::engine::ArgValueCandidates;
+use jiff::Timestamp;
 use serde_json::json;
 use tandem_cloud::{
     log::{Line, Stream},
@@ -161,6 +162,11 @@ pub(super) fn conclude(status: &RunStatus, terminal: &Terminal) -> Result<(), Fa
     {
         terminal.data(&format!("{result}\n"))?;
     }
+    if terminal.is_interactive()
+        && let Some(times) = times(status)
+    {
+        terminal.note(&times);
+    }
     match &status.outcome {
         Some(outcome) if outcome.is_success() => Ok(()),
         Some(outcome) => {
@@ -173,9 +179,47 @@ pub(super) fn conclude(status: &RunStatus, terminal: &Terminal) -> Result<(), Fa
     }
 }
 
+/// Where the time went: `waited 2.0 s, started in 0.118 s (mounted 0.012, created 0.080), ran 12.3 s`. Of the last attempt.
+fn times(status: &RunStatus) -> Option<String> {
+    let since = |from: Timestamp, to: Timestamp| to.duration_since(from).as_secs_f64().max(0.0);
+    let (admitted, started) = (status.stages.admitted?, status.started?);
+    let stage = |name: &str, at: Option<Timestamp>| Some(format!("{name} {:.3}", since(admitted, at?)));
+    let stages: Vec<_> = [stage("mounted", status.stages.mounted), stage("created", status.stages.created)]
+        .into_iter()
+        .flatten()
+        .collect();
+    // What a further attempt waited for began when the one before had ended.
+    let asked = status.attempts.last().map_or(status.accepted, |attempt| attempt.ended);
+    Some(format!(
+        "waited {:.1} s, started in {:.3} s ({}), ran {:.1} s",
+        since(asked, admitted),
+        since(admitted, started),
+        stages.join(", "),
+        since(started, status.ended?),
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_the_time_went_is_told_of_the_last_attempt() {
+        let told = |json: serde_json::Value| times(&serde_json::from_value(json).unwrap());
+        let mut run = json!({
+            "id": "r", "task": "urn:tandem:p:dev:task:t", "state": "ended", "attempt": 1,
+            "accepted": "2026-01-01T00:00:00Z", "admitted": "2026-01-01T00:00:02Z",
+            "mounted": "2026-01-01T00:00:02.010Z", "created": "2026-01-01T00:00:02.080Z",
+            "started": "2026-01-01T00:00:02.1Z", "ended": "2026-01-01T00:00:05.1Z",
+        });
+        let all = "waited 2.0 s, started in 0.100 s (mounted 0.010, created 0.080), ran 3.0 s";
+        assert_eq!(told(run.clone()).as_deref(), Some(all));
+        run["attempts"] = json!([{ "ended": "2026-01-01T00:00:01.5Z", "outcome": "timedOut" }]);
+        assert!(told(run.clone()).unwrap().starts_with("waited 0.5 s"));
+        // Stopped in the queue, or started by a cloud that was killed.
+        run.as_object_mut().unwrap().remove("admitted");
+        assert_eq!(told(run), None);
+    }
 
     #[test]
     fn a_variable_has_a_name_and_may_have_any_value() {

@@ -83,6 +83,8 @@ pub(crate) async fn run(terminal: &Terminal, place: Place, Args { command }: Arg
             let status = status.map_err(|failure| failure.with_code(RUN_FAILED))?;
             if terminal.json() {
                 terminal.record(&status)?;
+            } else {
+                status.log_tail.iter().for_each(|line| terminal.say(line));
             }
             conclude(&status, terminal)
         }
@@ -139,6 +141,9 @@ fn shown(run: &RunStatus) -> String {
         ("state", Some(state)),
         ("attempt", attempt),
         ("accepted", time(Some(run.accepted))),
+        ("admitted", time(run.stages.admitted)),
+        ("mounted", time(run.stages.mounted)),
+        ("created", time(run.stages.created)),
         ("started", time(run.started)),
         ("ended", time(run.ended)),
         ("process", run.pid.map(|pid| pid.to_string())),

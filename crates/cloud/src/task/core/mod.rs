@@ -21,7 +21,7 @@ mod tests;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use tandem_container::{Container, Exit};
+use tandem_container::{Container, Exit, Started};
 use tandem_model::Report;
 
 pub(in crate::task) use self::outcome::Answer;
@@ -46,6 +46,24 @@ pub(super) struct Run {
     pub(super) failed: Vec<Attempt>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) policy: Option<Policy>,
+    #[serde(default)]
+    pub(super) stages: Stages,
+}
+
+/// When the stages on the way to a container's start were reached, of the attempt that there is. Unknown if the cloud was
+/// killed before it recorded the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stages {
+    /// There was room for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admitted: Option<Timestamp>,
+    /// Its root file system was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mounted: Option<Timestamp>,
+    /// Its namespaces and its main process were there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
 }
 
 fn first() -> u32 {
@@ -88,10 +106,12 @@ pub(super) enum Ending {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Event {
     /// There is room for it.
-    Admitted,
+    Admitted {
+        at: Timestamp,
+    },
     Started {
         at: Timestamp,
-        pid: i32,
+        started: Started,
     },
     StartFailed {
         at: Timestamp,
@@ -159,7 +179,7 @@ pub(super) struct Illegal {
 impl Run {
     pub(super) fn accepted(policy: Option<Policy>) -> Self {
         let phase = Phase::Queued { until: None };
-        Self { phase, ending: None, attempt: first(), failed: Vec::new(), policy }
+        Self { phase, ending: None, attempt: first(), failed: Vec::new(), policy, stages: Stages::default() }
     }
 
     fn to(self, phase: Phase) -> Self {
@@ -195,12 +215,17 @@ impl Run {
         Ok(match (self.phase.clone(), event) {
             (Phase::Ended { .. }, _) => (self, vec![]),
 
-            (Phase::Queued { .. }, Event::Admitted) => (self.to(Phase::Starting), vec![Start]),
+            (Phase::Queued { .. }, Event::Admitted { at }) => {
+                let stages = Stages { admitted: Some(at), ..Stages::default() };
+                (Self { stages, ..self }.to(Phase::Starting), vec![Start])
+            }
             (Phase::Queued { .. }, Event::Rested) => (self.to(Phase::Queued { until: None }), vec![Enqueue]),
-            (Phase::Starting, Event::Started { at, pid }) => {
+            (Phase::Starting, Event::Started { at, started: Started { pid, mounted, created } }) => {
+                let (mounted, created) = (Some(mounted), Some(created));
+                let stages = Stages { mounted, created, ..self.stages };
                 let mut effects = vec![Commit, Wait, Watch { started: at }];
                 effects.extend(ending.map(|_| Terminate));
-                (self.to(Phase::Running { started: at, pid: Some(pid) }), effects)
+                (Self { stages, ..self }.to(Phase::Running { started: at, pid: Some(pid) }), effects)
             }
             (Phase::Starting, Event::StartFailed { at, error }) => {
                 self.end(None, at, Outcome::Failed { error })
@@ -289,7 +314,8 @@ impl Run {
         let mut failed = self.failed;
         failed.push(Attempt { started, ended, outcome });
         let phase = Phase::Queued { until: Some(until) };
-        let next = Self { phase, ending: None, attempt: attempt + 1, failed, policy: self.policy };
+        let (policy, stages) = (self.policy, Stages::default());
+        let next = Self { phase, ending: None, attempt: attempt + 1, failed, policy, stages };
         (next, vec![Commit, Release, Discard { attempt }, Rest { until }])
     }
 

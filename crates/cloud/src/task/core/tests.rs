@@ -12,8 +12,16 @@ fn after(events: impl IntoIterator<Item = Event>) -> (Run, Vec<Effect>) {
     events.into_iter().fold((Run::accepted(None), vec![]), |(run, _), event| run.on(event).unwrap())
 }
 
+fn admitted() -> Event {
+    Event::Admitted { at: at(0) }
+}
+
+fn began() -> Event {
+    Event::Started { at: at(1), started: Started { pid: 7, mounted: at(0), created: at(1) } }
+}
+
 fn started() -> [Event; 2] {
-    [Event::Admitted, Event::Started { at: at(1), pid: 7 }]
+    [admitted(), began()]
 }
 
 fn exited(exit: Exit) -> Event {
@@ -66,9 +74,9 @@ fn stopped_timed_out_and_out_of_memory_are_told_apart_by_what_came_first() {
 fn a_stop_is_committed_before_the_container_is_told() {
     let (_, effects) = after(started().into_iter().chain([Event::Stop { at: at(2) }]));
     assert_eq!(effects, [Effect::Commit, Effect::Terminate]);
-    let (run, effects) = after([Event::Admitted, Event::Stop { at: at(0) }]);
+    let (run, effects) = after([admitted(), Event::Stop { at: at(0) }]);
     assert_eq!((effects, run.ending), (vec![Effect::Commit], Some(Ending::Stop)));
-    let (_, effects) = run.on(Event::Started { at: at(1), pid: 7 }).unwrap();
+    let (_, effects) = run.on(began()).unwrap();
     assert_eq!(effects.last(), Some(&Effect::Terminate));
 }
 
@@ -77,7 +85,7 @@ fn a_run_that_was_stopped_in_the_queue_never_starts() {
     let (run, effects) = after([Event::Stop { at: at(1) }]);
     assert_eq!(run.outcome(), Some(&Outcome::Stopped));
     assert!(!effects.contains(&Effect::Start));
-    assert_eq!(run.clone().on(Event::Admitted).unwrap(), (run, vec![]));
+    assert_eq!(run.clone().on(admitted()).unwrap(), (run, vec![]));
 }
 
 #[test]
@@ -104,7 +112,7 @@ fn a_stop_outlives_a_restart() {
     let (run, effects) = after(started().into_iter().chain([stop(), found(Container::Running)]));
     assert_eq!(effects.last(), Some(&Effect::Terminate));
     assert_eq!(run.on(exited(Exit::Code { code: 0 })).unwrap().0.outcome(), Some(&Outcome::Stopped));
-    let (run, _) = after([Event::Admitted, stop(), found(Container::Absent)]);
+    let (run, _) = after([admitted(), stop(), found(Container::Absent)]);
     assert_eq!(run.outcome(), Some(&Outcome::Stopped));
 }
 
@@ -143,8 +151,8 @@ fn any_answer() -> impl Strategy<Value = Answer> {
 fn any_event() -> impl Strategy<Value = Event> {
     let error = Report { code: "E0405".into(), message: "no".into(), help: String::new(), causes: vec![] };
     prop_oneof![
-        Just(Event::Admitted),
-        Just(Event::Started { at: at(1), pid: 1 }),
+        Just(admitted()),
+        Just(began()),
         Just(Event::StartFailed { at: at(2), error: Box::new(error) }),
         (any_exit(), any_answer()).prop_map(|(exit, answer)| Event::Exited { at: at(9), exit, answer }),
         Just(Event::Stop { at: at(3) }),

@@ -23,6 +23,27 @@ async fn a_run_ends_with_its_exit_code_and_its_whole_log() {
 }
 
 #[tokio::test]
+async fn a_run_tells_when_it_reached_each_stage_also_after_a_restart() {
+    let (scene, tasks, status) = outcome_of("exit 0", json!({})).await;
+    let Stages { admitted, mounted, created } = status.stages;
+    let times = [Some(status.accepted), admitted, mounted, created, status.started, status.ended];
+    assert!(times.iter().all(Option::is_some) && times.is_sorted(), "{times:?}");
+    tasks.close().await;
+    assert_eq!(scene.open().get(&status.id).unwrap(), status);
+}
+
+#[tokio::test]
+async fn a_failure_names_the_run_and_ends_with_what_it_printed_last() {
+    let (_scene, tasks, status) = outcome_of("for i in $(seq 30); do echo $i; done; exit 7", json!({})).await;
+    let error = format!("run `{}` of task/job exited with code 7", status.id);
+    assert_eq!(status.error.as_deref(), Some(&*error));
+    assert_eq!((status.log_tail.len(), &*status.log_tail[19]), (20, "30"));
+    assert_eq!(tasks.get(&status.id).unwrap().log_tail, [""; 0], "only who waits is told");
+    let (_scene, _, status) = outcome_of("echo fine", json!({})).await;
+    assert_eq!((status.error, status.log_tail), (None, vec![]));
+}
+
+#[tokio::test]
 async fn the_container_gets_image_cloud_task_and_run_variables() {
     let scene = Scene::new();
     let task = scene.deploy(

@@ -11,6 +11,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -98,6 +99,7 @@ impl Runtime for Processes {
             return Err(ContainerError::Start { reason: format!("exec {}: no such file", spec.args[0]) });
         }
         let folder = self.folder(id);
+        let mounted = Timestamp::now();
         fs::create_dir(&folder).map_err(io(&folder))?;
         let input = spec.exchange.as_ref().and_then(|given| given.input.as_ref());
         if let Some(input) = input {
@@ -123,7 +125,8 @@ impl Runtime for Processes {
         BufReader::new(monitor.stdout.take().unwrap()).read_line(&mut pid).unwrap();
         // Reaped in the background: nobody here waits for a monitor.
         std::thread::spawn(move || monitor.wait());
-        Ok(Started { pid: pid.trim().parse().unwrap() })
+        let created = Timestamp::now();
+        Ok(Started { pid: pid.trim().parse().unwrap(), mounted, created })
     }
 
     async fn wait(&self, id: &ContainerId) -> Result<Exit, ContainerError> {
