@@ -114,12 +114,15 @@ impl Keeper {
         let trouble = match over {
             Over::Closing => return None,
             Over::Retired => {
-                backend.drained(GRACE).await;
-                self.end(replica).await;
+                let end = async {
+                    backend.drained(GRACE).await;
+                    self.end(replica).await;
+                };
+                self.unless_closing(end).await?;
                 None
             }
             Over::Unwell(why) => {
-                self.end(replica).await;
+                self.unless_closing(self.end(replica)).await?;
                 Some(why)
             }
             Over::Ended(why) => Some(why),
@@ -138,6 +141,11 @@ impl Keeper {
             self.shared.say(&self.fleet.urn, &replica.id, format!("a replica is replaced: {why}"));
         }
         trouble
+    }
+
+    /// A close of the cloud waits for nothing that the next start does as well.
+    async fn unless_closing<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.shared.closing.run_until_cancelled(work).await
     }
 
     /// The record of the container to look after: the one that was found, or a new one.

@@ -36,9 +36,9 @@ async fn a_run_is_tried_until_an_attempt_succeeds() {
 #[tokio::test]
 async fn the_last_attempt_decides_and_its_deadline_is_its_own() {
     // The first attempt's deadline passes while the second one runs.
-    let script = "[ $TANDEM_ATTEMPT = 2 ] || exit 1; sleep 0.4; exit 7";
-    let mut more = retries(2, 0.2);
-    more["timeout"] = json!(0.5);
+    let script = "[ $TANDEM_ATTEMPT = 2 ] || exit 1; sleep 3; exit 7";
+    let mut more = retries(2, 3.0);
+    more["timeout"] = json!(5);
     let (_scene, _, status) = ended(script, more).await;
     assert_eq!((status.outcome, status.attempt), (Some(Outcome::Exited { code: 7 }), 2));
 }
@@ -46,7 +46,7 @@ async fn the_last_attempt_decides_and_its_deadline_is_its_own() {
 #[tokio::test]
 async fn a_run_that_timed_out_is_tried_again_and_one_that_could_not_be_started_is_not() {
     let mut more = retries(2, 0.01);
-    more["timeout"] = json!(0.1);
+    more["timeout"] = json!(2);
     let (_scene, _, status) = ended("[ $TANDEM_ATTEMPT = 2 ] || sleep 1000", more).await;
     assert_eq!(status.outcome, Some(Outcome::Exited { code: 0 }));
     assert_eq!(status.attempts[0].outcome, Outcome::TimedOut);
@@ -106,6 +106,9 @@ async fn who_follows_a_run_follows_all_its_attempts() {
     let filter = Filter { id: Some(id.0.clone()), ..Filter::default() };
     let follow = scene.log.follow(filter).await.unwrap();
     gate.open().await;
+    // The first attempt may still hold the gate open, and would let the second one's word go unread.
+    let mut watched = tasks.shared.live().get(&id).unwrap().record.clone();
+    watched.wait_for(|record| record.run.attempt == 2).await.unwrap();
     gate.open().await;
     // Ends by itself, with the last attempt.
     let lines: Vec<_> = follow.map(|line| line.text).collect().await;
