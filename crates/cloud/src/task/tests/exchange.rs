@@ -65,7 +65,7 @@ async fn a_run_that_fails_keeps_its_code_whatever_it_leaves() {
 async fn a_run_that_was_stopped_or_timed_out_has_no_result() {
     let scene = Scene::new();
     let script = "trap 'exit 0' TERM; echo 1 >$TANDEM_RESULT; sleep 1000 & wait";
-    let task = scene.deploy("job", script, json!({ "timeout": 0.05 }));
+    let task = scene.deploy("job", script, json!({ "timeout": 0.5 }));
     let tasks = scene.open();
     let id = tasks.run(request(&task)).await.unwrap();
     let status = tasks.wait(&id).await.unwrap();
