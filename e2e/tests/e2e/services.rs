@@ -254,6 +254,31 @@ fn the_cloud_killed_at_each_step_of_a_rollout_serves_a_whole_version_afterwards(
 }
 
 #[test]
+fn an_update_that_is_not_waited_for_takes_over_when_it_is_healthy_and_the_last_one_stays() {
+    let cloud = Cloud::new();
+    let _serving = cloud.serve();
+    cloud.import_busybox();
+    let port = free_port();
+    let hasty = |text: String| text.replace("replicas: 1", "replicas: 1, waitForSteadyState: false");
+    let project = cloud.project("shop", &[("index.js", &hasty(program(port, 1, "one")))]);
+    project.up();
+    until("an answer", || get(port).ok());
+    let load = Load::on(port);
+    // One that never becomes healthy, superseded by one that does: it is not heard of again.
+    project.edit("index.js", &hasty(service(port, 1, "sleep 1000")));
+    project.up();
+    assert_eq!(get(port).unwrap(), "one 0", "the former version serves");
+    project.edit("index.js", &hasty(program(port, 1, "three")));
+    project.up();
+    until("the last version", || get(port).ok().filter(|answer| answer == "three 0"));
+    until("one replica", || (replicas(&project).len() == 1).then_some(()));
+    load.go_on();
+    load.none_failed();
+    assert_eq!(get(port).unwrap(), "three 0");
+    project.destroy();
+}
+
+#[test]
 fn what_cannot_be_deployed_is_named_and_leaves_nothing_and_what_serves_goes_on() {
     let cloud = Cloud::new();
     let _serving = cloud.serve();

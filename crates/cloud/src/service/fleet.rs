@@ -6,6 +6,10 @@ use std::{
     time::Duration,
 };
 
+use futures::{
+    FutureExt,
+    future::{self, BoxFuture},
+};
 use tandem_model::{
     Urn,
     inputs::{self, Port},
@@ -34,10 +38,13 @@ pub(super) struct Fleet {
     pub(super) backends: Arc<Backends>,
     slots: Mutex<BTreeMap<(String, u32), Slot>>,
     /// Let go, and perhaps not gone yet.
-    leaving: Mutex<Vec<JoinHandle<()>>>,
+    leaving: Mutex<Vec<Leaving>>,
     check: Mutex<Option<Check>>,
     listeners: Mutex<Vec<Listener>>,
 }
+
+/// The end of a replica, for all who wait for it.
+type Leaving = future::Shared<BoxFuture<'static, ()>>;
 
 #[derive(Debug)]
 struct Slot {
@@ -117,12 +124,8 @@ impl Fleet {
 
     /// Waits until all that were let go are gone.
     pub(super) async fn gone(&self) {
-        loop {
-            let next = self.leaving.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some(leaving) = next else { return };
-            // One that panicked is told by the panic.
-            let _ = leaving.await;
-        }
+        let leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        future::join_all(leaving).await;
     }
 
     /// Lets everything go but the first `count` replicas of the version that serves. Does not wait.
@@ -133,14 +136,29 @@ impl Fleet {
 
     /// Lets replicas go that are not among the first `count` of this version: of others, and beyond. Does not wait.
     pub(super) fn let_go(&self, version: Option<&str>, count: u32) {
-        let mut slots = self.slots();
-        let stays = |(name, slot): &(String, u32)| version == Some(name.as_str()) && *slot < count;
-        let keys: Vec<_> = slots.keys().filter(|key| !stays(key)).cloned().collect();
+        self.let_go_where(&mut self.slots(), |(name, slot)| version != Some(name.as_str()) || *slot >= count);
+    }
+
+    fn let_go_where(&self, slots: &mut BTreeMap<(String, u32), Slot>, goes: impl Fn(&(String, u32)) -> bool) {
+        let keys: Vec<_> = slots.keys().filter(|key| goes(key)).cloned().collect();
         let gone: Vec<Slot> = keys.iter().filter_map(|key| slots.remove(key)).collect();
         gone.iter().for_each(|slot| slot.retire.cancel());
         let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
-        leaving.retain(|leaving| !leaving.is_finished());
-        leaving.extend(gone.into_iter().map(|slot| slot.keeping));
+        leaving.retain(|leaving| leaving.peek().is_none());
+        // One that panicked is told by the panic.
+        leaving.extend(gone.into_iter().map(|slot| slot.keeping.map(drop).boxed().shared()));
+    }
+
+    /// Lets a version serve with so many replicas, and the former ones go; nothing if it was let go itself meanwhile. At
+    /// once: two versions that become well at the same moment take over one after the other.
+    pub(super) fn take_over(&self, version: &str, count: u32, former: &[String]) {
+        let mut slots = self.slots();
+        if slots.keys().any(|(name, _)| name == version) {
+            self.backends.set_current(version);
+            let goes =
+                |(name, slot): &(String, u32)| former.contains(name) || name == version && *slot >= count;
+            self.let_go_where(&mut slots, goes);
+        }
     }
 
     pub(super) fn listens_on(&self, port: u16) -> bool {
@@ -158,6 +176,14 @@ impl Fleet {
             let of = (0..count).filter_map(|slot| slots.get(&(version.to_owned(), slot)));
             of.map(|slot| slot.state.clone()).collect()
         };
+        if watched.len() < count as usize {
+            let reason = "another change took its place".to_owned();
+            return Err(ServiceError::Unhealthy {
+                service: self.urn.clone().into(),
+                reason,
+                tail: Vec::new(),
+            });
+        }
         for (slot, mut state) in watched.into_iter().enumerate() {
             let settled = async {
                 let settled = state.wait_for(|state| state.healthy || state.restarts >= ATTEMPTS).await;

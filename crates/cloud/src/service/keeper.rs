@@ -111,6 +111,7 @@ impl Keeper {
             Err(error) => Over::Ended(error.report().message),
         };
         self.fleet.backends.set_healthy(&backend, false);
+        self.state.send_modify(|state| state.healthy = false);
         let trouble = match over {
             Over::Closing => return None,
             Over::Retired => {

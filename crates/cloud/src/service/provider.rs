@@ -147,10 +147,13 @@ impl Shared {
     /// one serves so far.
     fn take_over(self: &Arc<Self>, fleet: Arc<Fleet>, version: Arc<Version>, service: &inputs::Service) {
         let count = service.replicas;
-        let others = fleet.states(None).iter().any(|(name, _, state)| *name != version.name && state.healthy);
-        let wait = !service.wait_for_steady_state && others;
+        let states = fleet.states(None).into_iter().filter(|(name, ..)| *name != version.name);
+        let (former, healthy): (Vec<String>, Vec<bool>) =
+            states.map(|(name, _, s)| (name, s.healthy)).unzip();
+        let wait = !service.wait_for_steady_state && healthy.contains(&true);
         if !wait {
             fleet.backends.set_current(&version.name);
+            fleet.let_go(Some(&version.name), count);
         }
         let shared = self.clone();
         self.tracker.spawn(async move {
@@ -164,9 +167,9 @@ impl Shared {
                 }
             }
             if wait {
-                fleet.backends.set_current(&version.name);
+                // A version that came since is another change's.
+                fleet.take_over(&version.name, count, &former);
             }
-            fleet.let_go(Some(&version.name), count);
             fleet.gone().await;
             if let Err(error) = shared.prune(&fleet.urn, super::KEPT_LOGS).await {
                 tracing::warn!(%error, "cannot forget old logs of a service");
