@@ -317,7 +317,7 @@ export interface ServiceContainer {
     build?: string | TaskBuild;
     /** An image by name. Either this or `build`. */
     image?: Input<string>;
-    /** Hard limit of a replica's memory: MiB, or a text such as `"1GiB"`. No limit if not given. */
+    /** Hard limit of its memory: MiB, or a text such as `"1GiB"`. No limit if not given. */
     memory?: Input<number | string>;
     /** Upper bound of processors: `0.5` is half of one. No bound if not given. */
     cpu?: Input<number>;
@@ -328,9 +328,12 @@ export interface ServiceContainer {
     healthCheck?: HealthCheck;
 }
 
-/** One container: its properties at the top, or under its name in `containers`. */
+/** The properties of the only container at the top, or of one to ten under their names in `containers`. */
 export interface ServiceArgs extends ServiceContainer {
-    /** The container by its name; exactly one. */
+    /**
+     * By name: small letters, digits and `-`. The containers of a replica start and end together, and share one network: they reach
+     * each other as `localhost`, so no two of them have the same `targetPort`.
+     */
     containers?: Record<string, ServiceContainer>;
     /** How many are kept running; 1 if not given. */
     replicas?: number;
@@ -348,15 +351,15 @@ export interface ServiceEndpoint {
 }
 
 /**
- * A container that is kept running, replicated and load-balanced. Each replica has an address of its own on the stack's network,
+ * Containers that are kept running, replicated and load-balanced. Each replica has an address of its own on the stack's network,
  * where services find each other by name: `http://web:80`, with the port in the container. `TANDEM_REPLICA` says which
  * one it is, from 0. An update starts the new version beside the old one, so it needs room for both.
  */
 export class Service extends Resource {
     constructor(name: string, args: ServiceArgs, options?: ResourceOptions);
 
-    /** The digest of its image. */
-    readonly image: Output<string>;
+    /** The digests of its images, by container; the only one is called as its service if it has no other name. */
+    readonly images: Output<Record<string, string>>;
     /** By port on the machine, as a text. */
     readonly endpoints: Output<Record<string, ServiceEndpoint>>;
     /** Of the first port; null without ports. */

@@ -14,7 +14,7 @@ use std::{
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
-use tandem_model::{Explain, Kind, inputs};
+use tandem_model::{Explain, Kind, Recorded, inputs};
 
 use crate::resource::Resources;
 
@@ -185,14 +185,19 @@ impl Archives {
     }
 
     fn referenced(&self, resources: &Resources) -> HashSet<PathBuf> {
-        let names = resources.list(None).into_iter().filter_map(|r| match r.urn.kind {
-            Kind::Function => inputs::read::<inputs::Function>(&r.urn, &r.inputs).ok().map(|f| f.code),
-            Kind::Task => inputs::read::<inputs::Task>(&r.urn, &r.inputs).ok()?.build.map(|b| b.context),
-            Kind::Service => {
-                inputs::read::<inputs::Service>(&r.urn, &r.inputs).ok()?.build.map(|b| b.context)
+        let named = |r: &Recorded| -> Vec<String> {
+            match r.urn.kind {
+                Kind::Function => {
+                    inputs::read::<inputs::Function>(&r.urn, &r.inputs).map(|f| f.code).into_iter().collect()
+                }
+                Kind::Task | Kind::Service => {
+                    let contexts = inputs::builds(&r.inputs).filter_map(|build| build.get("context"));
+                    contexts.filter_map(|context| context.as_str()).map(str::to_owned).collect()
+                }
+                Kind::Bucket | Kind::Subscription => Vec::new(),
             }
-            Kind::Bucket | Kind::Subscription => None,
-        });
+        };
+        let names = resources.list(None).into_iter().flat_map(|r| named(&r));
         names.filter_map(|name| self.path(&name).ok()).collect()
     }
 }

@@ -153,6 +153,7 @@ pub fn script(image: &Image, text: &str) -> Spec {
         memory: None,
         cpu: None,
         network: None,
+        volumes: vec![],
         exchange: None,
     }
 }

@@ -20,7 +20,7 @@ mod tool;
 pub use buildah::BuildahStore;
 pub use port::{
     BuildRequest, Builder, Container, ContainerError, ContainerId, Exit, Image, ImageRef, Lines, Network,
-    Runtime, Spec, Started,
+    Networking, Runtime, Spec, Started, Volume,
 };
 pub use reference::name as complete;
 pub use runtime::OciRuntime;

@@ -115,10 +115,36 @@ pub struct Spec {
     pub cpu: Option<f64>,
     /// `None`: the host's network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network: Option<Network>,
+    pub network: Option<Networking>,
+    /// Folders of the host that it sees.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Volume>,
     /// Whether it gets an input or leaves a result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange: Option<Exchange>,
+}
+
+/// A folder of the host that a container sees, with all that others write there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Volume {
+    /// On the host; it exists.
+    pub source: PathBuf,
+    /// In the container, absolute; made if it is not there.
+    pub target: String,
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// Which network a container has that has not the host's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Networking {
+    /// A place of its own.
+    Own(Network),
+    /// That of another container, which has one of its own and is removed after this one: they reach each other as
+    /// `localhost`, and no port is both's.
+    Of(ContainerId),
 }
 
 /// A place on a network of its own: a bridge that containers share, with addresses and names that only they see.

@@ -5,7 +5,11 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
+mod service;
+
+pub use self::service::{Container, HealthCheck, Port, Protocol, Service};
 use crate::{resource::Properties, size::ByteSize, urn::Urn, value};
 
 /// Inputs that do not fit their kind.
@@ -21,8 +25,31 @@ pub struct InputsError {
 /// # Errors
 /// [`InputsError`] naming the property that does not fit.
 pub fn read<T: DeserializeOwned>(urn: &Urn, inputs: &Properties) -> Result<T, InputsError> {
-    let revealed = value::revealed(&serde_json::Value::Object(inputs.clone()));
+    let revealed = value::revealed(&Value::Object(inputs.clone()));
     serde_json::from_value(revealed).map_err(|e| InputsError { urn: urn.short(), reason: e.to_string() })
+}
+
+/// What tasks and services are built from, as it was sent: the objects of [`Build`].
+pub fn builds(inputs: &Properties) -> impl Iterator<Item = &Properties> {
+    let containers = inputs.get("containers").and_then(Value::as_object);
+    let nested = containers.into_iter().flat_map(|all| all.values()).filter_map(|one| one.get("build"));
+    inputs.get("build").into_iter().chain(nested).filter_map(Value::as_object)
+}
+
+/// As [`builds`], to be completed.
+pub fn builds_mut(inputs: &mut Properties) -> Vec<&mut Properties> {
+    let mut found = Vec::new();
+    for (name, value) in inputs {
+        match (name.as_str(), value) {
+            ("build", Value::Object(build)) => found.push(build),
+            ("containers", Value::Object(containers)) => {
+                let builds = containers.values_mut().filter_map(|one| one.get_mut("build"));
+                found.extend(builds.filter_map(Value::as_object_mut));
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -80,7 +107,7 @@ pub struct Function {
     pub environment: BTreeMap<String, String>,
     /// The stack's configuration as the program was deployed with it, by `<namespace>:<key>`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub config: BTreeMap<String, serde_json::Value>,
+    pub config: BTreeMap<String, Value>,
 }
 
 impl Function {
@@ -172,106 +199,6 @@ impl Retries {
 impl Task {
     fn default_reservation() -> ByteSize {
         ByteSize::mebibytes(128)
-    }
-}
-
-/// A container that is kept running, replicated and load-balanced.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Service {
-    /// Exactly one of `build` and `image`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub build: Option<Build>,
-    /// The name of an image in the image store.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<String>,
-    /// Hard limit of a replica's memory. A number is MiB. None: no limit of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory: Option<ByteSize>,
-    /// Upper bound of a replica's processors, in cores: `0.5`. None: no bound.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu: Option<f64>,
-    #[serde(default)]
-    pub environment: BTreeMap<String, String>,
-    /// Replaces the image's command.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub command: Option<Vec<String>>,
-    /// How many containers are kept running.
-    #[serde(default = "Service::default_replicas")]
-    pub replicas: u32,
-    /// What is published on the machine.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ports: Vec<Port>,
-    #[serde(default)]
-    pub health_check: HealthCheck,
-    /// Whether `up` waits until all replicas of a new version are healthy, and keeps the former version if they never are.
-    #[serde(default = "Service::default_wait")]
-    pub wait_for_steady_state: bool,
-}
-
-impl Service {
-    fn default_replicas() -> u32 {
-        1
-    }
-    fn default_wait() -> bool {
-        true
-    }
-}
-
-/// A port that the machine listens on for a service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Port {
-    /// On the machine.
-    pub port: u16,
-    /// In the container; the same if it is not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target_port: Option<u16>,
-    #[serde(default)]
-    pub protocol: Protocol,
-    /// Whether other machines reach it: then it is published on all addresses, otherwise on `127.0.0.1`.
-    #[serde(default)]
-    pub external: bool,
-}
-
-impl Port {
-    pub fn target(&self) -> u16 {
-        self.target_port.unwrap_or(self.port)
-    }
-}
-
-/// What is balanced: connections, or requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Protocol {
-    #[default]
-    Tcp,
-    Http,
-}
-
-/// When a replica counts as healthy. Without a port to ask, one that runs is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct HealthCheck {
-    /// Asked by GET, and well if the answer is below 400. None: that it takes a connection is enough.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// In the container; the first of the service's ports if it is not given.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub port: Option<u16>,
-    /// Between two questions, in seconds.
-    pub interval: f64,
-    /// How long an answer may take, in seconds.
-    pub timeout: f64,
-    /// After so many failures in a row it is replaced.
-    pub retries: u32,
-    /// How long it may take to be well for the first time, in seconds.
-    pub start_period: f64,
-}
-
-impl Default for HealthCheck {
-    fn default() -> Self {
-        Self { path: None, port: None, interval: 2.0, timeout: 2.0, retries: 3, start_period: 60.0 }
     }
 }
 

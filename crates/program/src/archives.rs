@@ -14,6 +14,7 @@ use serde_json::Value;
 use tandem_engine::{ArchiveReader, CloudId, Contents, Progress, Target, TargetError};
 use tandem_model::{
     OpId, PhysicalId, Recorded, StackId, Urn,
+    inputs::builds,
     plan::{Applied, Change, PropertyChange},
     resource::Properties,
 };
@@ -86,8 +87,8 @@ async fn upload(target: &dyn Target, hash: &str, content: &Content) -> Result<()
 /// The hashes of archives among a resource's inputs.
 fn references(inputs: &Properties) -> impl Iterator<Item = &str> {
     let code = inputs.get("code").and_then(Value::as_str);
-    let context = inputs.get("build").and_then(|build| build.get("context")).and_then(Value::as_str);
-    code.into_iter().chain(context)
+    let contexts = builds(inputs).filter_map(|build| build.get("context")).filter_map(Value::as_str);
+    code.into_iter().chain(contexts)
 }
 
 /// A target that gets the archives it needs just before it needs them.

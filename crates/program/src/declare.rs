@@ -3,6 +3,8 @@
 //! Inputs are checked against their kind before the engine sees them, in the preview too, so a wrong property is found
 //! before anything is changed.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 use tandem_model::{
@@ -52,9 +54,8 @@ pub(crate) fn read(stack: &StackId, args: Value) -> Result<Desired, InputError> 
     Ok(Desired { urn: Urn::new(stack.clone(), kind, name), inputs, depends_on, declared_at })
 }
 
-/// The folder and the Dockerfile that a task is built from, if it is built.
-pub(crate) fn build_folder(inputs: &Properties) -> Option<(String, String)> {
-    let build = inputs.get("build")?;
+/// The folder and the Dockerfile of a build.
+pub(crate) fn build_folder(build: &Properties) -> Option<(String, String)> {
     let folder = build.get("folder")?.as_str()?;
     let dockerfile = build.get("dockerfile").and_then(Value::as_str).unwrap_or("Dockerfile");
     Some((folder.to_owned(), dockerfile.to_owned()))
@@ -119,9 +120,34 @@ fn check_task(task: &inputs::Task, inputs: &Properties) -> Result<(), String> {
 }
 
 fn check_service(service: &inputs::Service, inputs: &Properties) -> Result<(), String> {
-    check_image(inputs)?;
-    positive("cpu", service.cpu)?;
-    let inputs::HealthCheck { interval, timeout, start_period, retries, path, port } = &service.health_check;
+    if service.containers.is_empty() {
+        return Err("`containers` is empty; a service has at least one".to_owned());
+    }
+    let (mut published, mut taken) = (BTreeMap::new(), BTreeMap::new());
+    for (name, container) in &service.containers {
+        let sent = inputs.get("containers").and_then(|all| all.get(name)).and_then(Value::as_object);
+        let checked = sent.map_or(Ok(()), check_image).and_then(|()| check_container(container));
+        checked.map_err(|reason| format!("`containers.{name}`: {reason}"))?;
+        for port in &container.ports {
+            if published.insert(port.port, name).is_some() {
+                return Err(format!("port {} is published twice", port.port));
+            }
+            // They share one network, so a port in it is one container's.
+            if let Some(other) = taken.insert(port.target(), name).filter(|other| *other != name) {
+                let target = port.target();
+                return Err(format!(
+                    "the containers `{other}` and `{name}` both have port {target}, and they share one network"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_container(container: &inputs::Container) -> Result<(), String> {
+    positive("cpu", container.cpu)?;
+    let inputs::HealthCheck { interval, timeout, start_period, retries, path, port } =
+        &container.health_check;
     positive("healthCheck.interval", Some(*interval))?;
     positive("healthCheck.timeout", Some(*timeout))?;
     positive("healthCheck.startPeriod", Some(*start_period))?;
@@ -131,15 +157,10 @@ fn check_service(service: &inputs::Service, inputs: &Properties) -> Result<(), S
     if path.as_ref().is_some_and(|path| !path.starts_with('/')) {
         return Err("`healthCheck.path` begins with `/`".to_owned());
     }
-    if path.is_some() && port.is_none() && service.ports.is_empty() {
+    if path.is_some() && port.is_none() && container.ports.is_empty() {
         return Err("`healthCheck.path` needs a port to ask: give `healthCheck.port`, or `ports`".to_owned());
     }
-    let mut ports: Vec<u16> = service.ports.iter().map(|port| port.port).collect();
-    ports.sort_unstable();
-    if let Some(twice) = ports.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(format!("port {} is published twice", twice[0]));
-    }
-    if ports.first() == Some(&0) || service.ports.iter().any(|port| port.target() == 0) {
+    if container.ports.iter().any(|port| port.port == 0 || port.target() == 0) {
         return Err("a port is a number from 1 to 65535".to_owned());
     }
     Ok(())
@@ -229,9 +250,26 @@ mod tests {
 
     #[test]
     fn a_build_folder_has_a_usual_dockerfile() {
-        let inputs = |build: Value| json!({ "build": build }).as_object().unwrap().clone();
-        let found = build_folder(&inputs(json!({ "folder": "./d" })));
+        let build = |build: Value| build.as_object().unwrap().clone();
+        let found = build_folder(&build(json!({ "folder": "./d" })));
         assert_eq!(found, Some(("./d".to_owned(), "Dockerfile".to_owned())));
-        assert_eq!(build_folder(&inputs(Value::Null)), None);
+        assert_eq!(build_folder(&build(json!({}))), None);
+    }
+
+    #[test]
+    fn containers_of_a_service_are_looked_into_and_share_one_network() {
+        let service = |containers: Value| verdict("service", json!({ "containers": containers }));
+        let web = json!({ "image": "x", "ports": [{ "port": 8080, "targetPort": 80 }] });
+        assert_eq!(service(json!({ "web": web })), "fits");
+        assert_eq!(service(json!({ "web": { "image": unknown() } })), "fits");
+        assert_eq!(service(json!({})), "service/x: `containers` is empty; a service has at least one");
+        let refused = service(json!({ "web": {} }));
+        assert!(refused.contains("`containers.web`: it has neither `build` nor `image`"), "{refused}");
+        let refused = service(json!({ "web": { "image": "x", "cpu": 0 } }));
+        assert!(refused.contains("`containers.web`: `cpu` is above zero"), "{refused}");
+        let other = |port: Value| service(json!({ "web": web, "app": { "image": "x", "ports": [port] } }));
+        assert!(other(json!({ "port": 8080, "targetPort": 81 })).contains("port 8080 is published twice"));
+        assert!(other(json!({ "port": 81, "targetPort": 80 })).contains("both have port 80"));
+        assert_eq!(other(json!({ "port": 81 })), "fits");
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tandem_model::{Desired, Explain, Kind, Report, StackId, StackName, value};
+use tandem_model::{Desired, Explain, Kind, Report, StackId, StackName, inputs, value};
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
 use crate::{
@@ -77,9 +77,9 @@ impl Deployment {
                 }
             }
             Kind::Task | Kind::Service => {
-                if let Some((folder, dockerfile)) = declare::build_folder(&desired.inputs) {
-                    let context = self.context(folder, dockerfile).await?;
-                    if let Some(Value::Object(build)) = desired.inputs.get_mut("build") {
+                for build in inputs::builds_mut(&mut desired.inputs) {
+                    if let Some((folder, dockerfile)) = declare::build_folder(build) {
+                        let context = self.context(folder, dockerfile).await?;
                         build.insert("context".to_owned(), context.into());
                     }
                 }

@@ -6,53 +6,64 @@ import { Resource, textsOf } from "./resource.js";
 import { buildOf, checkCommand, checkSource } from "./task.js";
 
 const CONTAINER = ["build", "image", "memory", "cpu", "environment", "command", "ports", "healthCheck"];
+/** As many as a task definition of Amazon ECS has. */
+const MOST = 10;
+/** A part of the id of a container. */
+const NAME = /^[a-z][a-z0-9-]{0,31}$/;
 const OPTIONS = ["containers", "replicas", "waitForSteadyState"];
 const PORT = ["port", "targetPort", "protocol", "external"];
 const PROTOCOLS = ["tcp", "http"];
 const HEALTH = ["path", "port", "interval", "timeout", "retries", "startPeriod"];
 
 export class Service extends Resource {
-    #container;
+    #ports;
 
     constructor(name, args, options) {
-        let container;
+        let ports;
         super(
             "service",
             name,
             (key) => {
-                const { named, inputs } = read(key, args);
-                container = named;
+                const inputs = read(key, name, args);
+                ports = portsByContainer(inputs.containers);
                 return inputs;
             },
-            ["image", "endpoint", "endpoints"],
+            ["images", "endpoints"],
             options,
         );
-        this.#container = container;
-        /** Where the first port is reached: `{ hostname, port }`. */
-        this.defaultEndpoint = this.endpoint;
+        this.#ports = ports;
+        /** Where the first port is reached: `{ hostname, port }`; null without ports. */
+        this.defaultEndpoint = this.#endpoint(Object.values(ports).flat()[0]);
     }
 
-    /** Where a port is reached: `{ hostname, port }`. Without a port, the first one. */
+    /** Where a port of a container is reached: `{ hostname, port }`. Without a port, its first one. */
     getEndpoint(container, port) {
         if (typeof container === "number") return this.getEndpoint(undefined, container);
-        if (container !== undefined && container !== this.#container) {
+        const { key } = this.declaration;
+        const names = Object.keys(this.#ports);
+        if (container !== undefined && !names.includes(container))
+            throw invalid(`${key} has no container ${shown(container)}`, `it has ${names.join(", ")}`);
+        const published = container === undefined ? Object.values(this.#ports).flat() : this.#ports[container];
+        if (port === undefined) return this.#endpoint(published[0]);
+        if (!published.includes(port))
             throw invalid(
-                `${this.declaration.key} has no container \`${container}\``,
-                this.#container === undefined ? "leave it out" : `it has \`${this.#container}\``,
+                `${container === undefined ? key : `\`${container}\` of ${key}`} publishes no port ${port}`,
+                published.length === 0 ? "give it `ports`" : `it publishes ${published.join(", ")}`,
             );
-        }
-        if (port === undefined) return this.defaultEndpoint;
-        return output(this.endpoints).apply((all) => {
-            const found = all?.[port];
-            if (found === undefined)
-                throw invalid(`${this.declaration.key} publishes no port ${port}`, "see its `ports`");
-            return found;
-        });
+        return this.#endpoint(port);
+    }
+
+    #endpoint(port) {
+        return output(this.endpoints).apply((all) => (port === undefined ? null : (all?.[port] ?? null)));
+    }
+
+    describe() {
+        return { ...super.describe(), defaultEndpoint: this.defaultEndpoint };
     }
 }
 
-/** The one container, by its name if it has one, and what is sent. */
-function read(key, args) {
+/** What is sent: the containers by name; the only one is called as its service is if nothing else is said. */
+function read(key, name, args) {
     const { containers, replicas, waitForSteadyState, ...only } = checkOptions(key, args, [
         ...OPTIONS,
         ...CONTAINER,
@@ -60,24 +71,46 @@ function read(key, args) {
     checkPositive(key, "replicas", replicas);
     checkType(key, "waitForSteadyState", waitForSteadyState, ["boolean"]);
     const service = { replicas, waitForSteadyState };
-    if (containers === undefined) return { inputs: { ...inputs(key, only), ...service } };
-    checkType(key, "containers", containers, ["object"]);
+    if (containers === undefined) return { containers: { [nameOf(name)]: inputs(key, only) }, ...service };
+    if (typeof containers !== "object" || containers === null || Array.isArray(containers))
+        throw invalid(
+            `\`containers\` of ${key} is an object, not ${shown(containers)}`,
+            'write `containers: { web: { image: "nginx" } }`',
+        );
     if (Object.keys(only).length > 0) {
         throw invalid(
             `${key} has both \`containers\` and \`${Object.keys(only)[0]}\``,
-            "move what the container needs into it",
+            "move what a container needs into it",
         );
     }
     const names = Object.keys(containers);
-    if (names.length !== 1) {
+    if (names.length < 1 || names.length > MOST)
         throw invalid(
-            `\`containers\` of ${key} has ${names.length} containers; a service here has one`,
-            "make a service of each: they find each other by name",
+            `\`containers\` of ${key} has ${names.length} containers; a service has 1 to ${MOST}`,
+            "make another service of what does not belong together: they find each other by name",
         );
-    }
-    const [named] = names;
-    const what = `\`containers.${named}\` of ${key}`;
-    return { named, inputs: { ...inputs(what, checkOptions(what, containers[named], CONTAINER)), ...service } };
+    const read = (container) => {
+        const what = `\`containers.${container}\` of ${key}`;
+        if (!NAME.test(container))
+            throw invalid(
+                `${what} cannot be called like that`,
+                "use up to 32 small letters, digits and `-`, beginning with a letter",
+            );
+        return inputs(what, checkOptions(what, containers[container], CONTAINER));
+    };
+    return { containers: Object.fromEntries(names.map((one) => [one, read(one)])), ...service };
+}
+
+/** The name of a container that has none. */
+function nameOf(service) {
+    const name = service.toLowerCase().replace(/[^a-z0-9]+/g, "-");
+    return NAME.test(name) ? name : "main";
+}
+
+/** The published ports of each container, in the order of the program. */
+function portsByContainer(containers) {
+    const ports = ([name, container]) => [name, (container.ports ?? []).map(({ port }) => port)];
+    return Object.fromEntries(Object.entries(containers).map(ports));
 }
 
 function inputs(key, container) {

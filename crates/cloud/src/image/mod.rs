@@ -22,8 +22,14 @@ use tandem_store::{Batch, Store};
 
 pub(crate) mod context;
 mod error;
+mod run;
 
-pub(crate) use self::error::ImageError;
+#[cfg(test)]
+pub(crate) use self::run::PATH;
+pub(crate) use self::{
+    error::ImageError,
+    run::{Unrunnable, Wanted},
+};
 
 use crate::{home::Home, provider};
 

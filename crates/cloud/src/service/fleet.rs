@@ -39,7 +39,8 @@ pub(super) struct Fleet {
     slots: Mutex<BTreeMap<(String, u32), Slot>>,
     /// Let go, and perhaps not gone yet.
     leaving: Mutex<Vec<Leaving>>,
-    check: Mutex<Option<Check>>,
+    /// By container.
+    checks: Mutex<BTreeMap<String, Check>>,
     listeners: Mutex<Vec<Listener>>,
 }
 
@@ -60,7 +61,7 @@ impl Fleet {
             backends: Arc::default(),
             slots: Mutex::default(),
             leaving: Mutex::default(),
-            check: Mutex::default(),
+            checks: Mutex::default(),
             listeners: Mutex::default(),
         }
     }
@@ -73,14 +74,18 @@ impl Fleet {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn check(&self) -> Check {
-        let check = self.check.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        // Set before any replica is kept.
-        check.unwrap_or_else(|| unreachable!("a replica is kept before its service's check is known"))
+    fn checks(&self) -> MutexGuard<'_, BTreeMap<String, Check>> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set_check(&self, service: &inputs::Service) {
-        *self.check.lock().unwrap_or_else(PoisonError::into_inner) = Some(Check::of(service));
+    /// What one of the containers is asked; nothing if the service has no such container any more.
+    pub(super) fn check(&self, container: &str) -> Option<Check> {
+        self.checks().get(container).cloned()
+    }
+
+    pub(super) fn set_checks(&self, service: &inputs::Service) {
+        let of = |(name, container): (&String, &inputs::Container)| (name.clone(), Check::of(container));
+        *self.checks() = service.containers.iter().map(of).collect();
     }
 
     /// How each replica of a version stands, in order; of all versions without one.
@@ -170,7 +175,8 @@ impl Fleet {
     /// # Errors
     /// [`ServiceError::Unhealthy`] if one is not in time, or ended again and again.
     pub(super) async fn healthy(&self, version: &str, count: u32) -> Result<(), ServiceError> {
-        let patience = self.check().start_period + MARGIN;
+        let patience = self.checks().values().map(|check| check.start_period).max().unwrap_or_default();
+        let patience = patience + MARGIN;
         let watched: Vec<_> = {
             let slots = self.slots();
             let of = (0..count).filter_map(|slot| slots.get(&(version.to_owned(), slot)));
@@ -212,7 +218,7 @@ impl Fleet {
     ///
     /// # Errors
     /// [`ServiceError::Port`] names the port that cannot be had.
-    pub(super) fn listen(&self, ports: &[Port]) -> Result<(), ServiceError> {
+    pub(super) fn listen<'a>(&self, ports: impl Iterator<Item = &'a Port>) -> Result<(), ServiceError> {
         let mut listeners = self.listeners();
         let mut new = Vec::new();
         for port in ports {
@@ -234,7 +240,8 @@ impl Fleet {
     }
 
     /// Closes what is not among these.
-    pub(super) fn listen_only(&self, ports: &[Port]) {
-        self.listeners().retain(|listener| ports.contains(&listener.port));
+    pub(super) fn listen_only<'a>(&self, ports: impl Iterator<Item = &'a Port>) {
+        let ports: Vec<&Port> = ports.collect();
+        self.listeners().retain(|listener| ports.contains(&&listener.port));
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a replica is well: asked from outside, as its clients would.
+//! Whether a container of a replica is well: asked from outside, as its clients would.
 
 use std::{
     net::{Ipv4Addr, SocketAddrV4},
@@ -11,7 +11,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// What is asked, and how often.
+/// What is asked of one container, and how often.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Check {
     /// None: who runs is well.
@@ -19,17 +19,17 @@ pub(super) struct Check {
     path: Option<String>,
     timeout: Duration,
     pub(super) interval: Duration,
-    /// So many failures in a row, and it is replaced.
+    /// So many failures in a row, and the replica is replaced.
     pub(super) retries: u32,
     pub(super) start_period: Duration,
 }
 
 impl Check {
-    pub(super) fn of(service: &inputs::Service) -> Self {
-        let health = &service.health_check;
+    pub(super) fn of(container: &inputs::Container) -> Self {
+        let health = &container.health_check;
         let seconds = |value: f64| Duration::try_from_secs_f64(value).unwrap_or(Duration::from_secs(60));
         Self {
-            port: health.port.or_else(|| service.ports.first().map(inputs::Port::target)),
+            port: health.port.or_else(|| container.ports.first().map(inputs::Port::target)),
             path: health.path.clone(),
             timeout: seconds(health.timeout),
             interval: seconds(health.interval),

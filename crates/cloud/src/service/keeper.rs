@@ -1,22 +1,32 @@
 //! Keeps one replica running: starts it, asks whether it is well, and replaces it when it ends or is not.
 //!
-//! A replica's record is committed before its container is created, under the container's own id, so a restart finds it
-//! whatever happened in between:
+//! A replica has one container or several, which live and end together: the end of one is the replica's. Its record is
+//! committed before they are created, under ids that follow from its own, so a restart finds them whatever happened in
+//! between:
 //!
-//! | killed | record | container | a restart |
+//! | killed | record | containers | a restart |
 //! |---|---|---|---|
 //! | before the record's commit | none | absent | begins anew |
-//! | before the container's start | there | absent, or unstarted | starts it under the same id |
-//! | while it runs | there | running | goes on asking whether it is well |
-//! | after its end | there | exited | removes it, begins another one |
-//! | after that one's removal | ended | absent | only its log is left |
+//! | before the last one's start | there | some run, others are absent or unstarted | starts these under the same ids |
+//! | while they run | there | running | goes on asking whether they are well |
+//! | after the end of one | there | one exited | ends the others, removes all, begins another replica |
+//! | while they are removed | there | some absent; the first one, whose network it is, goes last | removes the rest, begins another replica |
+//! | after their removal | ended | absent | only the logs are left |
 //!
 //! Not [ended](Replica::ended) and of a version that was never committed: removed (see [`super::provider`]).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{StreamExt, future, stream::FuturesUnordered};
 
 use jiff::Timestamp;
-use tandem_container::{Container, ContainerError, Exit, Network, Spec};
+use tandem_container::{Container, ContainerError, ContainerId, Exit, Network, Networking, Spec};
 use tandem_failpoint::hit;
 use tandem_model::{Explain, Urn};
 use tokio::sync::watch;
@@ -28,7 +38,7 @@ use super::{
     fleet::Fleet,
     network::Address,
     store::{self, Replica, StackNetwork},
-    version::Version,
+    version::{Member, Version},
 };
 
 /// How long a replica that is told to end may take, with what it has under way and then to end itself.
@@ -49,7 +59,7 @@ pub(super) struct State {
     pub(super) restarts: u32,
     /// Why it is not well, or why the last container ended.
     pub(super) trouble: Option<String>,
-    /// Of the container that ended last.
+    /// The container that ended last, or because of which the others did.
     pub(super) ended: Option<String>,
 }
 
@@ -66,8 +76,8 @@ pub(super) struct Keeper {
 
 /// Why a container is not watched any more.
 enum Over {
-    Ended(String),
-    Unwell(String),
+    /// One of the containers is at fault, for this reason.
+    Failed(ContainerId, String),
     Retired,
     Closing,
 }
@@ -108,11 +118,11 @@ impl Keeper {
         let begun = tokio::time::Instant::now();
         let over = match self.start(replica).await {
             Ok(()) => self.watch(replica, &backend).await,
-            Err(error) => Over::Ended(error.report().message),
+            Err(error) => Over::Failed(replica.first(), error.report().message),
         };
         self.fleet.backends.set_healthy(&backend, false);
         self.state.send_modify(|state| state.healthy = false);
-        let trouble = match over {
+        let (ended, trouble) = match over {
             Over::Closing => return None,
             Over::Retired => {
                 let end = async {
@@ -120,18 +130,18 @@ impl Keeper {
                     self.end(replica).await;
                 };
                 self.unless_closing(end).await?;
-                None
+                (replica.first(), None)
             }
-            Over::Unwell(why) => {
+            // The others end with it.
+            Over::Failed(container, why) => {
                 self.unless_closing(self.end(replica)).await?;
-                Some(why)
+                (container, Some(why))
             }
-            Over::Ended(why) => Some(why),
         };
         self.fleet.backends.remove(&backend);
         self.state.send_modify(|state| {
             state.id = None;
-            state.ended = Some(replica.id.clone());
+            state.ended = Some(ended.0);
         });
         if begun.elapsed() > SETTLED {
             *failures = 0;
@@ -159,6 +169,7 @@ impl Keeper {
         let address = self.shared.networks.take(&network)?;
         let replica = Replica {
             id: new_id(),
+            others: self.version.members.iter().skip(1).map(|member| member.name.clone()).collect(),
             service: self.fleet.urn.clone(),
             version: self.version.name.clone(),
             slot: self.slot,
@@ -172,72 +183,116 @@ impl Keeper {
         Ok((replica, address))
     }
 
+    /// Starts those of its containers that do not run and have not ended.
     async fn start(&self, replica: &Replica) -> Result<(), ServiceError> {
         let runtime = &self.shared.parts.runtime;
-        let id = replica.container();
         let network = self.shared.networks.of(&self.fleet.urn.stack).await?;
         self.shared.reach_cloud(&self.fleet.urn.stack, network.gateway());
-        match runtime.inspect(&id).await? {
-            Container::Running | Container::Exited(_) => return Ok(()),
-            Container::Unstarted => runtime.remove(&id).await?,
-            Container::Absent => {}
+        for (id, member) in replica.containers().iter().zip(&self.version.members) {
+            match runtime.inspect(id).await? {
+                Container::Running | Container::Exited(_) => continue,
+                Container::Unstarted => runtime.remove(id).await?,
+                Container::Absent => {}
+            }
+            runtime.start(id, &self.spec(member, id, replica, &network)).await?;
+            hit("service.replica.started");
         }
-        let spec = self.spec(replica, &network);
-        runtime.start(&id, &spec).await?;
-        hit("service.replica.started");
         Ok(())
     }
 
-    fn spec(&self, replica: &Replica, network: &StackNetwork) -> Spec {
+    fn spec(&self, member: &Member, id: &ContainerId, replica: &Replica, network: &StackNetwork) -> Spec {
         let urn = &self.fleet.urn;
-        let mut spec = self.version.spec.clone();
+        let mut spec = member.spec.clone();
         spec.environment.extend(self.shared.parts.environment.for_service(urn, network.gateway()));
-        spec.environment.extend(self.version.environment.clone());
+        spec.environment.extend(member.environment.clone());
         spec.environment.insert("TANDEM_REPLICA".to_owned(), replica.slot.to_string());
-        spec.network = Some(Network {
-            bridge: network.bridge(),
-            subnet: network.subnet(),
-            gateway: network.gateway(),
-            address: replica.address,
-            aliases: vec![urn.name.to_string()],
+        let first = replica.first();
+        spec.network = Some(if *id != first {
+            Networking::Of(first)
+        } else {
+            Networking::Own(Network {
+                bridge: network.bridge(),
+                subnet: network.subnet(),
+                gateway: network.gateway(),
+                address: replica.address,
+                aliases: vec![urn.name.to_string()],
+            })
         });
         spec
     }
 
     /// Until it ends, is not well any more, or is not wanted.
     async fn watch(&self, replica: &Replica, backend: &Backend) -> Over {
-        let id = replica.container();
-        let runtime = self.shared.parts.runtime.clone();
-        let ended = async {
-            match runtime.wait(&id).await {
-                Ok(exit) => told(exit),
-                Err(ContainerError::Absent(_)) => "its container is gone".to_owned(),
-                Err(error) => error.to_string(),
+        let runtime = &self.shared.parts.runtime;
+        let ended = |(id, member): (ContainerId, &'_ Member)| {
+            let name = member.name.clone();
+            async move {
+                let why = match runtime.wait(&id).await {
+                    Ok(exit) => told(exit),
+                    Err(ContainerError::Absent(_)) => "its container is gone".to_owned(),
+                    Err(error) => error.to_string(),
+                };
+                let why = self.of_container(&name, why);
+                (id, why)
             }
         };
+        let ended = replica.containers().into_iter().zip(&self.version.members).map(ended);
+        let mut ended: FuturesUnordered<_> = ended.collect();
         tokio::select! {
-            why = ended => Over::Ended(why),
-            why = self.ask(replica, backend) => Over::Unwell(why),
+            Some((id, why)) = ended.next() => Over::Failed(id, why),
+            (id, why) = self.ask(replica, backend) => Over::Failed(id, why),
             () = self.retire.cancelled() => Over::Retired,
             () = self.shared.closing.cancelled() => Over::Closing,
         }
     }
 
-    /// Asks again and again whether it is well; returns when it has not been for too long.
-    async fn ask(&self, replica: &Replica, backend: &Backend) -> String {
+    /// What is said of one container, with its name if it is one of several.
+    fn of_container(&self, name: &str, why: String) -> String {
+        if self.version.members.len() == 1 { why } else { format!("`{name}`: {why}") }
+    }
+
+    /// Asks again and again whether its containers are well; returns when one has not been for too long.
+    async fn ask(&self, replica: &Replica, backend: &Backend) -> (ContainerId, String) {
+        let unwell = AtomicUsize::new(self.version.members.len());
+        let ask = async |id: ContainerId, name: &str| {
+            let why = self.ask_one(name, replica, backend, &unwell).await;
+            (id, self.of_container(name, why))
+        };
+        let members = replica.containers().into_iter().zip(&self.version.members);
+        let mut asked: FuturesUnordered<_> = members.map(|(id, member)| ask(id, &member.name)).collect();
+        match asked.next().await {
+            Some(failed) => failed,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// `unwell`: how many of the replica's containers have not been well yet.
+    async fn ask_one(
+        &self,
+        container: &str,
+        replica: &Replica,
+        backend: &Backend,
+        unwell: &AtomicUsize,
+    ) -> String {
         let begun = tokio::time::Instant::now();
         let (mut was_well, mut failures) = (false, 0);
         loop {
-            let check = self.fleet.check();
+            // It is renamed or gone in the version that is being prepared, and this one is to go.
+            let Some(check) = self.fleet.check(container) else { return std::future::pending().await };
             match check.ask(replica.address).await {
                 Ok(()) => {
+                    if !was_well {
+                        unwell.fetch_sub(1, Ordering::AcqRel);
+                    }
                     (was_well, failures) = (true, 0);
-                    self.fleet.backends.set_healthy(backend, true);
-                    self.state.send_if_modified(|state| {
-                        let news = !state.healthy;
-                        (state.healthy, state.trouble) = (true, None);
-                        news
-                    });
+                    if unwell.load(Ordering::Acquire) == 0 {
+                        self.fleet.backends.set_healthy(backend, true);
+                        self.state.send_if_modified(|state| {
+                            let news = !state.healthy;
+                            (state.healthy, state.trouble) = (true, None);
+                            news
+                        });
+                    }
                 }
                 Err(why) if was_well => {
                     failures += 1;
@@ -259,17 +314,21 @@ impl Keeper {
         }
     }
 
-    /// SIGTERM, and after the grace SIGKILL.
+    /// Ends all that still runs of it.
     async fn end(&self, replica: &Replica) {
+        future::join_all(replica.containers().iter().map(|id| self.end_one(id))).await;
+    }
+
+    /// SIGTERM, and after the grace SIGKILL.
+    async fn end_one(&self, id: &ContainerId) {
         let runtime = &self.shared.parts.runtime;
-        let id = replica.container();
         for (signal, all) in [(libc::SIGTERM, false), (libc::SIGKILL, true)] {
-            match runtime.signal(&id, signal, all).await {
+            match runtime.signal(id, signal, all).await {
                 Ok(()) => {}
                 Err(ContainerError::Absent(_)) => return,
                 Err(error) => tracing::warn!(container = id.0, signal, %error, "cannot signal a replica"),
             }
-            if tokio::time::timeout(GRACE, runtime.wait(&id)).await.is_ok() {
+            if tokio::time::timeout(GRACE, runtime.wait(id)).await.is_ok() {
                 return;
             }
         }
@@ -283,9 +342,12 @@ impl Keeper {
 
 impl Shared {
     pub(super) async fn remove(&self, replica: &Replica) {
-        if let Err(error) = self.parts.runtime.remove(&replica.container()).await {
-            tracing::warn!(container = replica.id, %error, "cannot remove what is left of a replica");
-            return;
+        // The one whose network it is goes last.
+        for container in replica.containers().iter().rev() {
+            if let Err(error) = self.parts.runtime.remove(container).await {
+                tracing::warn!(container = container.0, %error, "cannot remove what is left of a replica");
+                return;
+            }
         }
         hit("service.replica.removed");
         let ended = Replica { ended: Some(Timestamp::now()), ..replica.clone() };

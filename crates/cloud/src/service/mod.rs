@@ -1,6 +1,6 @@
 //! Services: containers that are kept running, replicated and load-balanced.
 //!
-//! A service is a number of replicas, each a container with an address of its own on the bridge of its stack
+//! A service is a number of replicas, each a container or several with an address of their own on the bridge of their stack
 //! ([`network`]), and ports of the machine that lead to those that are well ([`balance`]). Each replica has a
 //! [keeper], which starts it, asks whether it is [well](health), and replaces it with growing pauses. What a service runs
 //! has a name, its [version]: a change of it is prepared by starting the new version beside the old one, made true by the
@@ -31,7 +31,7 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tandem_container::{Builder, ContainerError, Runtime};
+use tandem_container::{Builder, ContainerError, ContainerId, Runtime};
 use tandem_model::{StackId, Urn, inputs};
 use tandem_store::{ReadError, Store};
 use tokio::sync::broadcast;
@@ -116,7 +116,7 @@ pub struct ServiceStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReplicaStatus {
-    /// The container's id; none while another one is to be started.
+    /// Also its first container's; none while another one is to be started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
     pub version: String,
@@ -192,7 +192,12 @@ impl Services {
                 trouble: state.trouble,
             };
             let replicas = fleet.states(None).into_iter().map(replica).collect();
-            Some(ServiceStatus { urn, wanted: service.replicas, ports: service.ports, replicas })
+            Some(ServiceStatus {
+                urn,
+                wanted: service.replicas,
+                ports: service.ports().cloned().collect(),
+                replicas,
+            })
         };
         fleets.into_iter().filter_map(status).collect()
     }
@@ -215,9 +220,10 @@ impl RunLogs for Services {
             ServiceError::Read(error) => error,
             other => ReadError(Box::new(other)),
         })?;
-        let wanted = |replica: &Replica| filter.wants(&replica.service) && filter.wants_id(&replica.id);
+        let wanted = |replica: &Replica| filter.wants(&replica.service);
         let mut logs: Vec<RunLog> =
-            replicas.iter().filter(|replica| wanted(replica)).map(|r| self.shared.log_of(r)).collect();
+            replicas.iter().filter(|replica| wanted(replica)).flat_map(|r| self.shared.logs_of(r)).collect();
+        logs.retain(|log| filter.wants_id(&log.id));
         logs.retain(|log| !matches!((log.ended, filter.since), (Some(ended), Some(since)) if ended < since));
         Ok(logs)
     }
@@ -232,19 +238,23 @@ impl Shared {
         self.fleets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn log_of(&self, replica: &Replica) -> RunLog {
-        RunLog {
+    /// One for each of its containers.
+    fn logs_of(&self, replica: &Replica) -> impl Iterator<Item = RunLog> {
+        let log = |id: ContainerId| RunLog {
             task: replica.service.clone(),
-            id: replica.id.clone(),
-            file: self.parts.runtime.log_file(&replica.container()),
+            file: self.parts.runtime.log_file(&id),
+            id: id.0,
             since: replica.created,
             ended: replica.ended,
-        }
+        };
+        replica.containers().into_iter().map(log)
     }
 
     fn tell_log(&self, replica: &Replica) {
-        // Fails if nobody follows.
-        let _ = self.parts.log_changes.send(self.log_of(replica));
+        for log in self.logs_of(replica) {
+            // Fails if nobody follows.
+            let _ = self.parts.log_changes.send(log);
+        }
     }
 
     /// Makes the way from a stack's bridge to the cloud, once.
@@ -263,13 +273,14 @@ impl Shared {
         }
     }
 
-    /// Ends a container that nobody looks after, and removes it.
+    /// Ends a replica that nobody looks after, and removes it.
     async fn kill(&self, replica: &Replica) {
-        let id = replica.container();
-        match self.parts.runtime.signal(&id, libc::SIGKILL, true).await {
-            Ok(()) => drop(self.parts.runtime.wait(&id).await),
-            Err(ContainerError::Absent(_)) => {}
-            Err(error) => tracing::debug!(container = id.0, %error, "a leftover takes no signal"),
+        for id in replica.containers() {
+            match self.parts.runtime.signal(&id, libc::SIGKILL, true).await {
+                Ok(()) => drop(self.parts.runtime.wait(&id).await),
+                Err(ContainerError::Absent(_)) => {}
+                Err(error) => tracing::debug!(container = id.0, %error, "a leftover takes no signal"),
+            }
         }
         self.remove(replica).await;
     }
@@ -285,8 +296,8 @@ impl Shared {
         if ids.is_empty() {
             return Ok(());
         }
-        for replica in &ended {
-            let file = self.parts.runtime.log_file(&replica.container());
+        for log in ended.iter().flat_map(|replica| self.logs_of(replica)) {
+            let file = log.file;
             if let Err(error) = fs::remove_file(&file)
                 && error.kind() != std::io::ErrorKind::NotFound
             {

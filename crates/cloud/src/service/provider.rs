@@ -12,14 +12,14 @@
 //! | while the old one is let go | the new version | both, or the new one's | as above |
 //! | after the commit of a deletion | none | the last version's | they are removed |
 
-use std::{fs, sync::Arc};
+use std::{collections::BTreeMap, fs, sync::Arc};
 
 use async_trait::async_trait;
 use serde_json::json;
 use tandem_failpoint::hit;
 use tandem_model::{
     Explain, PhysicalId, Report, Urn,
-    inputs::{self, Port},
+    inputs::{self, Container, Port},
     plan::Change,
     resource::{Properties, Recorded},
 };
@@ -51,7 +51,7 @@ impl Provider for Services {
         let shared = self.shared.clone();
         let done = match now {
             // After a restore its image has to be made again, and nobody's start waits for that.
-            Some(recorded) if !shared.images.knows(image_of(recorded)) => {
+            Some(recorded) if !images_of(recorded).all(|image| shared.images.knows(image)) => {
                 let recorded = recorded.clone();
                 self.shared.tracker.spawn(async move { tell(&recorded.urn, shared.settle(&recorded).await) });
                 return;
@@ -87,19 +87,24 @@ impl Shared {
         lines: &dyn Lines,
     ) -> Result<Properties, ServiceError> {
         let service: inputs::Service = inputs::read(urn, inputs)?;
-        if let Some(reason) = service.memory.and_then(|memory| too_small("memory", memory)) {
+        let too_small = |container: &Container| container.memory.and_then(|m| too_small("memory", m));
+        if let Some(reason) = service.containers.values().find_map(too_small) {
             return Err(ServiceError::Invalid { service: urn.clone().into(), reason });
         }
-        let image = self.images.of(urn, source(&service), lines).await?;
-        let digest = image.digest.clone();
-        let version = Arc::new(Version::of(urn, &service, image)?);
-        self.unpublished(urn, &service.ports)?;
+        let mut images = BTreeMap::new();
+        for (name, container) in &service.containers {
+            images.insert(name.clone(), self.images.of(urn, source(container), lines).await?);
+        }
+        let digests: Properties =
+            images.iter().map(|(name, image)| (name.clone(), json!(image.digest))).collect();
+        let version = Arc::new(Version::of(urn, &service, images)?);
+        self.unpublished(urn, &service)?;
         let fleet =
             self.fleets().entry(urn.clone()).or_insert_with(|| Arc::new(Fleet::new(urn.clone()))).clone();
         let mut beginning = Beginning { shared: self, fleet: fleet.clone(), happens: false };
-        fleet.listen(&service.ports)?;
+        fleet.listen(service.ports())?;
         if service.wait_for_steady_state {
-            fleet.set_check(&service);
+            fleet.set_checks(&service);
             fleet.keep(self, &version, service.replicas, Vec::new());
             lines.line(&format!("waiting until {} healthy", replicas(service.replicas)));
             hit("service.rollout.begun");
@@ -108,12 +113,11 @@ impl Shared {
             }
         }
         beginning.happens = true;
-        let endpoints: Properties = service.ports.iter().map(|p| (p.port.to_string(), endpoint(p))).collect();
+        let endpoints: Properties = service.ports().map(|p| (p.port.to_string(), endpoint(p))).collect();
         let outputs = [
             ("id", json!(id.0)),
             ("name", json!(urn.name.as_str())),
-            ("image", json!(digest)),
-            ("endpoint", service.ports.first().map_or(serde_json::Value::Null, endpoint)),
+            ("images", json!(digests)),
             ("endpoints", json!(endpoints)),
         ];
         Ok(outputs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
@@ -123,11 +127,14 @@ impl Shared {
     async fn settle(self: &Arc<Self>, recorded: &Recorded) -> Result<(), ServiceError> {
         let urn = &recorded.urn;
         let service: inputs::Service = inputs::read(urn, &recorded.inputs)?;
-        let image = self.images.deployed(urn, source(&service), image_of(recorded)).await?;
-        let version = Arc::new(Version::of(urn, &service, image)?);
+        let mut images = BTreeMap::new();
+        for ((name, container), digest) in service.containers.iter().zip(images_of(recorded)) {
+            images.insert(name.clone(), self.images.deployed(urn, source(container), digest).await?);
+        }
+        let version = Arc::new(Version::of(urn, &service, images)?);
         let fleet =
             self.fleets().entry(urn.clone()).or_insert_with(|| Arc::new(Fleet::new(urn.clone()))).clone();
-        fleet.set_check(&service);
+        fleet.set_checks(&service);
         let found = {
             let mut found = self.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             found.remove(urn).unwrap_or_default()
@@ -137,8 +144,8 @@ impl Shared {
             .partition(|replica| replica.version == version.name && replica.slot < service.replicas);
         fleet.keep(self, &version, service.replicas, found);
         self.remove_in_background(others);
-        fleet.listen_only(&service.ports);
-        let listening = fleet.listen(&service.ports);
+        fleet.listen_only(service.ports());
+        let listening = fleet.listen(service.ports());
         self.take_over(fleet, version, &service);
         listening
     }
@@ -183,7 +190,7 @@ impl Shared {
         }
         let fleet = self.fleets().get(urn).cloned();
         if let Some(fleet) = fleet {
-            fleet.listen_only(&[]);
+            fleet.listen_only([].iter());
             fleet.let_go(None, 0);
             fleet.gone().await;
             self.fleets().remove(urn);
@@ -199,12 +206,12 @@ impl Shared {
             recorded.as_ref().and_then(|recorded| inputs::read(&fleet.urn, &recorded.inputs).ok());
         match before {
             Some(before) => {
-                fleet.set_check(&before);
-                fleet.listen_only(&before.ports);
+                fleet.set_checks(&before);
+                fleet.listen_only(before.ports());
                 fleet.let_go_of_others(before.replicas);
             }
             None => {
-                fleet.listen_only(&[]);
+                fleet.listen_only([].iter());
                 fleet.let_go(None, 0);
                 self.fleets().remove(&fleet.urn);
                 let (shared, fleet) = (self.clone(), fleet.clone());
@@ -226,10 +233,10 @@ impl Shared {
     }
 
     /// That no other service publishes one of the ports.
-    fn unpublished(&self, urn: &Urn, ports: &[Port]) -> Result<(), ServiceError> {
+    fn unpublished(&self, urn: &Urn, service: &inputs::Service) -> Result<(), ServiceError> {
         let fleets = self.fleets();
         for (by, fleet) in fleets.iter().filter(|(by, _)| *by != urn) {
-            if let Some(port) = ports.iter().find(|port| fleet.listens_on(port.port)) {
+            if let Some(port) = service.ports().find(|port| fleet.listens_on(port.port)) {
                 return Err(ServiceError::Published { port: port.port, by: by.clone().into() });
             }
         }
@@ -256,8 +263,10 @@ impl Shared {
     }
 }
 
-fn image_of(recorded: &Recorded) -> &str {
-    recorded.outputs.get("image").and_then(|image| image.as_str()).unwrap_or_default()
+/// The digests of its images, in the order of its containers.
+fn images_of(recorded: &Recorded) -> impl Iterator<Item = &str> {
+    let images = recorded.outputs.get("images").and_then(|images| images.as_object());
+    images.into_iter().flat_map(|images| images.values()).map(|image| image.as_str().unwrap_or_default())
 }
 
 fn tell(urn: &Urn, done: Result<(), ServiceError>) {
@@ -267,8 +276,8 @@ fn tell(urn: &Urn, done: Result<(), ServiceError>) {
     }
 }
 
-fn source(service: &inputs::Service) -> Source<'_> {
-    Source { build: service.build.as_ref(), image: service.image.as_deref() }
+fn source(container: &Container) -> Source<'_> {
+    Source { build: container.build.as_ref(), image: container.image.as_deref() }
 }
 
 /// Where a port of a service is reached.

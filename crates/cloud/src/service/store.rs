@@ -2,7 +2,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `service/replica/<container id>` | the [`Replica`], written before its container is created |
+//! | `service/replica/<id>` | the [`Replica`], written before its containers are created |
 //! | `service/network/<project>/<stack>` | the [`StackNetwork`] |
 
 use std::net::Ipv4Addr;
@@ -16,11 +16,15 @@ use tandem_store::{Batch, Snapshot};
 
 use super::ServiceError;
 
-/// One container of a service, from before its start until its log is forgotten.
+/// One replica of a service, from before its start until its logs are forgotten.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Replica {
+    /// Also the id of its first container, which has the network that all of them share.
     pub(super) id: String,
+    /// The names of the others, each in the id of its container.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) others: Vec<String>,
     pub(super) service: Urn,
     /// Names what it runs: see [`super::version`].
     pub(super) version: String,
@@ -34,8 +38,15 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    pub(super) fn container(&self) -> ContainerId {
+    /// The container that has the network.
+    pub(super) fn first(&self) -> ContainerId {
         ContainerId(self.id.clone())
+    }
+
+    /// All of its containers; the first one first.
+    pub(super) fn containers(&self) -> Vec<ContainerId> {
+        let others = self.others.iter().map(|name| ContainerId(format!("{}-{name}", self.id)));
+        std::iter::once(self.first()).chain(others).collect()
     }
 }
 

@@ -8,47 +8,61 @@ use tandem_container::{Image, Spec};
 use tandem_model::{Urn, inputs};
 
 use super::ServiceError;
+use crate::image::{Unrunnable, Wanted};
 
 /// What all replicas of a version run.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Version {
     /// The same for the same containers, whatever else of the service changes.
     pub(super) name: String,
+    /// At least one, in the order of their names. The first one has the network, the others share it.
+    pub(super) members: Vec<Member>,
+}
+
+/// One of the containers.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Member {
+    pub(super) name: String,
     pub(super) spec: Spec,
     /// Of the program; wins over the cloud's.
     pub(super) environment: BTreeMap<String, String>,
 }
 
-/// Search path of a container whose image names none, as Docker has it.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 impl Version {
+    /// `images`: one for each container.
+    ///
     /// # Errors
-    /// [`ServiceError::NothingToRun`] without entrypoint and command.
-    pub(super) fn of(urn: &Urn, service: &inputs::Service, image: Image) -> Result<Self, ServiceError> {
-        let args = [image.entrypoint, service.command.clone().unwrap_or(image.command)].concat();
-        if args.is_empty() {
-            return Err(ServiceError::NothingToRun(urn.clone().into()));
+    /// [`ServiceError::NothingToRun`] without entrypoint and command; [`ServiceError::Invalid`] for what no process can
+    /// be given.
+    pub(super) fn of(
+        urn: &Urn,
+        service: &inputs::Service,
+        images: BTreeMap<String, Image>,
+    ) -> Result<Self, ServiceError> {
+        let mut members = Vec::new();
+        for ((name, container), image) in service.containers.iter().zip(images.into_values()) {
+            let wanted = Wanted {
+                command: container.command.as_deref(),
+                variables: Some(&container.environment),
+                memory: container.memory,
+                cpu: container.cpu,
+            };
+            let spec = wanted.of(image).map_err(|unrunnable| match unrunnable {
+                Unrunnable::Nothing => ServiceError::NothingToRun(urn.clone().into()),
+                Unrunnable::Invalid(reason) => ServiceError::Invalid {
+                    service: urn.clone().into(),
+                    reason: format!("`containers.{name}`: {reason}"),
+                },
+            })?;
+            members.push(Member { name: name.clone(), spec, environment: container.environment.clone() });
         }
-        let mut of_image: BTreeMap<String, String> = [("PATH".to_owned(), PATH.to_owned())].into();
-        let split = |variable: &String| {
-            variable.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+        // Not what the only one is called: nobody is told.
+        let of = |member: &Member| match service.containers.len() {
+            1 => serde_json::json!([member.spec, member.environment]),
+            _ => serde_json::json!([member.name, member.spec, member.environment]),
         };
-        of_image.extend(image.environment.iter().filter_map(split));
-        let spec = Spec {
-            image: image.digest,
-            args,
-            environment: of_image,
-            working_dir: image.working_dir,
-            user: image.user,
-            memory: service.memory,
-            cpu: service.cpu,
-            network: None,
-            exchange: None,
-        };
-        let environment = service.environment.clone();
-        let text = serde_json::json!([spec, environment]).to_string();
+        let text = serde_json::Value::Array(members.iter().map(of).collect()).to_string();
         let name = HEXLOWER.encode(&Sha256::digest(text)[..6]);
-        Ok(Self { name, spec, environment })
+        Ok(Self { name, members })
     }
 }

@@ -18,17 +18,30 @@ fn replaces(kind: Kind, property: &str) -> bool {
 /// The outputs that are certain before the changes are made. Pure, as [`diff`]: an image is known when it is built.
 pub fn foresee(urn: &Urn, changes: &[PropertyChange], outputs: &Properties) -> Properties {
     let mut outputs = outputs.clone();
-    let makes_image =
-        |change: &PropertyChange| change.property.starts_with("build") || change.property == "image";
-    if matches!(urn.kind, Kind::Task | Kind::Service) && changes.iter().any(makes_image) {
-        outputs.insert("image".to_owned(), value::unknown());
-    }
-    if urn.kind == Kind::Service && changes.iter().any(|change| change.property.starts_with("ports")) {
-        for output in ["endpoint", "endpoints"] {
-            outputs.insert(output.to_owned(), value::unknown());
+    let moved: &[&str] = match urn.kind {
+        Kind::Task if changes.iter().any(|change| makes_image(&change.property)) => &["image"],
+        // `containers`, or of one of them by its name: which properties there are is not known for one that is new.
+        Kind::Service if changes.iter().any(|change| moves_service(&change.property)) => {
+            &["images", "endpoints"]
         }
+        _ => &[],
+    };
+    for output in moved {
+        outputs.insert((*output).to_owned(), value::unknown());
     }
     outputs
+}
+
+fn makes_image(property: &str) -> bool {
+    property.starts_with("build") || property == "image"
+}
+
+fn moves_service(property: &str) -> bool {
+    let Some(rest) = property.strip_prefix("containers") else { return false };
+    match rest.trim_start_matches('.').split_once('.') {
+        Some((_, property)) => makes_image(property) || property.starts_with("ports"),
+        None => true,
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::{
     core::{Policy, Run},
     store::Record,
 };
+use crate::image::{Unrunnable, Wanted};
 
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,9 +38,6 @@ pub struct RunRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
 }
-
-/// Search path of a container whose image names none, as Docker has it.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How many hexadecimal digits an id has: 80 bits.
 const ID_DIGITS: usize = 20;
@@ -80,22 +78,17 @@ pub(super) fn record(
     let RunRequest { task: urn, environment, command, key, traceparent, input: _ } = request;
     let mut variables = task.environment.clone();
     variables.extend(environment);
-    let invalid = |reason| RunError::Invalid { task: urn.clone(), reason };
-    if let Some(name) = variables.iter().find_map(|(name, value)| (!is_variable(name, value)).then_some(name))
-    {
-        return Err(invalid(format!("the environment variable `{}` is not valid", name.escape_debug())));
-    }
-    let args = [image.entrypoint, command.or_else(|| task.command.clone()).unwrap_or(image.command)].concat();
-    if args.iter().any(|arg| arg.contains('\0')) {
-        return Err(invalid("the command contains a NUL character".to_owned()));
-    }
-    if args.is_empty() {
-        return Err(RunError::NothingToRun(urn));
-    }
-    let mut of_image: BTreeMap<String, String> = [("PATH".to_owned(), PATH.to_owned())].into();
-    let split =
-        |variable: &String| variable.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-    of_image.extend(image.environment.iter().filter_map(split));
+    let wanted = Wanted {
+        command: command.as_deref().or(task.command.as_deref()),
+        variables: Some(&variables),
+        memory: task.memory,
+        cpu: task.cpu,
+    };
+    let spec = match wanted.of(image) {
+        Ok(spec) => spec,
+        Err(Unrunnable::Nothing) => return Err(RunError::NothingToRun(urn)),
+        Err(Unrunnable::Invalid(reason)) => return Err(RunError::Invalid { task: urn, reason }),
+    };
     let id = match &key {
         Some(key) => RunId::of_key(&urn, key),
         None => RunId::random(),
@@ -108,27 +101,13 @@ pub(super) fn record(
         key,
         accepted,
         traceparent,
-        spec: Spec {
-            image: image.digest,
-            args,
-            environment: of_image,
-            working_dir: image.working_dir,
-            user: image.user,
-            memory: task.memory,
-            cpu: task.cpu,
-            network: None,
-            exchange: None,
-        },
+        spec,
         environment: variables,
         // More than it may use need not be set aside.
         reservation: task.memory.map_or(task.memory_reservation, |limit| limit.min(task.memory_reservation)),
         timeout: task.timeout,
         run: Run::accepted(task.retries.clone().map(|retries| Policy { retries, seed })),
     })
-}
-
-fn is_variable(name: &str, value: &str) -> bool {
-    !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0')
 }
 
 /// The container of the run, with its input. The cloud's variables win over the image's, and the program's over both.
@@ -229,12 +208,13 @@ mod tests {
         let of_cloud =
             [("AWS_REGION", "cloud"), ("LEVEL", "cloud")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         let environment = spec(&record, of_cloud.into(), None).environment;
+        let path = crate::image::PATH;
         let expected = [
             ("AWS_REGION", "cloud"),
             ("BOTH", "run"),
             ("LANG", "C"),
             ("LEVEL", "task"),
-            ("PATH", PATH),
+            ("PATH", path),
             ("TANDEM_ATTEMPT", "1"),
             ("TANDEM_RUN_ID", record.id.as_str()),
             ("TRACEPARENT", "00-1-2-01"),

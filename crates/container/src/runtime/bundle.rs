@@ -13,7 +13,7 @@ use tandem_failpoint::{hit, try_hit};
 
 use super::{cgroup, exchange, monitor, network::Networks, rootfs, seccomp, spec, user};
 use crate::{
-    ContainerError, ContainerId, Exit, Spec,
+    ContainerError, ContainerId, Exit, Networking, Spec,
     layout::{Layout, at},
     prepared::{IMAGE_OF_BUNDLE, Prepared},
 };
@@ -75,6 +75,10 @@ impl Bundle {
         })
     }
 
+    /// The folder of another container.
+    pub(super) fn of_neighbour(&self, other: &ContainerId) -> PathBuf {
+        self.folder.with_file_name(&other.0)
+    }
     pub(super) fn rootfs(&self) -> PathBuf {
         self.folder.join("rootfs")
     }
@@ -130,9 +134,13 @@ impl Bundle {
         try_hit("container.start.prepared").map_err(at(&self.folder))?;
         rootfs::mount(&self.folder, &prepared.layers)?;
         try_hit("container.start.mounted").map_err(at(&self.folder))?;
-        if let Some(network) = &spec.network {
-            self.networks.connect(&self.folder, &self.id.0, network)?;
-            try_hit("container.start.connected").map_err(at(&self.folder))?;
+        match &spec.network {
+            Some(Networking::Own(network)) => {
+                self.networks.connect(&self.folder, &self.id.0, network)?;
+                try_hit("container.start.connected").map_err(at(&self.folder))?;
+            }
+            Some(Networking::Of(other)) => self.networks.expect(&self.of_neighbour(other), &other.0)?,
+            None => {}
         }
         let who = user::resolve(&self.rootfs(), &spec.user)?;
         let cgroup = cgroup::name(&self.folder, &self.id);

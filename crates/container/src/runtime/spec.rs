@@ -3,7 +3,7 @@
 //! Own file system, processes, IPC and host name; the host's network, or one of its own. Docker's default capabilities without
 //! `NET_RAW` and `MKNOD`, no new privileges, the distribution's system call filter, `/proc` and `/sys` masked as everybody does.
 //! Of the host nothing is mounted but `/etc/resolv.conf` and `/etc/hosts`, read-only; with a network of its own a container
-//! has its own of these. And its own folder for its input and result, if it has one.
+//! has its own of these. And its own folder for its input and result, if it has one, and the volumes it asked for.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::{bundle::Bundle, cgroup, exchange, network, user::User};
 use crate::{
-    ContainerError, ContainerId, Spec,
+    ContainerError, ContainerId, Networking, Spec, Volume,
     exchange::{INPUT, RESULT},
 };
 
@@ -65,12 +65,13 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// # Errors
 /// [`ContainerError::Start`] if there is nothing to execute.
 pub(super) fn configuration(
-    Bundle { id, folder, .. }: &Bundle,
+    bundle: &Bundle,
     spec: &Spec,
     user: &User,
     cgroup: &str,
     seccomp: &Value,
 ) -> Result<Vec<u8>, ContainerError> {
+    let Bundle { id, folder, .. } = bundle;
     let refused = |reason: &str| ContainerError::Start { reason: reason.to_owned() };
     if spec.args.is_empty() {
         return Err(refused("the image has no entrypoint and no command; give a command"));
@@ -81,11 +82,15 @@ pub(super) fn configuration(
     }
     let mut namespaces: Vec<Value> =
         ["mount", "pid", "ipc", "uts", "cgroup"].iter().map(|kind| json!({ "type": kind })).collect();
-    let own = spec.network.as_ref().map(|_| folder.as_path());
-    if let Some(bundle) = own {
+    let connected = spec.network.as_ref().map(|network| match network {
+        Networking::Own(_) => folder.clone(),
+        Networking::Of(other) => bundle.of_neighbour(other),
+    });
+    if let Some(bundle) = &connected {
         namespaces.push(json!({ "type": "network", "path": network::namespace(bundle) }));
     }
-    let mut mounts = mounts(own);
+    let mut mounts = mounts(connected.as_deref());
+    mounts.extend(spec.volumes.iter().map(volume));
     mounts.extend(spec.exchange.as_ref().map(|_| exchange::mount(folder)));
     let config = json!({
         "ociVersion": "1.0.2",
@@ -129,8 +134,15 @@ fn environment(id: &ContainerId, spec: &Spec, user: &User) -> Vec<String> {
     all.iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
-/// `own`: the bundle of a container with a network of its own.
-fn mounts(own: Option<&Path>) -> Vec<Value> {
+fn volume(volume: &Volume) -> Value {
+    let access = if volume.read_only { "ro" } else { "rw" };
+    // What the host mounts below it later is not seen; nothing in it is a device or grants rights.
+    let options = ["rbind", access, "nosuid", "nodev", "rprivate"];
+    json!({ "destination": volume.target, "type": "bind", "source": volume.source, "options": options })
+}
+
+/// `connected`: the bundle that has the network, unless it is the host's.
+fn mounts(connected: Option<&Path>) -> Vec<Value> {
     let mount = |to: &str, kind: &str, options: &[&str]| json!({ "destination": to, "type": kind, "source": kind, "options": options });
     let mut all = vec![
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
@@ -149,7 +161,7 @@ fn mounts(own: Option<&Path>) -> Vec<Value> {
         let file = PathBuf::from("/etc").join(name);
         // Often a link to where a network daemon keeps it; that place does not exist in the container.
         if let Ok(source) =
-            own.map_or_else(|| fs::canonicalize(&file), |bundle| Ok(network::file(bundle, name)))
+            connected.map_or_else(|| fs::canonicalize(&file), |bundle| Ok(network::file(bundle, name)))
         {
             let options = ["bind", "ro", "nosuid", "noexec", "nodev", "rprivate"];
             all.push(json!({ "destination": file, "type": "bind", "source": source, "options": options }));

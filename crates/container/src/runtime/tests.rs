@@ -18,6 +18,8 @@ use crate::{
     prepared::Prepared,
 };
 
+mod volumes;
+
 const DIGEST: &str = "sha256:00000000000000000000000000000000000000000000000000000000000000aa";
 
 /// A folder of its own with one image, whose layer is unpacked by us: these tests are about containers only.

@@ -108,6 +108,14 @@ impl ProgramError {
 
     /// Reads a thrown value. Getters that throw are ignored, so this cannot fail.
     pub(crate) fn from_value(value: &Value<'_>) -> Self {
+        if value.is_null() {
+            // What the engine throws when there is no memory even for an error. Few programs throw it.
+            return Self::new(
+                code::LIMIT,
+                "null was thrown: no memory was left even for an error, or the program threw it",
+                "keep less in memory at once, or give the function more with `memory`; throw an `Error` rather than null",
+            );
+        }
         let Some(object) = value.as_object().filter(|object| is_error_like(object)) else {
             let shown = shown(value);
             return Self::new(

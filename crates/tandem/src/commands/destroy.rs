@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tandem_engine::{Events, Options, Stacks, Summary, Target, Update};
-use tandem_model::{StackId, resource::Properties};
+use tandem_model::{StackId, inputs, resource::Properties};
 use tandem_program::Project;
 
 use super::deploy;
@@ -38,7 +38,7 @@ async fn destroy(terminal: &Terminal, place: Place, Args { consent }: Args) -> R
     // Read again: what was there before the lock may have changed since.
     let mut folded = stacks.read(&stack)?;
     folded.adopt(made.clone());
-    let builds = folded.state.resources.values().any(|r| r.inputs.contains_key("build"));
+    let builds = folded.state.resources.values().any(|r| inputs::builds(&r.inputs).next().is_some());
     let preview = Update::preview(folded, target.clone(), Events::ignored()).await?;
     let plan = preview.finish(Properties::new()).await?;
     if !plan.changes() {

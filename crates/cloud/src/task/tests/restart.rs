@@ -86,6 +86,7 @@ async fn a_container_that_no_record_knows_is_ended_and_removed() {
         memory: None,
         cpu: None,
         network: None,
+        volumes: vec![],
         exchange: None,
     };
     scene.runtime.start(&stranger, &spec).await.unwrap();

@@ -63,6 +63,15 @@ impl Networks {
         files(bundle, container, network)
     }
 
+    /// That a container has a network, which another one is to share.
+    pub(super) fn expect(&self, bundle: &Path, container: &str) -> Result<(), ContainerError> {
+        if is_namespace(&namespace(bundle)) {
+            return Ok(());
+        }
+        let reason = format!("the container `{container}`, whose network it shares, has none any more");
+        Err(ContainerError::Start { reason })
+    }
+
     /// Takes down what [`connect`](Self::connect) may have made. Idempotent.
     pub(super) fn disconnect(&self, bundle: &Path) -> Result<(), ContainerError> {
         let path = bundle.join(REQUEST);

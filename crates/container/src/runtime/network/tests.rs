@@ -3,7 +3,7 @@
 use std::{fs, net::Ipv4Addr, path::Path, process::Command, slice};
 
 use crate::{
-    Container, Exit, Network, Spec,
+    Container, Exit, Network, Networking, Spec,
     conformance::{id, logged},
     runtime::tests::Home,
 };
@@ -22,7 +22,7 @@ fn network(which: u8, host: u8, alias: &str) -> Network {
 }
 
 fn on(network: Network, spec: Spec) -> Spec {
-    Spec { network: Some(network), ..spec }
+    Spec { network: Some(Networking::Own(network)), ..spec }
 }
 
 /// A shell that can connect: static programs cannot look names up. It is copied from here, with what it is linked with.
@@ -68,7 +68,7 @@ async fn neighbours_find_each_other_by_name_and_strangers_find_nothing() {
     let web = network(0, 2, "web");
     runtime.start(&id("web"), &on(web.clone(), home.script(serve))).await.unwrap();
 
-    let again = format!("for i in 1 2 3 4 5 6 7 8 9; do {} && exit; sleep 0.2; done; exit 1", ask("web"));
+    let again = format!("for i in $(seq 60); do {} && exit; sleep 0.2; done; exit 1", ask("web"));
     runtime.start(&id("friend"), &on(network(0, 3, "friend"), home.script(&again))).await.unwrap();
     let ended = runtime.wait(&id("friend")).await.unwrap();
     let said = logged(&*runtime, &id("friend"), "stdout");
@@ -115,5 +115,39 @@ async fn a_network_that_cannot_be_made_fails_the_start_and_leaves_nothing() {
     let long = Network { bridge: "a-name-too-long-for-an-interface".into(), ..network(0, 2, "one") };
     let error = runtime.start(&id("one"), &on(long, home.script("exit"))).await.unwrap_err();
     assert!(error.to_string().contains("the network cannot be made"), "{error}");
+    assert_no_network_is_left(&home);
+}
+
+#[tokio::test]
+async fn one_that_shares_a_network_reaches_it_as_localhost_and_is_reached_at_its_address() {
+    let home = Home::with(with_bash);
+    let runtime = home.open();
+    let web = network(0, 2, "web");
+    let serve = |port: u16| format!("echo {port} >/index.html; exec httpd -f -p {port} -h /");
+    runtime.start(&id("web"), &on(web.clone(), home.script(&serve(80)))).await.unwrap();
+    let shared = |script: &str| Spec { network: Some(Networking::Of(id("web"))), ..home.script(script) };
+    let ask = format!("for i in $(seq 60); do {} && exit; sleep 0.2; done; exit 1", ask("localhost"));
+    runtime.start(&id("web-side"), &shared(&ask)).await.unwrap();
+    assert_eq!(runtime.wait(&id("web-side")).await.unwrap(), Exit::Code { code: 0 });
+    assert!(logged(&*runtime, &id("web-side"), "stdout").ends_with("80\n"));
+    runtime.start(&id("web-more"), &shared(&serve(81))).await.unwrap();
+    let mut reached = false;
+    for _ in 0..100 {
+        reached = tokio::net::TcpStream::connect((web.address, 81)).await.is_ok();
+        if reached {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(reached, "nobody listens on port 81");
+    for name in ["web-more", "web"] {
+        runtime.signal(&id(name), libc::SIGKILL, true).await.unwrap();
+        runtime.wait(&id(name)).await.unwrap();
+    }
+    for name in ["web-side", "web-more", "web"] {
+        runtime.remove(&id(name)).await.unwrap();
+    }
+    let error = runtime.start(&id("late"), &shared("exit")).await.unwrap_err();
+    assert!(error.to_string().contains("`web`, whose network it shares, has none"), "{error}");
     assert_no_network_is_left(&home);
 }

@@ -25,11 +25,11 @@ use crate::{
 
 /// Prints what the stack's functions and containers printed, in the order of time.
 ///
-/// A line shows its time, its function or task, the last digits of its request or run, and its text.
+/// A line shows its time, its function, task or service, the last digits of its request, run or replica, and its text.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Only of this function or task: `resize`, or `function/resize`
+    /// Only of this function, task or service: `resize`, or `function/resize`
     #[arg(value_name = "NAME", add = ArgValueCandidates::new(complete::sources))]
     name: Option<String>,
     /// The same, as an option
@@ -50,7 +50,10 @@ pub(crate) struct Args {
     /// Only of this run of a task; its last digits are enough. With --follow, until it ends
     #[arg(long, value_name = "ID", group = "one")]
     run: Option<String>,
-    /// Of either
+    /// Only of this replica of a service; its last digits are enough, or the name of one of several containers
+    #[arg(long, value_name = "ID", group = "one")]
+    replica: Option<String>,
+    /// Of any
     #[arg(long, value_name = "ID", group = "one", hide = true)]
     id: Option<String>,
     /// Only the last so many lines
@@ -82,12 +85,13 @@ pub(crate) async fn run(terminal: &Terminal, place: Place, args: Args) -> Result
     let filter = {
         let of_request = args.request.is_some().then_some(Kind::Function);
         let of_run = args.run.is_some().then_some(Kind::Task);
+        let of_replica = args.replica.is_some().then_some(Kind::Service);
         let now = Timestamp::now();
         Filter {
             stack: Some(stack),
-            kind: source.as_ref().and_then(|source| source.kind).or(of_request).or(of_run),
+            kind: source.as_ref().and_then(|source| source.kind).or(of_request).or(of_run).or(of_replica),
             resource: source.map(|source| source.name),
-            id: args.request.or(args.run).or(args.id),
+            id: args.request.or(args.run).or(args.replica).or(args.id),
             since: args.since.map(|since| since.before(now)),
             until: args.until.map(|until| until.before(now)),
             tail: args.tail,

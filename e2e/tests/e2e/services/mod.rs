@@ -1,5 +1,7 @@
 //! Services: replicas behind a port, one version after another, and what kills do to them.
 
+mod together;
+
 use std::{
     collections::BTreeMap,
     fs,

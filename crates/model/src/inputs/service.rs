@@ -1,0 +1,121 @@
+//! The inputs of a service.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Build;
+use crate::size::ByteSize;
+
+/// Containers that are kept running, replicated and load-balanced.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Service {
+    /// By name. The containers of a replica share its network: they reach each other as `localhost`.
+    pub containers: BTreeMap<String, Container>,
+    /// How many replicas are kept running.
+    #[serde(default = "Service::default_replicas")]
+    pub replicas: u32,
+    /// Whether `up` waits until all replicas of a new version are healthy, and keeps the former version if they never are.
+    #[serde(default = "Service::default_wait")]
+    pub wait_for_steady_state: bool,
+}
+
+impl Service {
+    fn default_replicas() -> u32 {
+        1
+    }
+    fn default_wait() -> bool {
+        true
+    }
+
+    /// What is published, whichever container it leads to.
+    pub fn ports(&self) -> impl Iterator<Item = &Port> {
+        self.containers.values().flat_map(|container| &container.ports)
+    }
+}
+
+/// One container of each replica.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Container {
+    /// Exactly one of `build` and `image`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Build>,
+    /// The name of an image in the image store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Hard limit of its memory. A number is MiB. None: no limit of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<ByteSize>,
+    /// Upper bound of its processors, in cores: `0.5`. None: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<f64>,
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Replaces the image's command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// What is published on the machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
+    #[serde(default)]
+    pub health_check: HealthCheck,
+}
+
+/// A port that the machine listens on for a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Port {
+    /// On the machine.
+    pub port: u16,
+    /// In the container; the same if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_port: Option<u16>,
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Whether other machines reach it: then it is published on all addresses, otherwise on `127.0.0.1`.
+    #[serde(default)]
+    pub external: bool,
+}
+
+impl Port {
+    pub fn target(&self) -> u16 {
+        self.target_port.unwrap_or(self.port)
+    }
+}
+
+/// What is balanced: connections, or requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Protocol {
+    #[default]
+    Tcp,
+    Http,
+}
+
+/// When a container counts as healthy. Without a port to ask, one that runs is. A replica is when all of its containers are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct HealthCheck {
+    /// Asked by GET, and well if the answer is below 400. None: that it takes a connection is enough.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// In the container; the first of its ports if it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Between two questions, in seconds.
+    pub interval: f64,
+    /// How long an answer may take, in seconds.
+    pub timeout: f64,
+    /// After so many failures in a row the replica is replaced.
+    pub retries: u32,
+    /// How long it may take to be well for the first time, in seconds.
+    pub start_period: f64,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self { path: None, port: None, interval: 2.0, timeout: 2.0, retries: 3, start_period: 60.0 }
+    }
+}
