@@ -261,6 +261,8 @@ export interface TaskArgs {
     environment?: Input<Record<string, Input<string>>>;
     /** Replaces the image's command. */
     command?: Input<Input<string>[]>;
+    /** Folders that its containers see. */
+    volumes?: VolumeMount[];
     /** Upper bound of one attempt of a run, in seconds. No bound if not given. */
     timeout?: Input<number>;
     /** When a run whose container failed is tried again, in a new one. Never if not given. */
@@ -279,6 +281,30 @@ export interface TaskRetries {
      * stop, nor if the container could not be started.
      */
     on?: ("exited" | "badResult" | "outOfMemory" | "timedOut" | "lost")[];
+}
+
+/**
+ * A folder that containers of tasks and services share, and that stays when these go. `destroy` deletes it if it is empty, or with
+ * `forceDestroy` or `--force`. Not in backups. Everybody may write in it, whatever user their images have.
+ */
+export class SharedVolume extends Resource {
+    constructor(name: string, args?: { forceDestroy?: boolean }, options?: ResourceOptions);
+}
+
+/** A folder of the machine. It exists, and is not one with the cloud's own files. */
+export class HostPathVolume {
+    /** `path` is absolute. */
+    constructor(path: string);
+    readonly path: string;
+}
+
+/** Where a container sees a volume. What is written is seen by all at once; nobody is locked out of anything. */
+export interface VolumeMount {
+    /** Absolute, outside of `/proc`, `/sys` and `/dev`; made if the image lacks it, and hides what the image has there. */
+    containerPath: Input<string>;
+    sourceVolume: SharedVolume | HostPathVolume;
+    /** False if not given. */
+    readOnly?: boolean;
 }
 
 /** A port that the machine listens on for a service. */
@@ -325,6 +351,8 @@ export interface ServiceContainer {
     /** Replaces the image's command. */
     command?: Input<Input<string>[]>;
     ports?: ServicePort[];
+    /** Folders that it sees. */
+    volumes?: VolumeMount[];
     healthCheck?: HealthCheck;
 }
 

@@ -36,6 +36,7 @@ use crate::{
     service::{self, ServiceError, Services},
     target::{self, CloudTarget, Providers, TargetFault},
     task::{self, Room, RunError, Tasks},
+    volume::Volumes,
     wiring::{ContainerLogs, Deferred, Environments, OwnNames, ProgramCalls, unsupported, within_reach},
 };
 
@@ -216,8 +217,10 @@ impl Cloud {
         let _ = calls.functions.set(functions.clone());
 
         let subscriptions = Subscriptions::new(store.clone(), outbox.clone(), resources.clone());
+        let volumes = Arc::new(Volumes::new(home.clone(), store.clone(), resources.clone()));
         let providers = Providers::from([
             (Kind::Bucket, buckets.clone() as Arc<dyn Provider>),
+            (Kind::Volume, volumes.clone()),
             (Kind::Task, Arc::new(tasks.clone())),
             (Kind::Service, Arc::new(services.clone())),
             (Kind::Function, Arc::new(functions.clone())),
@@ -226,6 +229,7 @@ impl Cloud {
         let target = Arc::new(CloudTarget::new(id, store.clone(), resources.clone(), providers));
         target.settle_all().await;
         services.sweep();
+        volumes.sweep().await;
         let consumers = Consumers::from([
             (Kind::Function, Arc::new(functions.clone()) as Arc<dyn Consumer>),
             (Kind::Task, Arc::new(tasks.clone())),

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use tandem_model::PhysicalId;
+
 /// The folder of one cloud, and the names inside it. Each path has one owner; nothing else writes there.
 #[derive(Debug, Clone)]
 pub struct Home(PathBuf);
@@ -55,6 +57,13 @@ impl Home {
     /// What clients pushed, and what they pull: blobs of images, a file each.
     pub fn registry(&self) -> PathBuf {
         self.0.join("registry")
+    }
+    /// The files of volumes, a folder each.
+    pub fn volumes(&self) -> PathBuf {
+        self.0.join("volumes")
+    }
+    pub fn volume(&self, id: &PhysicalId) -> PathBuf {
+        self.volumes().join(&id.0)
     }
     /// What only means something while the cloud runs: the workers' root, sockets.
     pub fn run(&self) -> PathBuf {

@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod home;
 mod image;
 pub mod log;
+mod mount;
 pub mod provider;
 pub mod registry;
 pub mod resource;
@@ -24,6 +25,7 @@ pub mod service;
 mod stock_clients;
 pub mod target;
 pub mod task;
+pub mod volume;
 mod wiring;
 
 pub use cloud::{Cloud, OpenError};

@@ -29,6 +29,7 @@ const MODULES: &[(&str, &str)] = modules! {
     "tandem:sdk/function.js" => "../../../sdk/js/src/function.js",
     "tandem:sdk/service.js" => "../../../sdk/js/src/service.js",
     "tandem:sdk/task.js" => "../../../sdk/js/src/task.js",
+    "tandem:sdk/volume.js" => "../../../sdk/js/src/volume.js",
     "tandem:sdk/config.js" => "../../../sdk/js/src/config.js",
     "tandem:sdk/cloud.js" => "../../../sdk/js/src/cloud.js",
     "tandem:sdk/pulumi.js" => "../../../sdk/js/src/pulumi.js",

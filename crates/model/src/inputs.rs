@@ -8,8 +8,12 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 mod service;
+mod volume;
 
-pub use self::service::{Container, HealthCheck, Port, Protocol, Service};
+pub use self::{
+    service::{Container, HealthCheck, Port, Protocol, Service},
+    volume::{Mount, Source, Volume},
+};
 use crate::{resource::Properties, size::ByteSize, urn::Urn, value};
 
 /// Inputs that do not fit their kind.
@@ -145,6 +149,9 @@ pub struct Task {
     /// Replaces the image's command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
+    /// Folders that its containers see.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Mount>,
     /// Upper bound of one run, in seconds. None: no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<f64>,

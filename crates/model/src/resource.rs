@@ -12,6 +12,7 @@ use crate::urn::Urn;
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     Bucket,
+    Volume,
     Function,
     Task,
     Service,
@@ -19,11 +20,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [Self::Bucket, Self::Function, Self::Task, Self::Service, Self::Subscription];
+    pub const ALL: [Self; 6] =
+        [Self::Bucket, Self::Volume, Self::Function, Self::Task, Self::Service, Self::Subscription];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bucket => "bucket",
+            Self::Volume => "volume",
             Self::Function => "function",
             Self::Task => "task",
             Self::Service => "service",
@@ -33,7 +36,7 @@ impl Kind {
 
     /// Whether it holds a user's data, so that it is deleted only when empty or forced.
     pub fn holds_data(self) -> bool {
-        matches!(self, Self::Bucket)
+        matches!(self, Self::Bucket | Self::Volume)
     }
 }
 

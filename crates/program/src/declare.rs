@@ -3,7 +3,10 @@
 //! Inputs are checked against their kind before the engine sees them, in the preview too, so a wrong property is found
 //! before anything is changed.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path, PathBuf},
+};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -90,6 +93,7 @@ fn fit(urn: &Urn, known: &Properties, all: &Properties) -> Result<Result<(), Str
         Kind::Service => {
             inputs::read::<inputs::Service>(urn, known).map(|service| check_service(&service, all))
         }
+        Kind::Volume => inputs::read::<inputs::Volume>(urn, known).map(|_| Ok(())),
         Kind::Subscription => inputs::read::<inputs::Subscription>(urn, known).map(|_| Ok(())),
     };
     verdict.map_err(|error| error.reason)
@@ -115,6 +119,7 @@ fn check_function(function: &inputs::Function) -> Result<(), String> {
 
 fn check_task(task: &inputs::Task, inputs: &Properties) -> Result<(), String> {
     check_image(inputs)?;
+    check_mounts(&task.volumes)?;
     positive("timeout", task.timeout)?;
     positive("cpu", task.cpu)
 }
@@ -146,6 +151,7 @@ fn check_service(service: &inputs::Service, inputs: &Properties) -> Result<(), S
 
 fn check_container(container: &inputs::Container) -> Result<(), String> {
     positive("cpu", container.cpu)?;
+    check_mounts(&container.volumes)?;
     let inputs::HealthCheck { interval, timeout, start_period, retries, path, port } =
         &container.health_check;
     positive("healthCheck.interval", Some(*interval))?;
@@ -162,6 +168,32 @@ fn check_container(container: &inputs::Container) -> Result<(), String> {
     }
     if container.ports.iter().any(|port| port.port == 0 || port.target() == 0) {
         return Err("a port is a number from 1 to 65535".to_owned());
+    }
+    Ok(())
+}
+
+/// Each at a place of its own, where nothing of the container's system is.
+fn check_mounts(mounts: &[inputs::Mount]) -> Result<(), String> {
+    const SYSTEM: [&str; 3] = ["/proc", "/sys", "/dev"];
+    let mut taken: Vec<PathBuf> = Vec::new();
+    for inputs::Mount { container_path, source, .. } in mounts {
+        let path = Path::new(container_path);
+        let plain = path.is_absolute() && path.components().all(|part| part != Component::ParentDir);
+        let path: PathBuf = path.components().collect();
+        if !plain || path == Path::new("/") || SYSTEM.iter().any(|system| path.starts_with(system)) {
+            return Err(format!(
+                "`containerPath` is an absolute path outside of /proc, /sys and /dev, not `{container_path}`"
+            ));
+        }
+        if taken.contains(&path) {
+            return Err(format!("two volumes are at `{container_path}`"));
+        }
+        taken.push(path);
+        if let inputs::Source::HostPath(host) = source
+            && !Path::new(host).is_absolute()
+        {
+            return Err(format!("the path of a `HostPathVolume` is absolute, not `{host}`"));
+        }
     }
     Ok(())
 }

@@ -84,7 +84,7 @@ impl Deployment {
                     }
                 }
             }
-            Kind::Bucket | Kind::Subscription => {}
+            Kind::Bucket | Kind::Volume | Kind::Subscription => {}
         }
         declare::check(&desired).map_err(|error: InputError| error.report())?;
         Ok(desired)

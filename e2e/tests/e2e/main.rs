@@ -65,3 +65,4 @@ mod services;
 mod spawner;
 #[cfg(test)]
 mod stopping;
+mod volumes;

@@ -4,8 +4,9 @@ import { checkOptions, checkPositive, checkSize, checkType, invalid, shown } fro
 import { output } from "./output.js";
 import { Resource, textsOf } from "./resource.js";
 import { buildOf, checkCommand, checkSource } from "./task.js";
+import { volumesOf } from "./volume.js";
 
-const CONTAINER = ["build", "image", "memory", "cpu", "environment", "command", "ports", "healthCheck"];
+const CONTAINER = ["build", "image", "memory", "cpu", "environment", "command", "ports", "volumes", "healthCheck"];
 /** As many as a task definition of Amazon ECS has. */
 const MOST = 10;
 /** A part of the id of a container. */
@@ -114,7 +115,7 @@ function portsByContainer(containers) {
 }
 
 function inputs(key, container) {
-    const { build, image, memory, cpu, environment, command, ports, healthCheck } = container;
+    const { build, image, memory, cpu, environment, command, ports, volumes, healthCheck } = container;
     checkSource(key, build, image);
     checkType(key, "image", image, ["string"]);
     checkSize(key, "memory", memory);
@@ -128,6 +129,7 @@ function inputs(key, container) {
         environment: textsOf(key, "environment", environment),
         command,
         ports: portsOf(key, ports),
+        volumes: volumesOf(key, volumes),
         healthCheck: healthCheckOf(key, healthCheck),
     };
 }

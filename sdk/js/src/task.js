@@ -4,8 +4,9 @@ import { checkOptions, checkPositive, checkSize, checkType, invalid, shown } fro
 import { call } from "./host.js";
 import { isOutput } from "./output.js";
 import { Resource, inHandlerOnly, textsOf } from "./resource.js";
+import { volumesOf } from "./volume.js";
 
-const OPTIONS = ["build", "image", "memory", "memoryReservation", "cpu", "environment", "command", "timeout", "retries"];
+const OPTIONS = ["build", "image", "memory", "memoryReservation", "cpu", "environment", "command", "volumes", "timeout", "retries"];
 const RETRIES = ["attempts", "backoff", "maxBackoff", "on"];
 const ENDS = ["exited", "badResult", "outOfMemory", "timedOut", "lost"];
 const BUILD = ["context", "dockerfile", "args", "target"];
@@ -101,11 +102,8 @@ function told(status) {
 }
 
 function inputs(key, container) {
-    const { build, image, memory, memoryReservation, cpu, environment, command, timeout, retries } = checkOptions(
-        key,
-        container,
-        OPTIONS,
-    );
+    const options = checkOptions(key, container, OPTIONS);
+    const { build, image, memory, memoryReservation, cpu, environment, command, volumes, timeout, retries } = options;
     checkSource(key, build, image);
     checkType(key, "image", image, ["string"]);
     checkSize(key, "memory", memory);
@@ -122,6 +120,7 @@ function inputs(key, container) {
         cpu,
         environment: texts,
         command,
+        volumes: volumesOf(key, volumes),
         timeout,
         retries: retriesOf(key, retries),
     };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tandem_container::{Image, Spec};
+use tandem_container::{Image, Spec, Volume};
 use tandem_model::ByteSize;
 
 /// Search path of a container whose image names none, as Docker has it.
@@ -15,6 +15,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) command: Option<&'a [String]>,
     /// What it adds to the environment. Only judged here: who starts the container puts it above what the cloud says.
     pub(crate) variables: Option<&'a BTreeMap<String, String>>,
+    pub(crate) volumes: Vec<Volume>,
     pub(crate) memory: Option<ByteSize>,
     pub(crate) cpu: Option<f64>,
 }
@@ -33,7 +34,7 @@ impl Wanted<'_> {
     ///
     /// # Errors
     /// [`Unrunnable`].
-    pub(crate) fn of(&self, image: Image) -> Result<Spec, Unrunnable> {
+    pub(crate) fn of(self, image: Image) -> Result<Spec, Unrunnable> {
         let bad = |(name, value): &(&String, &String)| !is_variable(name, value);
         if let Some((name, _)) = self.variables.into_iter().flatten().find(bad) {
             let reason = format!("the environment variable `{}` is not valid", name.escape_debug());
@@ -61,7 +62,7 @@ impl Wanted<'_> {
             memory: self.memory,
             cpu: self.cpu,
             network: None,
-            volumes: Vec::new(),
+            volumes: self.volumes,
             exchange: None,
         })
     }

@@ -6,7 +6,7 @@ use tandem_container::ContainerError;
 use tandem_model::{Explain, Report, Urn, inputs::InputsError};
 use tandem_store::{CommitError, ReadError};
 
-use crate::image::ImageError;
+use crate::{image::ImageError, mount::MountError};
 
 /// A service that cannot be deployed, or looked at.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,8 @@ pub enum ServiceError {
     #[error(transparent)]
     Image(#[from] ImageError),
     #[error(transparent)]
+    Mount(#[from] MountError),
+    #[error(transparent)]
     Container(#[from] ContainerError),
 }
 
@@ -52,6 +54,7 @@ impl Explain for ServiceError {
             Self::Io { .. } => "E0709",
             Self::Invalid { .. } | Self::Inputs(_) => "E0707",
             Self::Image(error) => error.code(),
+            Self::Mount(error) => error.code(),
             Self::Container(error) => error.code(),
         }
     }
@@ -81,6 +84,7 @@ impl Explain for ServiceError {
             Self::Io { path, .. } => format!("check space and permissions at `{path}`"),
             Self::Invalid { .. } | Self::Inputs(_) => "mend that property, then try again".into(),
             Self::Image(error) => error.help(),
+            Self::Mount(error) => error.help(),
             Self::Container(error) => error.help(),
         }
     }
@@ -88,6 +92,7 @@ impl Explain for ServiceError {
     fn report(&self) -> Report {
         match self {
             Self::Image(error) => error.report(),
+            Self::Mount(error) => error.report(),
             Self::Container(error) => error.report(),
             other => Report::of(other),
         }

@@ -12,7 +12,7 @@
 //! | while the old one is let go | the new version | both, or the new one's | as above |
 //! | after the commit of a deletion | none | the last version's | they are removed |
 
-use std::{collections::BTreeMap, fs, sync::Arc};
+use std::{fs, sync::Arc};
 
 use async_trait::async_trait;
 use serde_json::json;
@@ -27,6 +27,7 @@ use tandem_model::{
 use super::{ServiceError, Services, Shared, fleet::Fleet, store::Replica, version::Version};
 use crate::{
     image::{Source, too_small},
+    mount,
     provider::{Lines, Provider},
 };
 
@@ -91,13 +92,15 @@ impl Shared {
         if let Some(reason) = service.containers.values().find_map(too_small) {
             return Err(ServiceError::Invalid { service: urn.clone().into(), reason });
         }
-        let mut images = BTreeMap::new();
+        let (mut parts, mut digests) = (Vec::new(), Properties::new());
         for (name, container) in &service.containers {
-            images.insert(name.clone(), self.images.of(urn, source(container), lines).await?);
+            let cloud = &self.parts;
+            let volumes = mount::resolve(&cloud.home, &cloud.resources, &urn.stack, &container.volumes)?;
+            let image = self.images.of(urn, source(container), lines).await?;
+            digests.insert(name.clone(), json!(image.digest));
+            parts.push((image, volumes));
         }
-        let digests: Properties =
-            images.iter().map(|(name, image)| (name.clone(), json!(image.digest))).collect();
-        let version = Arc::new(Version::of(urn, &service, images)?);
+        let version = Arc::new(Version::of(urn, &service, parts)?);
         self.unpublished(urn, &service)?;
         let fleet =
             self.fleets().entry(urn.clone()).or_insert_with(|| Arc::new(Fleet::new(urn.clone()))).clone();
@@ -127,11 +130,14 @@ impl Shared {
     async fn settle(self: &Arc<Self>, recorded: &Recorded) -> Result<(), ServiceError> {
         let urn = &recorded.urn;
         let service: inputs::Service = inputs::read(urn, &recorded.inputs)?;
-        let mut images = BTreeMap::new();
-        for ((name, container), digest) in service.containers.iter().zip(images_of(recorded)) {
-            images.insert(name.clone(), self.images.deployed(urn, source(container), digest).await?);
+        let mut parts = Vec::new();
+        for (container, digest) in service.containers.values().zip(images_of(recorded)) {
+            let image = self.images.deployed(urn, source(container), digest).await?;
+            let cloud = &self.parts;
+            let volumes = mount::deployed(&cloud.home, &cloud.resources, &urn.stack, &container.volumes)?;
+            parts.push((image, volumes));
         }
-        let version = Arc::new(Version::of(urn, &service, images)?);
+        let version = Arc::new(Version::of(urn, &service, parts)?);
         let fleet =
             self.fleets().entry(urn.clone()).or_insert_with(|| Arc::new(Fleet::new(urn.clone()))).clone();
         fleet.set_checks(&service);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
-use tandem_container::{Image, Spec};
+use tandem_container::{Image, Spec, Volume};
 use tandem_model::{Urn, inputs};
 
 use super::ServiceError;
@@ -29,7 +29,7 @@ pub(super) struct Member {
 }
 
 impl Version {
-    /// `images`: one for each container.
+    /// `parts`: for each container its image and the folders that it sees.
     ///
     /// # Errors
     /// [`ServiceError::NothingToRun`] without entrypoint and command; [`ServiceError::Invalid`] for what no process can
@@ -37,13 +37,14 @@ impl Version {
     pub(super) fn of(
         urn: &Urn,
         service: &inputs::Service,
-        images: BTreeMap<String, Image>,
+        parts: Vec<(Image, Vec<Volume>)>,
     ) -> Result<Self, ServiceError> {
         let mut members = Vec::new();
-        for ((name, container), image) in service.containers.iter().zip(images.into_values()) {
+        for ((name, container), (image, volumes)) in service.containers.iter().zip(parts) {
             let wanted = Wanted {
                 command: container.command.as_deref(),
                 variables: Some(&container.environment),
+                volumes,
                 memory: container.memory,
                 cpu: container.cpu,
             };

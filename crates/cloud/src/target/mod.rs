@@ -369,7 +369,8 @@ fn recorded(
 fn physical_id(urn: &Urn, inputs: &Properties, op: Option<&OpId>) -> PhysicalId {
     let Urn { stack, kind, name } = urn;
     PhysicalId(match kind {
-        Kind::Bucket => match inputs.get("bucketName").and_then(|v| v.as_str()) {
+        // A volume's is one that no other volume had, whose files may still be there.
+        Kind::Bucket | Kind::Volume => match inputs.get("bucketName").and_then(|v| v.as_str()) {
             Some(pinned) => pinned.to_owned(),
             None => {
                 let legal = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };

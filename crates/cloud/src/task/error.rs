@@ -7,7 +7,7 @@ use tandem_model::{ByteSize, Explain, Report, Urn, inputs::InputsError};
 use tandem_store::{CommitError, ReadError};
 
 use super::{LARGEST, Outcome, RunId, scheduler::Room};
-use crate::image::ImageError;
+use crate::{image::ImageError, mount::MountError};
 
 /// A run that was refused or did not succeed, or a task that cannot be deployed.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,8 @@ pub enum RunError {
     #[error(transparent)]
     Image(#[from] ImageError),
     #[error(transparent)]
+    Mount(#[from] MountError),
+    #[error(transparent)]
     Container(#[from] ContainerError),
 }
 
@@ -55,6 +57,7 @@ impl Explain for RunError {
             Self::Io { .. } => "E0709",
             Self::InputTooLarge { .. } => "E0710",
             Self::Image(error) => error.code(),
+            Self::Mount(error) => error.code(),
             Self::Container(error) => error.code(),
         }
     }
@@ -83,6 +86,7 @@ impl Explain for RunError {
             Self::Io { path, .. } => format!("check space and permissions at `{}`", path.display()),
             Self::InputTooLarge { .. } => "put it into a bucket, and give the run its key".into(),
             Self::Image(error) => error.help(),
+            Self::Mount(error) => error.help(),
             Self::Container(error) => error.help(),
         }
     }
@@ -91,6 +95,7 @@ impl Explain for RunError {
         match self {
             Self::Container(error) => return error.report(),
             Self::Image(error) => return error.report(),
+            Self::Mount(error) => return error.report(),
             _ => {}
         }
         Report::of(self)

@@ -74,6 +74,7 @@ use crate::{
     home::Home,
     image::{Images, Source},
     log::{self, Filter, RunLog, RunLogs, Sink},
+    mount,
     resource::Resources,
 };
 
@@ -200,7 +201,8 @@ impl Tasks {
         let Some(digest) = digest else { return Err(RunError::NoTask(urn)) };
         let image = shared.image(&urn, &task, digest).await?;
         let input = exchange::input(&request)?;
-        let record = request::record(request, &task, image, Timestamp::now())?;
+        let volumes = mount::resolve(&shared.parts.home, &shared.parts.resources, &urn.stack, &task.volumes)?;
+        let record = request::record(request, &task, image, volumes, Timestamp::now())?;
         let (needs, capacity) = (record.needs(), shared.parts.capacity);
         if !needs.fits(capacity) {
             return Err(RunError::NeverFits { task: urn, needs, capacity });

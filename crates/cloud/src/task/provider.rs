@@ -12,6 +12,7 @@ use tandem_model::{
 use super::{RunError, Tasks, store};
 use crate::{
     image::{Source, too_small},
+    mount,
     provider::{Lines, Provider},
 };
 
@@ -52,6 +53,7 @@ impl Tasks {
             return Err(RunError::Invalid { task: urn.clone(), reason });
         }
         let parts = &self.shared.parts;
+        mount::resolve(&parts.home, &parts.resources, &urn.stack, &task.volumes)?;
         let source = Source { build: task.build.as_ref(), image: task.image.as_deref() };
         let image = self.shared.images.of(urn, source, lines).await?;
         let needs = store::needs(task.memory_reservation, task.cpu);

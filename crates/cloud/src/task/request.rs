@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tandem_container::{Image, Spec, exchange::Exchange};
+use tandem_container::{Image, Spec, Volume, exchange::Exchange};
 use tandem_model::{Urn, inputs};
 
 use super::{
@@ -73,6 +73,7 @@ pub(super) fn record(
     request: RunRequest,
     task: &inputs::Task,
     image: Image,
+    volumes: Vec<Volume>,
     accepted: Timestamp,
 ) -> Result<Record, RunError> {
     let RunRequest { task: urn, environment, command, key, traceparent, input: _ } = request;
@@ -81,6 +82,7 @@ pub(super) fn record(
     let wanted = Wanted {
         command: command.as_deref().or(task.command.as_deref()),
         variables: Some(&variables),
+        volumes,
         memory: task.memory,
         cpu: task.cpu,
     };
@@ -170,7 +172,7 @@ mod tests {
             None => task(serde_json::json!({ "image": "x" })),
         };
         let request = RunRequest { command: of_run.map(|word| vec![word.to_owned()]), ..request() };
-        record(request, &task, image(entrypoint, cmd), Timestamp::UNIX_EPOCH).unwrap().spec.args
+        record(request, &task, image(entrypoint, cmd), Vec::new(), Timestamp::UNIX_EPOCH).unwrap().spec.args
     }
 
     #[test]
@@ -184,7 +186,8 @@ mod tests {
     #[test]
     fn what_has_nothing_to_run_or_cannot_be_run_is_refused() {
         let task = task(serde_json::json!({ "image": "x" }));
-        let refused = |request| record(request, &task, image(&[], &[]), Timestamp::UNIX_EPOCH).unwrap_err();
+        let refused =
+            |request| record(request, &task, image(&[], &[]), Vec::new(), Timestamp::UNIX_EPOCH).unwrap_err();
         assert!(matches!(refused(request()), RunError::NothingToRun(_)));
         let named = |name: &str, value: &str| RunRequest {
             environment: [(name.to_owned(), value.to_owned())].into(),
@@ -204,7 +207,7 @@ mod tests {
             traceparent: Some("00-1-2-01".into()),
             ..request()
         };
-        let record = record(request, &task, image(&["e"], &[]), Timestamp::UNIX_EPOCH).unwrap();
+        let record = record(request, &task, image(&["e"], &[]), Vec::new(), Timestamp::UNIX_EPOCH).unwrap();
         let of_cloud =
             [("AWS_REGION", "cloud"), ("LEVEL", "cloud")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         let environment = spec(&record, of_cloud.into(), None).environment;
@@ -226,7 +229,9 @@ mod tests {
     #[test]
     fn no_more_is_set_aside_than_may_be_used() {
         let reservation = |json| {
-            record(request(), &task(json), image(&["e"], &[]), Timestamp::UNIX_EPOCH).unwrap().reservation
+            record(request(), &task(json), image(&["e"], &[]), Vec::new(), Timestamp::UNIX_EPOCH)
+                .unwrap()
+                .reservation
         };
         assert_eq!(reservation(serde_json::json!({ "image": "x" })), ByteSize::mebibytes(128));
         assert_eq!(reservation(serde_json::json!({ "image": "x", "memory": 64 })), ByteSize::mebibytes(64));

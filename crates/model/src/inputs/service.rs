@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Build;
+use super::{Build, Mount};
 use crate::size::ByteSize;
 
 /// Containers that are kept running, replicated and load-balanced.
@@ -56,6 +56,9 @@ pub struct Container {
     /// Replaces the image's command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
+    /// Folders that it sees.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<Mount>,
     /// What is published on the machine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,

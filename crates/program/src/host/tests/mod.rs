@@ -66,9 +66,9 @@ impl Registrar for Recorder {
             Kind::Task => json!({ "image": "sha256:1" }),
             Kind::Service => {
                 let endpoint = json!({ "hostname": "127.0.0.1", "port": 8080 });
-                json!({ "image": "sha256:1", "endpoint": endpoint, "endpoints": { "8080": endpoint } })
+                json!({ "images": { "web": "sha256:1" }, "endpoints": { "8080": endpoint } })
             }
-            Kind::Subscription => json!({}),
+            Kind::Volume | Kind::Subscription => json!({}),
         };
         let id = (!self.dry_run).then(|| PhysicalId(format!("{name}-1")));
         Ok(Registered { urn: desired.urn, op: Op::Create, id, outputs })

@@ -1,0 +1,213 @@
+//! Volumes: folders that containers share, and that stay when these go.
+//!
+//! A volume is a folder under its physical id, which is new for each volume, so none ever finds another one's files.
+//!
+//! Who owns it: the folders under `<home>/volumes` are made and removed here; what is in them is the containers'. A volume
+//! is there with its record: the folder is made before it, and removed after the commit that deletes it, which also writes
+//! that its folder is to go.
+//!
+//! | killed | record | folder | a restart |
+//! |---|---|---|---|
+//! | before the commit of a creation | none | there, empty | removes it, as no record names it; a repetition makes it again |
+//! | after the commit of a deletion | `volume/doomed/<id>` | there, with files | removes it |
+//! | while it is removed | `volume/doomed/<id>` | partly there | removes the rest |
+//!
+//! A folder that no record names is removed only if it is empty: if the records are lost, the files are not. Backups
+//! have no volumes, whose files nobody can copy at one moment; after a restore they are there, and empty.
+
+mod error;
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    path::Path,
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::json;
+use tandem_failpoint::hit;
+use tandem_model::{
+    Explain, Kind, PhysicalId, Report, Urn, inputs,
+    plan::Change,
+    resource::{Properties, Recorded},
+};
+use tandem_store::{Batch, Store};
+use tokio::task::spawn_blocking;
+
+pub use self::error::VolumeError;
+use crate::{
+    home::Home,
+    provider::{Holding, Lines, Provider},
+    resource::Resources,
+};
+
+const DOOMED: &str = "volume/doomed/";
+
+/// The volumes of one cloud.
+#[derive(Debug)]
+pub struct Volumes {
+    home: Home,
+    store: Arc<dyn Store>,
+    resources: Arc<Resources>,
+}
+
+impl Volumes {
+    pub fn new(home: Home, store: Arc<dyn Store>, resources: Arc<Resources>) -> Self {
+        Self { home, store, resources }
+    }
+
+    /// Finishes deletions that a former process began, and removes folders that it made for nothing. Called once, when
+    /// all resources are settled and before any is made.
+    pub async fn sweep(&self) {
+        if let Err(error) = self.finish_deletions().await {
+            tracing::warn!(%error, "volumes that were deleted are still there");
+        }
+        for entry in fs::read_dir(self.home.volumes()).into_iter().flatten().flatten() {
+            let id = PhysicalId(entry.file_name().to_string_lossy().into_owned());
+            if self.resources.by_id(Kind::Volume, &id).is_none() {
+                // Fails if something is in it.
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+    }
+
+    async fn finish_deletions(&self) -> Result<(), VolumeError> {
+        let doomed: Vec<Bytes> = {
+            let snapshot = self.store.snapshot()?;
+            let rows = snapshot.prefix(DOOMED.as_bytes())?.map(|row| Ok(row?.0));
+            rows.collect::<Result<_, VolumeError>>()?
+        };
+        for row in doomed {
+            let name = String::from_utf8_lossy(&row[DOOMED.len()..]).into_owned();
+            self.remove(&PhysicalId(name)).await?;
+        }
+        Ok(())
+    }
+
+    /// The folder, and then the note that it is to go.
+    async fn remove(&self, id: &PhysicalId) -> Result<(), VolumeError> {
+        let folder = self.home.volume(id);
+        let path = folder.clone();
+        match blocking(move || fs::remove_dir_all(folder)).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(VolumeError::Io { path, source: error });
+            }
+            _ => hit("volume.folder.removed"),
+        }
+        let mut batch = Batch::default();
+        batch.delete(doomed(id)).frees();
+        Ok(self.store.commit(batch).await?)
+    }
+
+    async fn make(&self, id: &PhysicalId) -> Result<(), VolumeError> {
+        let (all, folder) = (self.home.volumes(), self.home.volume(id));
+        let path = folder.clone();
+        let made = blocking(move || {
+            // What is in a volume may belong to anybody and grant rights, so nobody else of the host gets there.
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&all)?;
+            fs::create_dir_all(&folder)?;
+            // Images have users of their own.
+            fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))?;
+            fs::File::open(&all)?.sync_all()
+        });
+        made.await.map_err(|source| VolumeError::Io { path, source })
+    }
+
+    async fn count(&self, id: &PhysicalId) -> Result<Holding, VolumeError> {
+        let folder = self.home.volume(id);
+        let path = folder.clone();
+        blocking(move || {
+            let mut holding = Holding { unit: "file", ..Holding::default() };
+            count(&folder, &mut holding)?;
+            Ok(holding)
+        })
+        .await
+        .map_err(|source| VolumeError::Io { path, source })
+    }
+}
+
+#[async_trait]
+impl Provider for Volumes {
+    async fn prepare(&self, change: &Change, id: &PhysicalId, _: &dyn Lines) -> Result<Properties, Report> {
+        let done = match change {
+            Change::Create { urn, inputs } | Change::Update { urn, new: inputs, .. } => {
+                inputs::read::<inputs::Volume>(urn, inputs).map_err(|e| VolumeError::from(e).report())?;
+                self.make(id).await
+            }
+            Change::Delete { urn, force, .. } => {
+                let recorded = self.resources.by_id(Kind::Volume, id);
+                let declared = recorded.map(|r| inputs::read::<inputs::Volume>(urn, &r.inputs));
+                let forced = *force || declared.is_some_and(|read| read.is_ok_and(|v| v.force_destroy));
+                match self.count(id).await {
+                    Ok(holding) if holding.items > 0 && !forced => {
+                        Err(VolumeError::NotEmpty { name: urn.name.to_string(), files: holding.items })
+                    }
+                    counted => counted.map(drop),
+                }
+            }
+        };
+        done.map_err(|error| error.report())?;
+        Ok(match change {
+            Change::Delete { .. } => Properties::new(),
+            _ => Properties::from_iter([("id".to_owned(), json!(id.0))]),
+        })
+    }
+
+    fn write(&self, batch: &mut Batch, change: &Change, id: &PhysicalId) -> Result<(), Report> {
+        if matches!(change, Change::Delete { .. }) {
+            batch.put(doomed(id), &b""[..]);
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, urn: &Urn, id: &PhysicalId, now: Option<&Recorded>) {
+        let done = match now {
+            Some(_) if self.home.volume(id).exists() => Ok(()),
+            // After a restore.
+            Some(_) => self.make(id).await,
+            None => self.remove(id).await,
+        };
+        if let Err(error) = done {
+            let error = error.report().message;
+            tracing::error!(%urn, error, "a volume is not as it should be; the next start tries again");
+        }
+    }
+
+    async fn holding(&self, id: &PhysicalId) -> Result<Option<Holding>, Report> {
+        self.count(id).await.map(Some).map_err(|error| error.report())
+    }
+}
+
+fn doomed(id: &PhysicalId) -> Bytes {
+    format!("{DOOMED}{}", id.0).into()
+}
+
+/// Whatever is no folder counts as a file. What vanishes meanwhile is not there.
+fn count(folder: &Path, holding: &mut Holding) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        match entry.metadata() {
+            Ok(meta) if meta.is_dir() => count(&entry.path(), holding)?,
+            Ok(meta) => {
+                holding.items += 1;
+                holding.bytes += meta.size();
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
+}
