@@ -314,10 +314,11 @@ export interface ServicePort {
     /** In the container; the same if not given. */
     targetPort?: number;
     /**
-     * What is balanced: `"tcp"`, connections, or `"http"`, requests. A request that a replica does not answer because it ends is
-     * tried on another one, if it may be repeated. `"tcp"` if not given. With `"http"` upgrades (WebSocket) are refused.
+     * What is balanced: `"tcp"`, connections, `"http"`, requests, or `"udp"`, datagrams by client. A request that a replica does not
+     * answer because it ends is tried on another one, if it may be repeated; a connection that is upgraded (WebSocket) stays with
+     * its replica. `"tcp"` if not given.
      */
-    protocol?: "tcp" | "http";
+    protocol?: "tcp" | "http" | "udp";
     /** Whether other machines reach it: on all addresses then, and otherwise on `127.0.0.1`. */
     external?: boolean;
 }
@@ -326,7 +327,7 @@ export interface ServicePort {
 export interface HealthCheck {
     /** Asked by GET; well if the answer is below 400. If not given, that the port takes a connection is enough. */
     path?: string;
-    /** In the container; the first port's target if not given. A service without ports is healthy while it runs. */
+    /** In the container; the first port's target, UDP aside, if not given. A container without ports is healthy while it runs. */
     port?: number;
     /** Between two questions; 2 if not given. */
     interval?: number;

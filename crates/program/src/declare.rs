@@ -134,11 +134,11 @@ fn check_service(service: &inputs::Service, inputs: &Properties) -> Result<(), S
         let checked = sent.map_or(Ok(()), check_image).and_then(|()| check_container(container));
         checked.map_err(|reason| format!("`containers.{name}`: {reason}"))?;
         for port in &container.ports {
-            if published.insert(port.port, name).is_some() {
+            if published.insert(port.place(), name).is_some() {
                 return Err(format!("port {} is published twice", port.port));
             }
             // They share one network, so a port in it is one container's.
-            if let Some(other) = taken.insert(port.target(), name).filter(|other| *other != name) {
+            if let Some(other) = taken.insert(port.target_place(), name).filter(|other| *other != name) {
                 let target = port.target();
                 return Err(format!(
                     "the containers `{other}` and `{name}` both have port {target}, and they share one network"
@@ -163,7 +163,8 @@ fn check_container(container: &inputs::Container) -> Result<(), String> {
     if path.as_ref().is_some_and(|path| !path.starts_with('/')) {
         return Err("`healthCheck.path` begins with `/`".to_owned());
     }
-    if path.is_some() && port.is_none() && container.ports.is_empty() {
+    let asked = |port: &inputs::Port| port.protocol != inputs::Protocol::Udp;
+    if path.is_some() && port.is_none() && !container.ports.iter().any(asked) {
         return Err("`healthCheck.path` needs a port to ask: give `healthCheck.port`, or `ports`".to_owned());
     }
     if container.ports.iter().any(|port| port.port == 0 || port.target() == 0) {

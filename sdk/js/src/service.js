@@ -13,7 +13,7 @@ const MOST = 10;
 const NAME = /^[a-z][a-z0-9-]{0,31}$/;
 const OPTIONS = ["containers", "replicas", "waitForSteadyState"];
 const PORT = ["port", "targetPort", "protocol", "external"];
-const PROTOCOLS = ["tcp", "http"];
+const PROTOCOLS = ["tcp", "http", "udp"];
 const HEALTH = ["path", "port", "interval", "timeout", "retries", "startPeriod"];
 
 export class Service extends Resource {
@@ -149,7 +149,7 @@ function portsOf(key, ports) {
         if (protocol !== undefined && !PROTOCOLS.includes(protocol)) {
             throw invalid(
                 `\`protocol\` of ${what} is ${shown(protocol)}`,
-                "it is `\"tcp\"` (connections are balanced) or `\"http\"` (requests are)",
+                "it is `\"tcp\"` (connections are balanced), `\"http\"` (requests are) or `\"udp\"`",
             );
         }
         checkType(what, "external", external, ["boolean"]);

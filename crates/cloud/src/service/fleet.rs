@@ -166,8 +166,8 @@ impl Fleet {
         }
     }
 
-    pub(super) fn listens_on(&self, port: u16) -> bool {
-        self.listeners().iter().any(|listener| listener.port.port == port)
+    pub(super) fn listens_on(&self, port: &Port) -> bool {
+        self.listeners().iter().any(|listener| listener.port.place() == port.place())
     }
 
     /// Waits until so many replicas of a version are well.
@@ -226,7 +226,7 @@ impl Fleet {
                 continue;
             }
             // The same port, to another place in the container: the old one gives way when the change is true.
-            if listeners.iter().any(|listener| listener.port.port == port.port) {
+            if listeners.iter().any(|listener| listener.port.place() == port.place()) {
                 continue;
             }
             new.push(Listener::open(port, self.backends.clone()).map_err(|source| ServiceError::Port {

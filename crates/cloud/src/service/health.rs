@@ -29,7 +29,10 @@ impl Check {
         let health = &container.health_check;
         let seconds = |value: f64| Duration::try_from_secs_f64(value).unwrap_or(Duration::from_secs(60));
         Self {
-            port: health.port.or_else(|| container.ports.first().map(inputs::Port::target)),
+            port: health.port.or_else(|| {
+                let tcp = container.ports.iter().find(|port| port.protocol != inputs::Protocol::Udp);
+                tcp.map(inputs::Port::target)
+            }),
             path: health.path.clone(),
             timeout: seconds(health.timeout),
             interval: seconds(health.interval),

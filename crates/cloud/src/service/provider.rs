@@ -242,7 +242,7 @@ impl Shared {
     fn unpublished(&self, urn: &Urn, service: &inputs::Service) -> Result<(), ServiceError> {
         let fleets = self.fleets();
         for (by, fleet) in fleets.iter().filter(|(by, _)| *by != urn) {
-            if let Some(port) = service.ports().find(|port| fleet.listens_on(port.port)) {
+            if let Some(port) = service.ports().find(|port| fleet.listens_on(port)) {
                 return Err(ServiceError::Published { port: port.port, by: by.clone().into() });
             }
         }

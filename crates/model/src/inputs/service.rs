@@ -83,18 +83,27 @@ pub struct Port {
 }
 
 impl Port {
+    /// What only one service of a machine may have: numbers of UDP are apart from the others.
+    pub fn place(&self) -> (u16, bool) {
+        (self.port, self.protocol == Protocol::Udp)
+    }
+    /// As [`place`](Self::place), in the container.
+    pub fn target_place(&self) -> (u16, bool) {
+        (self.target(), self.protocol == Protocol::Udp)
+    }
     pub fn target(&self) -> u16 {
         self.target_port.unwrap_or(self.port)
     }
 }
 
-/// What is balanced: connections, or requests.
+/// What is balanced: connections, requests, or datagrams by client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Protocol {
     #[default]
     Tcp,
     Http,
+    Udp,
 }
 
 /// When a container counts as healthy. Without a port to ask, one that runs is. A replica is when all of its containers are.
@@ -104,7 +113,7 @@ pub struct HealthCheck {
     /// Asked by GET, and well if the answer is below 400. None: that it takes a connection is enough.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// In the container; the first of its ports if it is not given.
+    /// In the container; the first of its ports, UDP aside, if it is not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// Between two questions, in seconds.

@@ -7,7 +7,7 @@
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri,
     header::{self, HOST},
@@ -18,13 +18,14 @@ use hyper::{
     body::{Body as _, Frame, Incoming},
     server::conn::http1,
     service::service_fn,
+    upgrade::OnUpgrade,
 };
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Backends, CONNECT, TRIES, Use};
 
@@ -84,56 +85,102 @@ impl Proxy {
         grace: Duration,
     ) {
         let proxy = self.clone();
+        // Connections that go on as something else than HTTP.
+        let upgraded = TaskTracker::new();
+        let (tracker, closing) = (upgraded.clone(), stop.clone());
         let answer = service_fn(move |request| {
-            let proxy = proxy.clone();
-            async move { Ok::<_, std::convert::Infallible>(proxy.answer(request, peer).await) }
+            let (proxy, tracker, closing) = (proxy.clone(), tracker.clone(), closing.clone());
+            async move {
+                let (response, pipe) = proxy.answer(request, peer).await;
+                if let Some(pipe) = pipe {
+                    tracker.spawn(async move {
+                        let given_up = async {
+                            closing.cancelled().await;
+                            tokio::time::sleep(grace).await;
+                        };
+                        tokio::select! { () = pipe => {}, () = given_up => {} }
+                    });
+                }
+                Ok::<_, std::convert::Infallible>(response)
+            }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD)
-            .serve_connection(TokioIo::new(stream), answer);
+            .serve_connection(TokioIo::new(stream), answer)
+            .with_upgrades();
         let mut connection = pin!(connection);
-        tokio::select! {
+        let over = tokio::select! {
             // An error is a client that went away.
-            _ = connection.as_mut() => return,
-            () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+            _ = connection.as_mut() => true,
+            () = stop.cancelled() => false,
+        };
+        if !over {
+            connection.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(grace, connection).await;
         }
-        let _ = tokio::time::timeout(grace, connection).await;
+        upgraded.close();
+        upgraded.wait().await;
     }
 
-    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<Body> {
+    /// The answer, and what goes on after it on a connection that was upgraded.
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> (Response<Body>, Option<BoxFuture<'static, ()>>) {
+        let wanted = wanted_upgrade(request.headers());
+        let client = wanted.is_some().then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
-        if parts.headers.contains_key(header::UPGRADE) {
-            return refused(
-                StatusCode::NOT_IMPLEMENTED,
-                "a port with the protocol \"http\" passes no upgrades on; publish it with \"tcp\"",
-            );
-        }
         tell(&mut parts.headers, peer);
+        if let Some(protocol) = wanted {
+            parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            parts.headers.insert(header::UPGRADE, protocol);
+        }
+        let response = self.answer_of_replica(parts, body).await;
+        match (response, client) {
+            (Ok((response, chosen)), Some(client))
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS =>
+            {
+                switched(response, client, chosen)
+            }
+            (Ok((response, chosen)), _) => (passed(response, chosen), None),
+            (Err(refusal), _) => (refusal, None),
+        }
+    }
+
+    /// Asks one replica after the other, as far as the request may be repeated.
+    async fn answer_of_replica(
+        &self,
+        parts: Parts,
+        body: Incoming,
+    ) -> Result<(Response<Incoming>, Use), Response<Body>> {
         let mut body = match gather(body).await {
             Ok(body) => body,
-            Err(error) => return refused(StatusCode::BAD_REQUEST, &format!("the body ended early: {error}")),
+            Err(error) => {
+                return Err(refused(StatusCode::BAD_REQUEST, &format!("the body ended early: {error}")));
+            }
         };
         let mut tried = Vec::new();
         loop {
             let Some(chosen) = self.backends.pick_or_wait(&tried).await else {
                 let status =
                     if tried.is_empty() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_GATEWAY };
-                return refused(status, "no replica of the service is healthy");
+                return Err(refused(status, "no replica of the service is healthy"));
             };
             let whole = body.rest.is_none();
             let request = match self.request(&parts, &chosen, &mut body) {
                 Ok(request) => request,
-                Err(error) => return refused(StatusCode::BAD_REQUEST, &error.to_string()),
+                Err(error) => return Err(refused(StatusCode::BAD_REQUEST, &error.to_string())),
             };
             match self.client.request(request).await {
-                Ok(response) => return passed(response, chosen),
+                Ok(response) => return Ok((response, chosen)),
                 Err(error) => {
                     tried.push(chosen.address());
                     let again = whole && (error.is_connect() || parts.method.is_idempotent());
                     if !again || tried.len() == TRIES {
                         tracing::debug!(%error, "a replica did not answer");
-                        return refused(StatusCode::BAD_GATEWAY, "the replica ended before it answered");
+                        return Err(refused(StatusCode::BAD_GATEWAY, "the replica ended before it answered"));
                     }
                 }
             }
@@ -215,6 +262,38 @@ fn strip(headers: &mut HeaderMap) {
     headers.remove("keep-alive");
 }
 
+/// The protocol that a request asks to go on with (`websocket`).
+fn wanted_upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let of_connection = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let asked = of_connection
+        .flat_map(|value| value.split(','))
+        .any(|word| word.trim().eq_ignore_ascii_case("upgrade"));
+    headers.get(header::UPGRADE).filter(|_| asked).cloned()
+}
+
+/// The replica's consent as it is, and the bytes both ways from then on.
+fn switched(
+    mut response: Response<Incoming>,
+    client: OnUpgrade,
+    chosen: Use,
+) -> (Response<Body>, Option<BoxFuture<'static, ()>>) {
+    let replica = hyper::upgrade::on(&mut response);
+    let pipe = async move {
+        let _under_way = chosen;
+        match tokio::try_join!(client, replica) {
+            Ok((client, replica)) => {
+                let (mut client, mut replica) = (TokioIo::new(client), TokioIo::new(replica));
+                // An error is an end of one of the two.
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut replica).await;
+            }
+            Err(error) => tracing::debug!(%error, "a connection was not upgraded"),
+        }
+    };
+    let (head, _) = response.into_parts();
+    let empty = Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync();
+    (Response::from_parts(head, empty), Some(Box::pin(pipe)))
+}
+
 /// The answer as it is; the request is under way until its last byte.
 fn passed(response: Response<Incoming>, chosen: Use) -> Response<Body> {
     let (mut head, body) = response.into_parts();
@@ -238,9 +317,69 @@ fn refused(status: StatusCode, why: &str) -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use http::Method;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
 
     use super::*;
+
+    async fn head(stream: &mut TcpStream) -> String {
+        let mut text = Vec::new();
+        while !text.ends_with(b"\r\n\r\n") {
+            text.push(stream.read_u8().await.unwrap());
+        }
+        String::from_utf8(text).unwrap().to_lowercase()
+    }
+
+    #[tokio::test]
+    async fn an_upgraded_connection_goes_on_as_it_is_until_its_port_is_closed() {
+        let replica = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let target = replica.local_addr().unwrap().port();
+        let backends = Arc::new(Backends::default());
+        let backend = backends.add("1", "v", Ipv4Addr::LOCALHOST);
+        backends.set_current("v");
+        backends.set_healthy(&backend, true);
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let mut client = TcpStream::connect(port.local_addr().unwrap()).await.unwrap();
+        let (accepted, peer) = port.accept().await.unwrap();
+        let (proxy, stop) = (Arc::new(Proxy::new(backends, target)), CancellationToken::new());
+        let serving = {
+            let stop = stop.clone();
+            tokio::spawn(async move { proxy.serve(accepted, peer, stop, Duration::from_millis(100)).await })
+        };
+        let asked = "GET /chat HTTP/1.1\r\nhost: shop\r\nconnection: keep-alive, Upgrade\r\nupgrade: websocket\r\n\
+            sec-websocket-key: abc\r\n\r\n";
+        client.write_all(asked.as_bytes()).await.unwrap();
+        let (mut replica, _) = replica.accept().await.unwrap();
+        let request = head(&mut replica).await;
+        for line in ["get /chat", "connection: upgrade", "upgrade: websocket", "sec-websocket-key: abc"] {
+            assert!(request.contains(line), "{request}");
+        }
+        let consent =
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\nfirst";
+        replica.write_all(consent.as_bytes()).await.unwrap();
+        let response = head(&mut client).await;
+        assert!(
+            response.starts_with("http/1.1 101") && response.contains("upgrade: websocket"),
+            "{response}"
+        );
+        let mut word = [0; 5];
+        client.read_exact(&mut word).await.unwrap();
+        assert_eq!(&word, b"first");
+        client.write_all(b"hello").await.unwrap();
+        replica.read_exact(&mut word).await.unwrap();
+        assert_eq!(&word, b"hello");
+        backend.drained(Duration::from_millis(20)).await;
+        assert_eq!(backend.under_way.load(std::sync::atomic::Ordering::Acquire), 1, "it counts as under way");
+        stop.cancel();
+        serving.await.unwrap();
+        assert_eq!(client.read(&mut word).await.unwrap_or(0), 0, "it is closed in the end");
+        assert_eq!(backend.under_way.load(std::sync::atomic::Ordering::Acquire), 0);
+    }
 
     #[test]
     fn what_belongs_to_the_connection_is_not_passed_on() {

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener as StdListener},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener as StdListener, UdpSocket as StdUdpSocket},
     sync::Arc,
     time::Duration,
 };
@@ -10,12 +10,12 @@ use std::{
 use nix::sys::socket::{setsockopt, sockopt};
 use tandem_model::inputs::{Port, Protocol};
 use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
     sync::Semaphore,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Backends, http, tcp};
+use super::{Backends, http, tcp, udp};
 
 /// How many connections a port has at once; further ones wait to be taken.
 const CONNECTIONS: usize = 4096;
@@ -40,6 +40,14 @@ impl Listener {
     /// If the port cannot be had.
     pub(in crate::service) fn open(port: &Port, backends: Arc<Backends>) -> io::Result<Self> {
         let host = if port.external { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
+        if port.protocol == Protocol::Udp {
+            let socket = StdUdpSocket::bind(SocketAddrV4::new(host, port.port))?;
+            socket.set_nonblocking(true)?;
+            let stop = CancellationToken::new();
+            let relay = udp::Relay::new(UdpSocket::from_std(socket)?, backends, port.target());
+            tokio::spawn(relay.serve(stop.clone()));
+            return Ok(Self { port: port.clone(), stop });
+        }
         let listener = StdListener::bind(SocketAddrV4::new(host, port.port))?;
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
@@ -51,7 +59,7 @@ impl Listener {
             async move {
                 match protocol {
                     Protocol::Http => proxy.serve(stream, peer, stop, GRACE).await,
-                    Protocol::Tcp => {
+                    Protocol::Tcp | Protocol::Udp => {
                         let done = tcp::serve(stream, &backends, target);
                         tokio::select! {
                             () = done => {}

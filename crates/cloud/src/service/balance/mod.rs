@@ -6,6 +6,7 @@
 mod http;
 mod listener;
 mod tcp;
+mod udp;
 
 use std::{
     net::Ipv4Addr,
@@ -149,6 +150,13 @@ impl Backends {
             next.under_way.fetch_add(1, Ordering::AcqRel);
             Some(Use(next.clone()))
         })
+    }
+
+    /// Whether a replica that was picked would be again.
+    fn still_able(&self, chosen: &Use) -> bool {
+        self.read(|inner| {
+            chosen.0.version == inner.current && inner.all.iter().any(|one| Arc::ptr_eq(one, &chosen.0))
+        }) && chosen.0.healthy.load(Ordering::Acquire)
     }
 
     /// As [`pick`](Self::pick), and waits a while for one.
