@@ -364,13 +364,29 @@ export interface ServiceArgs extends ServiceContainer {
      * each other as `localhost`, so no two of them have the same `targetPort`.
      */
     containers?: Record<string, ServiceContainer>;
-    /** How many are kept running; 1 if not given. */
+    /** How many replicas are kept running; 1 if not given. */
     replicas?: number;
+    /** Lets the number of replicas follow the load, in place of `replicas`. */
+    autoscale?: ServiceAutoscale;
     /**
      * Whether `up` waits until all replicas of a new version are healthy, and fails without a change if they never are. True if
-     * not given. Otherwise the new version takes over when it is healthy.
+     * not given. Otherwise the new version takes over when it is healthy; not with `autoscale`.
      */
     waitForSteadyState?: boolean;
+}
+
+/**
+ * More replicas are started as soon as they are needed, and fewer are left once fewer were enough for `scaleDownAfter` seconds. With
+ * `min: 0` none run while nobody asks, and the first request is held until one is healthy.
+ */
+export interface ServiceAutoscale {
+    /** 1 if not given. */
+    min?: number;
+    max: number;
+    /** How many requests and connections one replica is to have under way at once. */
+    target: { requests: number };
+    /** In seconds; 60 if not given. */
+    scaleDownAfter?: number;
 }
 
 /** Where a port of a service is reached. */

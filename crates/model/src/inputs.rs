@@ -11,7 +11,7 @@ mod service;
 mod volume;
 
 pub use self::{
-    service::{Container, HealthCheck, Port, Protocol, Service},
+    service::{Autoscale, Container, HealthCheck, Port, Protocol, ScaleTarget, Service},
     volume::{Mount, Source, Volume},
 };
 use crate::{resource::Properties, size::ByteSize, urn::Urn, value};

@@ -128,6 +128,20 @@ fn check_service(service: &inputs::Service, inputs: &Properties) -> Result<(), S
     if service.containers.is_empty() {
         return Err("`containers` is empty; a service has at least one".to_owned());
     }
+    if let Some(inputs::Autoscale { min, max, target, scale_down_after }) = &service.autoscale {
+        positive("autoscale.target.requests", Some(target.requests))?;
+        positive("autoscale.scaleDownAfter", Some(*scale_down_after))?;
+        if *max == 0 || min > max {
+            return Err(format!("`autoscale.max` is at least 1 and `min`, not {max}"));
+        }
+        if !service.wait_for_steady_state {
+            // Nobody could tell whether a version that has no replicas at the moment is to take over.
+            return Err("`autoscale` goes with `waitForSteadyState` only".to_owned());
+        }
+        if service.ports().next().is_none() {
+            return Err("`autoscale` counts what comes over `ports`, and there are none".to_owned());
+        }
+    }
     let (mut published, mut taken) = (BTreeMap::new(), BTreeMap::new());
     for (name, container) in &service.containers {
         let sent = inputs.get("containers").and_then(|all| all.get(name)).and_then(Value::as_object);

@@ -11,7 +11,8 @@ const CONTAINER = ["build", "image", "memory", "cpu", "environment", "command", 
 const MOST = 10;
 /** A part of the id of a container. */
 const NAME = /^[a-z][a-z0-9-]{0,31}$/;
-const OPTIONS = ["containers", "replicas", "waitForSteadyState"];
+const OPTIONS = ["containers", "replicas", "autoscale", "waitForSteadyState"];
+const AUTOSCALE = ["min", "max", "target", "scaleDownAfter"];
 const PORT = ["port", "targetPort", "protocol", "external"];
 const PROTOCOLS = ["tcp", "http", "udp"];
 const HEALTH = ["path", "port", "interval", "timeout", "retries", "startPeriod"];
@@ -65,13 +66,15 @@ export class Service extends Resource {
 
 /** What is sent: the containers by name; the only one is called as its service is if nothing else is said. */
 function read(key, name, args) {
-    const { containers, replicas, waitForSteadyState, ...only } = checkOptions(key, args, [
+    const { containers, replicas, autoscale, waitForSteadyState, ...only } = checkOptions(key, args, [
         ...OPTIONS,
         ...CONTAINER,
     ]);
     checkPositive(key, "replicas", replicas);
     checkType(key, "waitForSteadyState", waitForSteadyState, ["boolean"]);
-    const service = { replicas, waitForSteadyState };
+    if (autoscale !== undefined && replicas !== undefined)
+        throw invalid(`${key} has both \`replicas\` and \`autoscale\``, "leave `replicas` out: `min` and `max` bound it");
+    const service = { replicas, autoscale: autoscaleOf(key, autoscale), waitForSteadyState };
     if (containers === undefined) return { containers: { [nameOf(name)]: inputs(key, only) }, ...service };
     if (typeof containers !== "object" || containers === null || Array.isArray(containers))
         throw invalid(
@@ -100,6 +103,30 @@ function read(key, name, args) {
         return inputs(what, checkOptions(what, containers[container], CONTAINER));
     };
     return { containers: Object.fromEntries(names.map((one) => [one, read(one)])), ...service };
+}
+
+function autoscaleOf(key, autoscale) {
+    if (autoscale === undefined) return undefined;
+    const what = `\`autoscale\` of ${key}`;
+    const { min, max, target, scaleDownAfter } = checkOptions(what, autoscale, AUTOSCALE);
+    for (const [name, value, least] of [
+        ["min", min ?? 1, 0],
+        ["max", max, 1],
+    ]) {
+        if (!Number.isInteger(value) || value < least)
+            throw invalid(`\`${name}\` of ${what} is a whole number from ${least} on, not ${shown(value)}`, "");
+    }
+    if (typeof target !== "object" || target === null)
+        throw invalid(
+            `\`target\` of ${what} is an object, not ${shown(target)}`,
+            "write `target: { requests: 10 }`: so many under way in one replica",
+        );
+    const { requests } = checkOptions(`\`target\` of ${what}`, target, ["requests"]);
+    if (typeof requests !== "number")
+        throw invalid(`\`requests\` of the target of ${what} is a number, not ${shown(requests)}`, "");
+    checkPositive(what, "target.requests", requests);
+    checkPositive(what, "scaleDownAfter", scaleDownAfter);
+    return { min, max, target: { requests }, scaleDownAfter };
 }
 
 /** The name of a container that has none. */

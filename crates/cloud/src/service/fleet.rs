@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,13 +18,14 @@ use tandem_model::{
     inputs::{self, Port},
 };
 use tokio::{sync::watch, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     ServiceError, Shared,
     balance::{Backends, Listener},
     health::Check,
     keeper::{Keeper, State},
+    scale,
     store::Replica,
     version::Version,
 };
@@ -41,6 +45,10 @@ pub(super) struct Fleet {
     leaving: Mutex<Vec<Leaving>>,
     /// By container.
     checks: Mutex<BTreeMap<String, Check>>,
+    /// How many replicas the load needs, if their number follows it.
+    scaled: AtomicU32,
+    /// Ends what follows the load.
+    following: Mutex<Option<DropGuard>>,
     listeners: Mutex<Vec<Listener>>,
 }
 
@@ -62,6 +70,8 @@ impl Fleet {
             slots: Mutex::default(),
             leaving: Mutex::default(),
             checks: Mutex::default(),
+            scaled: AtomicU32::new(0),
+            following: Mutex::default(),
             listeners: Mutex::default(),
         }
     }
@@ -88,12 +98,85 @@ impl Fleet {
         *self.checks() = service.containers.iter().map(of).collect();
     }
 
+    /// How many replicas there should be at this moment.
+    pub(super) fn count(&self, service: &inputs::Service) -> u32 {
+        match &service.autoscale {
+            None => service.replicas,
+            Some(bounds) => self.scaled().clamp(bounds.min, bounds.max),
+        }
+    }
+
+    pub(super) fn scaled(&self) -> u32 {
+        self.scaled.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_scaled(&self, count: u32) {
+        self.scaled.store(count, Ordering::Release);
+    }
+
+    /// Has the number of replicas follow the load, if it is to; whoever followed before ends.
+    pub(super) fn follow(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        version: &Arc<Version>,
+        service: &inputs::Service,
+    ) {
+        let patience = service.autoscale.as_ref().map(|_| self.patience());
+        self.backends.set_hold(patience);
+        let following = service.autoscale.clone().map(|bounds| {
+            let stop = shared.closing.child_token();
+            let (shared, fleet, version) = (shared.clone(), self.clone(), version.clone());
+            let tracker = shared.tracker.clone();
+            tracker.spawn(scale::follow(shared, fleet, version, bounds, stop.clone()));
+            stop.drop_guard()
+        });
+        *self.following.lock().unwrap_or_else(PoisonError::into_inner) = following;
+    }
+
+    /// From here on nobody changes the number of replicas.
+    pub(super) fn stop_following(&self) {
+        *self.following.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Sees to it that there are so many replicas of a version, unless nobody follows its load any more.
+    pub(super) fn scale(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        version: &Arc<Version>,
+        count: u32,
+        stop: &CancellationToken,
+    ) {
+        // Whoever stops it holds this, and goes on when we are done.
+        let _following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        if stop.is_cancelled() {
+            return;
+        }
+        if self.scaled() != count {
+            tracing::debug!(service = %self.urn, count, "another number of replicas");
+            self.set_scaled(count);
+        }
+        self.keep(shared, version, count, Vec::new());
+        let name = &version.name;
+        self.let_go_where(&mut self.slots(), |(of, slot)| of == name && *slot >= count);
+    }
+
+    /// How long a replica may take to become healthy.
+    fn patience(&self) -> Duration {
+        let longest = self.checks().values().map(|check| check.start_period).max();
+        longest.unwrap_or_default() + MARGIN
+    }
+
     /// How each replica of a version stands, in order; of all versions without one.
     pub(super) fn states(&self, version: Option<&str>) -> Vec<(String, u32, State)> {
         let of = |name: &str| version.is_none_or(|version| version == name);
         let slots = self.slots();
         let all = slots.iter().filter(|((name, _), _)| of(name));
         all.map(|((name, slot), kept)| (name.clone(), *slot, kept.state.borrow().clone())).collect()
+    }
+
+    /// How many replicas of a version are kept.
+    pub(super) fn kept(&self, version: &str) -> u32 {
+        self.slots().keys().filter(|(name, _)| name == version).map(|(_, slot)| slot + 1).max().unwrap_or(0)
     }
 
     /// Sees to it that so many replicas of a version are kept. `found`: containers that are there already.
@@ -175,8 +258,7 @@ impl Fleet {
     /// # Errors
     /// [`ServiceError::Unhealthy`] if one is not in time, or ended again and again.
     pub(super) async fn healthy(&self, version: &str, count: u32) -> Result<(), ServiceError> {
-        let patience = self.checks().values().map(|check| check.start_period).max().unwrap_or_default();
-        let patience = patience + MARGIN;
+        let patience = self.patience();
         let watched: Vec<_> = {
             let slots = self.slots();
             let of = (0..count).filter_map(|slot| slots.get(&(version.to_owned(), slot)));

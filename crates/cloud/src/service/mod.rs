@@ -19,6 +19,7 @@ mod health;
 mod keeper;
 mod network;
 mod provider;
+mod scale;
 mod store;
 mod version;
 
@@ -194,7 +195,7 @@ impl Services {
             let replicas = fleet.states(None).into_iter().map(replica).collect();
             Some(ServiceStatus {
                 urn,
-                wanted: service.replicas,
+                wanted: fleet.count(&service),
                 ports: service.ports().cloned().collect(),
                 replicas,
             })

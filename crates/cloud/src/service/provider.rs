@@ -108,10 +108,12 @@ impl Shared {
         fleet.listen(service.ports())?;
         if service.wait_for_steady_state {
             fleet.set_checks(&service);
-            fleet.keep(self, &version, service.replicas, Vec::new());
-            lines.line(&format!("waiting until {} healthy", replicas(service.replicas)));
+            // At least one, also where none is needed at the moment: it shows whether the version becomes healthy.
+            let count = fleet.count(&service).max(1);
+            fleet.keep(self, &version, count, Vec::new());
+            lines.line(&format!("waiting until {} healthy", replicas(count)));
             hit("service.rollout.begun");
-            if let Err(error) = fleet.healthy(&version.name, service.replicas).await {
+            if let Err(error) = fleet.healthy(&version.name, count).await {
                 return Err(self.with_tail(error, &fleet, &version.name));
             }
         }
@@ -145,10 +147,13 @@ impl Shared {
             let mut found = self.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             found.remove(urn).unwrap_or_default()
         };
-        let (found, others): (Vec<Replica>, Vec<Replica>) = found
-            .into_iter()
-            .partition(|replica| replica.version == version.name && replica.slot < service.replicas);
-        fleet.keep(self, &version, service.replicas, found);
+        let ours = |replica: &&Replica| replica.version == version.name;
+        let begun = found.iter().filter(ours).map(|replica| replica.slot + 1).max();
+        fleet.set_scaled(begun.unwrap_or_default().max(fleet.scaled()).max(fleet.kept(&version.name)));
+        let count = fleet.count(&service);
+        let (found, others): (Vec<Replica>, Vec<Replica>) =
+            found.into_iter().partition(|replica| replica.version == version.name && replica.slot < count);
+        fleet.keep(self, &version, count, found);
         self.remove_in_background(others);
         fleet.listen_only(service.ports());
         let listening = fleet.listen(service.ports());
@@ -159,7 +164,8 @@ impl Shared {
     /// Lets the version serve, and the others go. One that was not waited for serves as soon as it is well, if another
     /// one serves so far.
     fn take_over(self: &Arc<Self>, fleet: Arc<Fleet>, version: Arc<Version>, service: &inputs::Service) {
-        let count = service.replicas;
+        let count = fleet.count(service);
+        fleet.follow(self, &version, service);
         let states = fleet.states(None).into_iter().filter(|(name, ..)| *name != version.name);
         let (former, healthy): (Vec<String>, Vec<bool>) =
             states.map(|(name, _, s)| (name, s.healthy)).unzip();
@@ -197,6 +203,7 @@ impl Shared {
         let fleet = self.fleets().get(urn).cloned();
         if let Some(fleet) = fleet {
             fleet.listen_only([].iter());
+            fleet.stop_following();
             fleet.let_go(None, 0);
             fleet.gone().await;
             self.fleets().remove(urn);
@@ -214,7 +221,7 @@ impl Shared {
             Some(before) => {
                 fleet.set_checks(&before);
                 fleet.listen_only(before.ports());
-                fleet.let_go_of_others(before.replicas);
+                fleet.let_go_of_others(fleet.count(&before));
             }
             None => {
                 fleet.listen_only([].iter());

@@ -16,6 +16,9 @@ pub struct Service {
     /// How many replicas are kept running.
     #[serde(default = "Service::default_replicas")]
     pub replicas: u32,
+    /// Lets the number of replicas follow the load, in place of `replicas`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscale: Option<Autoscale>,
     /// Whether `up` waits until all replicas of a new version are healthy, and keeps the former version if they never are.
     #[serde(default = "Service::default_wait")]
     pub wait_for_steady_state: bool,
@@ -32,6 +35,37 @@ impl Service {
     /// What is published, whichever container it leads to.
     pub fn ports(&self) -> impl Iterator<Item = &Port> {
         self.containers.values().flat_map(|container| &container.ports)
+    }
+}
+
+/// Between which bounds, and by what, the number of replicas changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Autoscale {
+    /// With 0, none run while nobody asks, and the first request waits until one is healthy.
+    #[serde(default = "Autoscale::default_min")]
+    pub min: u32,
+    pub max: u32,
+    pub target: ScaleTarget,
+    /// For so long, in seconds, fewer must have been enough before there are fewer.
+    #[serde(default = "Autoscale::default_scale_down_after")]
+    pub scale_down_after: f64,
+}
+
+/// What one replica is to have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ScaleTarget {
+    /// So many requests and connections under way at once.
+    pub requests: f64,
+}
+
+impl Autoscale {
+    fn default_min() -> u32 {
+        1
+    }
+    fn default_scale_down_after() -> f64 {
+        60.0
     }
 }
 

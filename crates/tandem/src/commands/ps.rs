@@ -119,7 +119,7 @@ fn replicas(service: &ServiceStatus, now: Timestamp) -> Vec<[String; 7]> {
         return vec![[
             name.clone(),
             String::new(),
-            "none".into(),
+            if service.wanted == 0 { "idle".into() } else { "none".into() },
             String::new(),
             String::new(),
             ports.join(", "),

@@ -1,5 +1,6 @@
 //! Services: replicas behind a port, one version after another, and what kills do to them.
 
+mod scaling;
 mod together;
 
 use std::{

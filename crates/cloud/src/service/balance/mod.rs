@@ -12,7 +12,7 @@ use std::{
     net::Ipv4Addr,
     sync::{
         Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 pub(super) use self::listener::{Listener, forward};
 
 /// How long a connection or request is held while no replica is healthy: one may be on its way.
+/// Unless it is said otherwise: a service without replicas has to start one first.
 const HOLD: Duration = Duration::from_secs(5);
 /// On how many replicas a request is tried.
 const TRIES: usize = 3;
@@ -35,6 +36,14 @@ pub(super) struct Backends {
     turn: AtomicUsize,
     /// Told whenever one becomes healthy or another version becomes current.
     better: Notify,
+    /// How many connections and requests are held.
+    held: AtomicUsize,
+    /// The most that were under way and held together since somebody looked.
+    peak: AtomicUsize,
+    /// Told when something is asked for, and nobody is able.
+    lacking: Notify,
+    /// How long is held, in milliseconds; 0: [`HOLD`].
+    hold: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -69,6 +78,22 @@ impl Drop for Use {
         if self.0.under_way.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.done.notify_waiters();
         }
+    }
+}
+
+/// Counts as held until it is dropped.
+struct Held<'a>(&'a AtomicUsize);
+
+impl<'a> Held<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -132,8 +157,51 @@ impl Backends {
         self.better.notify_waiters();
     }
 
+    /// How long a connection or request is held.
+    pub(super) fn set_hold(&self, hold: Option<Duration>) {
+        let hold = hold.map_or(0, |hold| u64::try_from(hold.as_millis()).unwrap_or(u64::MAX));
+        self.hold.store(hold, Ordering::Relaxed);
+    }
+
+    fn hold(&self) -> Duration {
+        match self.hold.load(Ordering::Relaxed) {
+            0 => HOLD,
+            hold => Duration::from_millis(hold),
+        }
+    }
+
+    /// The most that were under way and held at once, since this was asked last.
+    pub(super) fn peak(&self) -> usize {
+        self.peak.swap(self.load(), Ordering::AcqRel).max(self.load())
+    }
+
+    /// Returns when something is held, or lost, because nobody is able.
+    pub(super) async fn lacking(&self) {
+        self.lacking.notified().await;
+    }
+
+    fn load(&self) -> usize {
+        let under_way = self.read(|inner| {
+            inner.all.iter().map(|backend| backend.under_way.load(Ordering::Acquire)).sum::<usize>()
+        });
+        under_way + self.held.load(Ordering::Acquire)
+    }
+
+    fn asked(&self, able: bool) {
+        self.peak.fetch_max(self.load().max(1), Ordering::AcqRel);
+        if !able {
+            self.lacking.notify_one();
+        }
+    }
+
     /// The healthy replica with the least under way, of those that were not tried.
     fn pick(&self, tried: &[Ipv4Addr]) -> Option<Use> {
+        let picked = self.pick_able(tried);
+        self.asked(picked.is_some());
+        picked
+    }
+
+    fn pick_able(&self, tried: &[Ipv4Addr]) -> Option<Use> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         self.read(|inner| {
             let able = |backend: &&Arc<Backend>| {
@@ -161,16 +229,22 @@ impl Backends {
 
     /// As [`pick`](Self::pick), and waits a while for one.
     async fn pick_or_wait(&self, tried: &[Ipv4Addr]) -> Option<Use> {
+        if let Some(found) = self.pick(tried) {
+            return Some(found);
+        }
         let waited = async {
             loop {
                 let better = self.better.notified();
-                if let Some(found) = self.pick(tried) {
+                if let Some(found) = self.pick_able(tried) {
                     return found;
                 }
+                // Not while it is picked: then it would count twice.
+                let _held = Held::new(&self.held);
+                self.asked(false);
                 better.await;
             }
         };
-        tokio::time::timeout(HOLD, waited).await.ok()
+        tokio::time::timeout(self.hold(), waited).await.ok()
     }
 }
 
