@@ -47,6 +47,8 @@ pub(super) struct Fleet {
     checks: Mutex<BTreeMap<String, Check>>,
     /// How many replicas the load needs, if their number follows it.
     scaled: AtomicU32,
+    /// So many stay while a change is prepared, whatever the load.
+    floor: AtomicU32,
     /// Ends what follows the load.
     following: Mutex<Option<DropGuard>>,
     listeners: Mutex<Vec<Listener>>,
@@ -71,6 +73,7 @@ impl Fleet {
             leaving: Mutex::default(),
             checks: Mutex::default(),
             scaled: AtomicU32::new(0),
+            floor: AtomicU32::new(0),
             following: Mutex::default(),
             listeners: Mutex::default(),
         }
@@ -133,6 +136,18 @@ impl Fleet {
         *self.following.lock().unwrap_or_else(PoisonError::into_inner) = following;
     }
 
+    /// Starts so many replicas of a version, and keeps them until [`begun`](Self::begun), though nobody asks for them.
+    pub(super) fn begin(self: &Arc<Self>, shared: &Arc<Shared>, version: &Arc<Version>, count: u32) {
+        let _following = self.following.lock().unwrap_or_else(PoisonError::into_inner);
+        self.floor.store(count, Ordering::Release);
+        self.keep(shared, version, count, Vec::new());
+    }
+
+    /// The change that was prepared happens, or does not.
+    pub(super) fn begun(&self) {
+        self.floor.store(0, Ordering::Release);
+    }
+
     /// From here on nobody changes the number of replicas.
     pub(super) fn stop_following(&self) {
         *self.following.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -151,6 +166,7 @@ impl Fleet {
         if stop.is_cancelled() {
             return;
         }
+        let count = count.max(self.floor.load(Ordering::Acquire));
         if self.scaled() != count {
             tracing::debug!(service = %self.urn, count, "another number of replicas");
             self.set_scaled(count);

@@ -73,6 +73,7 @@ struct Beginning<'a> {
 
 impl Drop for Beginning<'_> {
     fn drop(&mut self) {
+        self.fleet.begun();
         if !self.happens {
             self.shared.fall_back(&self.fleet);
         }
@@ -110,7 +111,7 @@ impl Shared {
             fleet.set_checks(&service);
             // At least one, also where none is needed at the moment: it shows whether the version becomes healthy.
             let count = fleet.count(&service).max(1);
-            fleet.keep(self, &version, count, Vec::new());
+            fleet.begin(self, &version, count);
             lines.line(&format!("waiting until {} healthy", replicas(count)));
             hit("service.rollout.begun");
             if let Err(error) = fleet.healthy(&version.name, count).await {

@@ -84,6 +84,10 @@ fn replicas_come_with_the_load_and_go_with_it_to_none_and_a_request_wakes_the_se
     project.edit("index.js", &program(port, "two").replace("trap ", "exit 4; trap "));
     project.tandem(&["up", "--yes"]).failed("E0721").says("exited with code 4");
     assert_eq!(get(port).unwrap(), "one");
+    none();
+    // Nor does a change that keeps the version wait for one that goes at once.
+    project.edit("index.js", &program(port, "one").replace("interval: 0.2", "interval: 0.3"));
+    project.up();
     project.edit("index.js", &program(port, "two"));
     project.up();
     assert_eq!(get(port).unwrap(), "two");
