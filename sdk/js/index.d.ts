@@ -244,7 +244,25 @@ export interface TaskBuild {
     args?: Input<Record<string, Input<string>>>;
     /** The stage to build, of several. */
     target?: Input<string>;
+    /** Files of the project with certificates (PEM) that steps trust besides the machine's. They are in no layer. */
+    extraCaCertificates?: Input<string>[];
+    /**
+     * What steps may mount, by id: `RUN --mount=type=secret,id=npm …` finds it in `/run/secrets/npm`. The values are in
+     * no layer, state or log. As with Docker, another value builds nothing.
+     */
+    secrets?: Record<string, BuildSecret>;
+    /** A repository, or several, in which Buildah looks for steps that were built elsewhere (`buildah build --cache-to`). */
+    cacheFrom?: string | Input<string>[];
+    /** What machine the image is for: `linux/arm64`. This machine if not given. */
+    platform?: Input<string>;
+    /** Layers that are older are made again by the next `up`: `"7d"`, `"12h"`. No bound if not given. */
+    maxAge?: Input<string>;
+    /** How large the folder may be: MiB, or a text such as `"16GiB"`. 4 GiB if not given. */
+    contextLimit?: Input<number | string>;
 }
+
+/** Where the value of a build's secret is: in a file, in a variable of `tandem`'s environment, or given (a setting). */
+export type BuildSecret = { file: string } | { env: string } | Input<string>;
 
 export interface TaskArgs {
     /** A folder with a Dockerfile in it, relative to the project; or more exactly. Either this or `image`. */

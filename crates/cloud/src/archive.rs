@@ -28,6 +28,8 @@ pub enum ArchiveError {
     Wrong { expected: String, actual: String },
     #[error("`{name}` is not the name of an archive")]
     Name { name: String },
+    #[error("cannot read the archive {name}")]
+    Read { name: String, source: io::Error },
     #[error("cannot write the archive")]
     Write { source: io::Error },
 }
@@ -36,14 +38,14 @@ impl Explain for ArchiveError {
     fn code(&self) -> &'static str {
         match self {
             Self::Wrong { .. } | Self::Name { .. } => "E0307",
-            Self::Write { .. } => "E0308",
+            Self::Read { .. } | Self::Write { .. } => "E0308",
         }
     }
 
     fn help(&self) -> String {
         match self {
             Self::Wrong { .. } | Self::Name { .. } => "run `tandem up` again".into(),
-            Self::Write { .. } => "check the space and the health of the disk".into(),
+            Self::Read { .. } | Self::Write { .. } => "check the space and the health of the disk".into(),
         }
     }
 }

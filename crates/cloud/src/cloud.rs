@@ -29,6 +29,7 @@ use crate::{
     function::{self, Functions, spawner::Spawner},
     gateway::{self, BindError, Bound, Limits, Routes},
     home::Home,
+    image::Images,
     log::{self, Log, LogError, RunLogs},
     provider::Provider,
     registry::{self, Registry},
@@ -57,6 +58,8 @@ pub struct Cloud {
     pub tasks: Tasks,
     pub services: Services,
     pub images: Arc<dyn Builder>,
+    /// The images of tasks and services.
+    pub builds: Arc<Images>,
     pub registry: Arc<Registry>,
     /// The log knows them weakly, because they write to it.
     _run_logs: Arc<dyn RunLogs>,
@@ -173,11 +176,12 @@ impl Cloud {
         let registry = Registry::open(&home, keep_free, store.clone(), resources.clone(), images.clone())
             .map_err(|source| OpenError::Folder { path: home.registry(), source })?;
         let registry = Arc::new(registry);
+        let builds = Arc::new(Images::new(home.clone(), store.clone(), images.clone()));
         let tasks = Tasks::open(task::Parts {
             home: home.clone(),
             store: store.clone(),
             resources: resources.clone(),
-            builder: images.clone(),
+            images: builds.clone(),
             runtime: runtime.clone(),
             log: Arc::new(log.clone()),
             environment: Arc::new(environments.clone()),
@@ -188,7 +192,7 @@ impl Cloud {
             home: home.clone(),
             store: store.clone(),
             resources: resources.clone(),
-            builder: images.clone(),
+            images: builds.clone(),
             runtime,
             log: Arc::new(log.clone()),
             log_changes: tasks.log_changes(),
@@ -275,6 +279,7 @@ impl Cloud {
             tasks,
             services,
             images,
+            builds,
             registry,
             _run_logs: run_logs,
             environments,

@@ -14,7 +14,7 @@ pub mod endpoint;
 pub mod function;
 pub mod gateway;
 pub mod home;
-mod image;
+pub mod image;
 pub mod log;
 mod mount;
 pub mod provider;

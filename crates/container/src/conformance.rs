@@ -11,13 +11,14 @@ use std::{
     path::{Path, PathBuf},
     slice,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tandem_model::{ByteSize, Explain};
 
 use crate::{
-    BuildRequest, Builder, Container, ContainerError, ContainerId, Exit, Image, ImageRef, Lines, Runtime,
-    Spec,
+    BuildRequest, Builder, Container, ContainerError, ContainerId, Exit, Image, ImageRef, Lines, Platform,
+    Runtime, Spec,
     exchange::{Exchange, Left},
 };
 
@@ -42,6 +43,8 @@ macro_rules! container_conformance_tests {
             a_failed_instruction_is_named_with_its_last_lines,
             a_missing_base_image_says_how_to_get_it,
             a_missing_dockerfile_is_named,
+            layers_are_made_again_when_they_are_too_old,
+            a_build_for_other_machines_is_refused_by_their_names,
             an_image_in_use_is_not_removed,
             a_container_ends_with_its_true_code_and_its_whole_log,
             a_start_hands_over_environment_user_and_folder,
@@ -198,10 +201,10 @@ pub async fn build(
         context,
         dockerfile: "Dockerfile".into(),
         args: BTreeMap::from([("GREETING".to_owned(), "hello from an argument".to_owned())]),
-        target: None,
         name: name.into(),
+        ..BuildRequest::default()
     };
-    subject.builder().build(&request, lines).await
+    Ok(subject.builder().build(&request, lines).await?.image)
 }
 
 pub async fn an_imported_image_is_found_by_name_and_digest(subject: &dyn Subject) {
@@ -292,9 +295,8 @@ pub async fn a_missing_dockerfile_is_named(subject: &dyn Subject) {
     let request = BuildRequest {
         context: subject.scratch(),
         dockerfile: "Containerfile".into(),
-        args: BTreeMap::new(),
-        target: None,
         name: "nothing".into(),
+        ..BuildRequest::default()
     };
     for (dockerfile, reason) in
         [("Containerfile", "there is no such file"), ("../Dockerfile", "leads out of the build's folder")]
@@ -303,6 +305,47 @@ pub async fn a_missing_dockerfile_is_named(subject: &dyn Subject) {
         let error = subject.builder().build(&request, &Collected::default()).await.unwrap_err().to_string();
         assert!(error.contains(dockerfile) && error.contains(reason), "{error}");
     }
+}
+
+pub async fn layers_are_made_again_when_they_are_too_old(subject: &dyn Subject) {
+    import_base(subject).await;
+    let context = subject.scratch().join("ageing");
+    fs::create_dir_all(&context).unwrap();
+    fs::write(context.join("Dockerfile"), "FROM base\nRUN busybox date > /made\nRUN true\n").unwrap();
+    let request = BuildRequest {
+        context,
+        dockerfile: "Dockerfile".into(),
+        name: "ageing".into(),
+        // Nobody answers there; a build goes on without.
+        cache_from: vec!["localhost:1/nobody".into()],
+        max_age: Some(Duration::from_secs(3_600)),
+        ..BuildRequest::default()
+    };
+    let builder = subject.builder();
+    let first = builder.build(&request, &Collected::default()).await.unwrap();
+    let again = builder.build(&request, &Collected::default()).await.unwrap();
+    assert_eq!(again.image.digest, first.image.digest);
+    let made = again.since;
+    assert!(first.since <= made && made <= first.image.created, "{first:?} {again:?}");
+    let old = BuildRequest { max_age: Some(Duration::from_millis(1)), ..request };
+    let renewed = builder.build(&old, &Collected::default()).await.unwrap();
+    assert_ne!(renewed.image.digest, first.image.digest);
+    assert!(renewed.since > made, "{renewed:?}");
+}
+
+pub async fn a_build_for_other_machines_is_refused_by_their_names(subject: &dyn Subject) {
+    let context = subject.scratch().join("foreign");
+    fs::create_dir_all(&context).unwrap();
+    fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY Dockerfile /\n").unwrap();
+    let platform = Some("linux/mips64le".parse().unwrap());
+    let (dockerfile, name) = ("Dockerfile".into(), "foreign".into());
+    let request = BuildRequest { context, dockerfile, name, platform, ..BuildRequest::default() };
+    let error = subject.builder().build(&request, &Collected::default()).await.unwrap_err();
+    let here = Platform::here();
+    assert_eq!(error.to_string(), format!("the build is for `linux/mips64le`, and this machine is `{here}`"));
+    let request = BuildRequest { platform: Some(here.clone()), ..request };
+    let built = subject.builder().build(&request, &Collected::default()).await.unwrap();
+    assert_eq!(built.image.platform, Some(here));
 }
 
 pub async fn an_image_in_use_is_not_removed(subject: &dyn Subject) {

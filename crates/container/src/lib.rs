@@ -11,6 +11,7 @@ pub mod conformance;
 mod descriptor;
 pub mod exchange;
 mod layout;
+mod platform;
 pub mod port;
 mod prepared;
 mod reference;
@@ -18,9 +19,10 @@ mod runtime;
 mod tool;
 
 pub use buildah::BuildahStore;
+pub use platform::Platform;
 pub use port::{
-    BuildRequest, Builder, Container, ContainerError, ContainerId, Exit, Image, ImageRef, Lines, Network,
-    Networking, Runtime, Spec, Started, Volume,
+    BuildRequest, Builder, Built, Container, ContainerError, ContainerId, Exit, Image, ImageRef, Lines,
+    Network, Networking, Runtime, Spec, Started, Volume,
 };
 pub use reference::name as complete;
 pub use runtime::OciRuntime;

@@ -1,13 +1,16 @@
 //! The ports: what the cloud asks of a builder and of a runtime.
 
-use std::{collections::BTreeMap, fmt, net::Ipv4Addr, path::PathBuf};
+use std::{collections::BTreeMap, fmt, net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tandem_model::{ByteSize, Report};
+use tandem_model::{ByteSize, Report, Secrets};
 
-use crate::exchange::{Exchange, Left};
+use crate::{
+    exchange::{Exchange, Left},
+    platform::Platform,
+};
 
 /// An image in the store: its digest, and what it says about running it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +29,9 @@ pub struct Image {
     pub working_dir: String,
     /// `user[:group]` as the image has it; empty is root.
     pub user: String,
+    /// What machine it is for. `None`: the image does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
 }
 
 /// A name or digest by which an image is asked for. Short names are completed as Docker does it:
@@ -40,7 +46,7 @@ pub trait Lines: Send + Sync {
 }
 
 /// What to build. The folder is ours for the time of the build.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct BuildRequest {
     pub context: PathBuf,
     /// Path inside the context.
@@ -49,6 +55,24 @@ pub struct BuildRequest {
     pub target: Option<String>,
     /// The name that the image gets.
     pub name: String,
+    /// Certificates (PEM) that the steps trust besides the machine's. In no layer.
+    pub certificates: Vec<String>,
+    /// What steps may mount. In no layer, variable or argument of a process.
+    pub secrets: Secrets,
+    /// Repositories in which to look for steps that were built elsewhere. One that does not answer is passed over.
+    pub cache_from: Vec<String>,
+    /// This machine's if it is not given.
+    pub platform: Option<Platform>,
+    /// Steps that were made longer ago are made again.
+    pub max_age: Option<Duration>,
+}
+
+/// A new image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Built {
+    pub image: Image,
+    /// When the oldest of the steps was made that it consists of; those of its base image aside.
+    pub since: Timestamp,
 }
 
 /// Builds images and keeps them.
@@ -59,11 +83,18 @@ pub trait Builder: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`ContainerError::Build`] names the instruction that failed, with its last lines.
     /// [`ContainerError::NoImage`] if a base image is neither in the store nor to be pulled.
-    async fn build(&self, request: &BuildRequest, lines: &dyn Lines) -> Result<Image, ContainerError>;
+    /// [`ContainerError::Platform`] if it is for machines whose programs cannot run here.
+    async fn build(&self, request: &BuildRequest, lines: &dyn Lines) -> Result<Built, ContainerError>;
 
     /// # Errors
     /// [`ContainerError::NoImage`] if it is neither in the store nor to be pulled.
     async fn resolve(&self, image: &ImageRef) -> Result<Image, ContainerError>;
+
+    /// Asks the image's registry what the name means now, and takes that, whether the name is in the store or not.
+    ///
+    /// # Errors
+    /// [`ContainerError::NoImage`] if it cannot be had. What was in the store stays.
+    async fn pull(&self, image: &ImageRef, platform: Option<&Platform>) -> Result<Image, ContainerError>;
 
     /// Imports a root file system (a tar), an image archive (OCI or Docker), or the folder of an OCI image layout, under
     /// a name.
@@ -259,6 +290,8 @@ pub enum ContainerError {
     Build { step: Option<String>, instruction: String, tail: Vec<String> },
     #[error("there is no image `{image}`")]
     NoImage { image: String, reason: String },
+    #[error("{what} is for `{wanted}`, and this machine is `{here}`")]
+    Platform { what: String, wanted: Platform, here: Platform },
     #[error("the image `{image}` is in use")]
     InUse { image: String },
     #[error("the container could not be started: {reason}")]
@@ -301,6 +334,7 @@ impl tandem_model::Explain for ContainerError {
             Self::Absent(_) => "E0406",
             Self::Tool { .. } => "E0407",
             Self::Io { .. } => "E0408",
+            Self::Platform { .. } => "E0412",
         }
     }
 
@@ -311,6 +345,9 @@ impl tandem_model::Explain for ContainerError {
             Self::NoImage { image, .. } => {
                 format!("import it (`tandem image import {image} FILE`), or see that it can be pulled")
             }
+            Self::Platform { here, .. } => format!(
+                "use one for `{here}`; or let the kernel run such programs (binfmt): apt-get install qemu-user-static"
+            ),
             Self::InUse { .. } => "stop the runs that use it (`tandem ps`), then try again".into(),
             Self::Start { .. } | Self::Tool { .. } if self.is_full() => {
                 "make room on the disk of TANDEM_HOME, then run it again".into()

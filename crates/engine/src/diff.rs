@@ -20,7 +20,9 @@ fn objects(path: &str, old: &Properties, new: &Properties, changes: &mut Vec<Pro
     for key in keys {
         let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
         match (old.get(key), new.get(key)) {
-            (Some(Value::Object(old)), Some(Value::Object(new))) if !is_marker(old) && !is_marker(new) => {
+            (Some(Value::Object(old)), Some(Value::Object(new)))
+                if !value::is_marker(old) && !value::is_marker(new) =>
+            {
                 objects(&path, old, new, changes);
             }
             (old, new) if old != new || new.is_some_and(value::has_unknown) => {
@@ -34,10 +36,6 @@ fn objects(path: &str, old: &Properties, new: &Properties, changes: &mut Vec<Pro
             _ => {}
         }
     }
-}
-
-fn is_marker(object: &Properties) -> bool {
-    object.contains_key("$tandem")
 }
 
 #[cfg(test)]

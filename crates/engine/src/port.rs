@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tandem_model::{
-    ByteSize, Explain, OpId, PhysicalId, Recorded, Report, StackId, Urn,
+    ByteSize, Explain, OpId, PhysicalId, Recorded, Report, Secrets, StackId, Urn,
     plan::{Applied, Change, PropertyChange},
     resource::Properties,
 };
@@ -109,6 +109,16 @@ pub trait Target: fmt::Debug + Send + Sync {
         change: &Change,
         progress: &dyn Progress,
     ) -> Result<Option<Applied>, TargetError>;
+
+    /// Brings secrets that the next change of this resource may need and that no change may hold. The target keeps them
+    /// in memory, until that change. A target that needs none forgets them.
+    ///
+    /// # Errors
+    /// [`TargetError::Unreachable`] if the target does not answer; bringing them again is harmless.
+    async fn entrust(&self, urn: &Urn, secrets: &Secrets) -> Result<(), TargetError> {
+        let _ = (urn, secrets);
+        Ok(())
+    }
 
     /// Tells that the results of these operations are in the state, so the target may forget them.
     ///

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ pub use self::{
     service::{Autoscale, Container, HealthCheck, Port, Protocol, ScaleTarget, Service},
     volume::{Mount, Source, Volume},
 };
-use crate::{resource::Properties, size::ByteSize, urn::Urn, value};
+use crate::{age::MaxAge, resource::Properties, size::ByteSize, urn::Urn, value};
 
 /// Inputs that do not fit their kind.
 #[derive(Debug, thiserror::Error)]
@@ -40,15 +41,18 @@ pub fn builds(inputs: &Properties) -> impl Iterator<Item = &Properties> {
     inputs.get("build").into_iter().chain(nested).filter_map(Value::as_object)
 }
 
-/// As [`builds`], to be completed.
-pub fn builds_mut(inputs: &mut Properties) -> Vec<&mut Properties> {
+/// As [`builds`], to be completed; with the name of the container in a service.
+pub fn builds_mut(inputs: &mut Properties) -> Vec<(Option<&str>, &mut Properties)> {
     let mut found = Vec::new();
     for (name, value) in inputs {
         match (name.as_str(), value) {
-            ("build", Value::Object(build)) => found.push(build),
+            ("build", Value::Object(build)) => found.push((None, build)),
             ("containers", Value::Object(containers)) => {
-                let builds = containers.values_mut().filter_map(|one| one.get_mut("build"));
-                found.extend(builds.filter_map(Value::as_object_mut));
+                for (container, inputs) in containers {
+                    if let Some(Value::Object(build)) = inputs.get_mut("build") {
+                        found.push((Some(container.as_str()), build));
+                    }
+                }
             }
             _ => {}
         }
@@ -224,6 +228,33 @@ pub struct Build {
     pub args: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// Whom steps trust besides those whom the machine trusts. In no layer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra_ca_certificates: Vec<Certificates>,
+    /// The ids of secrets that steps may mount. Their values travel beside the change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
+    /// Repositories in which Buildah looks for steps that somebody built before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cache_from: Vec<String>,
+    /// What machine the image is for: `linux/amd64`. This one if it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// Layers that are older are made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<MaxAge>,
+    /// When something else than what the program says asked for the image to be made again: a newer base image, its age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed: Option<Timestamp>,
+}
+
+/// The content of a file with certificates (PEM).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Certificates {
+    /// As the program names it, for people.
+    pub file: String,
+    pub pem: String,
 }
 
 impl Build {

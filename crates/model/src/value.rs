@@ -23,6 +23,11 @@ pub fn has_unknown(value: &Value) -> bool {
     }
 }
 
+/// Whether the object is a marker, and not one of the program's own.
+pub fn is_marker(object: &serde_json::Map<String, Value>) -> bool {
+    object.contains_key(KEY)
+}
+
 /// Wraps a value so that displays hide it.
 pub fn secret(value: Value) -> Value {
     json!({ KEY: "secret", "value": value })

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tandem_engine::{ArchiveReader, CloudId, Contents, Progress, Target, TargetError};
 use tandem_model::{
-    OpId, PhysicalId, Recorded, StackId, Urn,
+    OpId, PhysicalId, Recorded, Secrets, StackId, Urn,
     inputs::builds,
     plan::{Applied, Change, PropertyChange},
     resource::Properties,
@@ -22,9 +22,12 @@ use tokio::sync::OnceCell;
 
 use crate::context::ContextArchive;
 
-/// Archives by hash, as far as this process has them.
+/// What changes refer to: archives by hash, as far as this process has them, and the secrets of builds.
 #[derive(Debug, Default)]
-pub struct Archives(Mutex<HashMap<String, Arc<Held>>>);
+pub struct Archives {
+    held: Mutex<HashMap<String, Arc<Held>>>,
+    secrets: Mutex<HashMap<Urn, Secrets>>,
+}
 
 #[derive(Debug)]
 struct Held {
@@ -49,16 +52,26 @@ impl Archives {
         self.add(&hash, Content::File(Arc::new(Mutex::new(archive))));
     }
 
+    /// Keeps the secrets for the changes of a resource.
+    pub(crate) fn entrust(&self, urn: &Urn, secrets: Secrets) {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).insert(urn.clone(), secrets);
+    }
+
     fn add(&self, hash: &str, content: Content) {
         let held = Held { content, uploaded: OnceCell::new() };
-        let mut archives = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut archives = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         archives.entry(hash.to_owned()).or_insert_with(|| Arc::new(held));
     }
 
     /// Uploads what the inputs refer to and the target has not got from here yet.
-    async fn bring(&self, inputs: &Properties, target: &dyn Target) -> Result<(), TargetError> {
+    /// And the secrets, which a target forgets after each change.
+    async fn bring(&self, urn: &Urn, inputs: &Properties, target: &dyn Target) -> Result<(), TargetError> {
+        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner).get(urn).cloned();
+        if let Some(secrets) = secrets {
+            target.entrust(urn, &secrets).await?;
+        }
         for hash in references(inputs) {
-            let held = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned();
+            let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned();
             // What another `up` brought is with the target already.
             let Some(held) = held else { continue };
             held.uploaded.get_or_try_init(|| upload(target, hash, &held.content)).await?;
@@ -137,12 +150,16 @@ impl Target for Uploading {
         progress: &dyn Progress,
     ) -> Result<Option<Applied>, TargetError> {
         match change {
-            Change::Create { inputs, .. } | Change::Update { new: inputs, .. } => {
-                self.archives.bring(inputs, &*self.target).await?;
+            Change::Create { urn, inputs } | Change::Update { urn, new: inputs, .. } => {
+                self.archives.bring(urn, inputs, &*self.target).await?;
             }
             Change::Delete { .. } => {}
         }
         self.target.apply(op, change, progress).await
+    }
+
+    async fn entrust(&self, urn: &Urn, secrets: &Secrets) -> Result<(), TargetError> {
+        self.target.entrust(urn, secrets).await
     }
 
     async fn acknowledge(&self, ops: &[OpId]) -> Result<(), TargetError> {
@@ -197,6 +214,10 @@ mod tests {
             self.push(format!("apply {op}"));
             Ok(None)
         }
+        async fn entrust(&self, urn: &Urn, secrets: &Secrets) -> Result<(), TargetError> {
+            self.push(format!("entrust {} {secrets:?}", urn.short()));
+            Ok(())
+        }
         async fn acknowledge(&self, _: &[OpId]) -> Result<(), TargetError> {
             Ok(())
         }
@@ -207,6 +228,22 @@ mod tests {
             self.push(format!("upload {} bytes", bytes.len()));
             Ok(())
         }
+    }
+
+    #[tokio::test]
+    async fn secrets_are_brought_before_each_change_of_their_resource() {
+        let log = Arc::new(Log::default());
+        let archives = Arc::new(Archives::default());
+        archives.entrust(
+            &"urn:tandem:shop:dev:task:x".parse().unwrap(),
+            Secrets([("npm".to_owned(), b"hush".to_vec())].into()),
+        );
+        let target = Uploading::new(log.clone(), archives);
+        for (index, kind) in ["task", "bucket", "task"].into_iter().enumerate() {
+            target.apply(&OpId(index.to_string()), &create(kind, json!({})), &Silent).await.unwrap();
+        }
+        let brought = r#"entrust task/x Secrets(["npm"])"#;
+        assert_eq!(log.lines(), [brought, "apply 0", "apply 1", brought, "apply 2"]);
     }
 
     struct Silent;
@@ -228,7 +265,7 @@ mod tests {
         archives.add_bytes(&code, b"code".to_vec());
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("Dockerfile"), "FROM scratch").unwrap();
-        let context = crate::context::pack(folder.path(), "Dockerfile").unwrap();
+        let context = crate::context::pack(folder.path(), "Dockerfile", crate::context::LIMIT).unwrap();
         let (hash, size) = (context.hash.clone(), context.size);
         archives.add_context(context);
         let target = Uploading::new(log.clone(), archives);

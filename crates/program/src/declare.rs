@@ -119,6 +119,7 @@ fn check_function(function: &inputs::Function) -> Result<(), String> {
 
 fn check_task(task: &inputs::Task, inputs: &Properties) -> Result<(), String> {
     check_image(inputs)?;
+    check_build(task.build.as_ref())?;
     check_mounts(&task.volumes)?;
     positive("timeout", task.timeout)?;
     positive("cpu", task.cpu)
@@ -164,6 +165,7 @@ fn check_service(service: &inputs::Service, inputs: &Properties) -> Result<(), S
 }
 
 fn check_container(container: &inputs::Container) -> Result<(), String> {
+    check_build(container.build.as_ref())?;
     positive("cpu", container.cpu)?;
     check_mounts(&container.volumes)?;
     let inputs::HealthCheck { interval, timeout, start_period, retries, path, port } =
@@ -221,6 +223,17 @@ fn check_image(inputs: &Properties) -> Result<(), String> {
         (false, false) => Err("it has neither `build` nor `image`; give one".to_owned()),
         _ => Ok(()),
     }
+}
+
+/// The forms that the target reads.
+fn check_build(build: Option<&inputs::Build>) -> Result<(), String> {
+    let Some(platform) = build.and_then(|build| build.platform.as_deref()) else { return Ok(()) };
+    let word =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if matches!(platform.split('/').count(), 2 | 3) && platform.split('/').all(word) {
+        return Ok(());
+    }
+    Err(format!("`build.platform` is `{platform}`; write for example `linux/amd64` or `linux/arm64`"))
 }
 
 fn positive(property: &str, value: Option<f64>) -> Result<(), String> {
@@ -282,6 +295,22 @@ mod tests {
         assert!(function(("memory", json!("lots"))).starts_with("function/x: `memory`: "));
         assert_eq!(function(("timeout", json!(0))), "function/x: `timeout` is above zero, not 0");
         assert!(verdict("teapot", json!({})).contains("unknown variant `teapot`"));
+    }
+
+    #[test]
+    fn the_options_of_a_build_have_their_forms() {
+        let build = |extra: (&str, Value)| {
+            let mut build = json!({ "folder": "./d", "context": "sha256:00" });
+            build[extra.0] = extra.1;
+            verdict("task", json!({ "build": build }))
+        };
+        assert_eq!(build(("platform", json!("linux/arm/v7"))), "fits");
+        assert_eq!(build(("maxAge", json!("7d"))), "fits");
+        assert_eq!(build(("secrets", json!(["npm"]))), "fits");
+        assert!(
+            build(("platform", json!("arm64"))).contains("`build.platform` is `arm64`; write for example")
+        );
+        assert!(build(("maxAge", json!("soon"))).contains("`soon` is not an age; write for example `7d`"));
     }
 
     #[test]

@@ -10,12 +10,15 @@ use std::{
 };
 
 use serde_json::Value;
-use tandem_model::{Desired, Explain, Kind, Report, StackId, StackName, inputs, value};
+use tandem_model::{
+    ByteSize, Desired, Explain, Kind, Report, Secrets, StackId, StackName, Urn, inputs, resource::Properties,
+    value,
+};
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
 use crate::{
     archives::Archives,
-    context,
+    build, context,
     declare::{self, InputError},
     pack::{PackError, Packed, pack},
     project::{Project, ProjectError, Setting},
@@ -30,8 +33,8 @@ pub struct Deployment {
     contexts: Mutex<HashMap<BuildFolder, Arc<Packing>>>,
 }
 
-/// A folder, and the Dockerfile in it.
-type BuildFolder = (PathBuf, String);
+/// A folder, the Dockerfile in it, and how large it may be.
+type BuildFolder = (PathBuf, String, ByteSize);
 /// The hash of its archive, once it is packed.
 type Packing = OnceCell<Result<String, Report>>;
 
@@ -77,12 +80,11 @@ impl Deployment {
                 }
             }
             Kind::Task | Kind::Service => {
-                for build in inputs::builds_mut(&mut desired.inputs) {
-                    if let Some((folder, dockerfile)) = declare::build_folder(build) {
-                        let context = self.context(folder, dockerfile).await?;
-                        build.insert("context".to_owned(), context.into());
-                    }
+                let mut secrets = Secrets::default();
+                for (_, build) in inputs::builds_mut(&mut desired.inputs) {
+                    self.build(&desired.urn, build, &mut secrets).await?;
                 }
+                self.archives.entrust(&desired.urn, secrets);
             }
             Kind::Bucket | Kind::Volume | Kind::Subscription => {}
         }
@@ -90,15 +92,31 @@ impl Deployment {
         Ok(desired)
     }
 
+    /// Reads what a build reads: its folder, its certificates, its secrets.
+    async fn build(&self, urn: &Urn, asked: &mut Properties, secrets: &mut Secrets) -> Result<(), Report> {
+        build::read(&self.project.folder, urn, asked, secrets).map_err(|error| error.report())?;
+        // Only the packing is bound by it.
+        let limit = asked.remove("contextLimit").map(serde_json::from_value::<ByteSize>).transpose();
+        let limit = limit.map_err(|error| {
+            let (urn, reason) = (urn.short(), format!("`build.contextLimit`: {error}"));
+            InputError::Property { urn, reason }.report()
+        })?;
+        if let Some((folder, dockerfile)) = declare::build_folder(asked) {
+            let context = self.context(folder, dockerfile, limit.unwrap_or(context::LIMIT)).await?;
+            asked.insert("context".to_owned(), context.into());
+        }
+        Ok(())
+    }
+
     /// The hash of a packed build folder. Two tasks that are built from one folder pack it once.
-    async fn context(&self, folder: String, dockerfile: String) -> Result<String, Report> {
+    async fn context(&self, folder: String, dockerfile: String, limit: ByteSize) -> Result<String, Report> {
         // Written as `./folder`; shown and compared without the dot.
         let folder: PathBuf = self.project.folder.join(folder).components().collect();
-        let key = (folder.clone(), dockerfile.clone());
+        let key = (folder.clone(), dockerfile.clone(), limit);
         let cell =
             self.contexts.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
         let packing = || async {
-            let packed = spawn_blocking(move || context::pack(&folder, &dockerfile)).await;
+            let packed = spawn_blocking(move || context::pack(&folder, &dockerfile, limit)).await;
             let packed = packed.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
             let packed = packed.map_err(|error| error.report())?;
             let hash = packed.hash.clone();

@@ -11,6 +11,7 @@
 //! 3. [`DeployHost::run`] with an engine's update, over a target that is wrapped in [`Uploading`].
 
 pub mod archives;
+mod build;
 pub mod context;
 mod declare;
 pub mod deployment;

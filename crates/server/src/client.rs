@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
 use tandem_engine::{ArchiveReader, CloudId, Contents, Progress, Target, TargetError};
 use tandem_model::{
-    Explain, OpId, PhysicalId, Recorded, Report, StackId, Urn,
+    Explain, OpId, PhysicalId, Recorded, Report, Secrets, StackId, Urn,
     plan::{Applied, Change, PropertyChange},
     resource::Properties,
 };
@@ -275,6 +275,11 @@ impl Target for Client {
             }
         }
         Err(TargetError::Unreachable { reason: "the answer ended early".into() })
+    }
+
+    async fn entrust(&self, urn: &Urn, secrets: &Secrets) -> Result<(), TargetError> {
+        let entrust = wire::Entrust { urn: urn.clone(), secrets: secrets.clone() };
+        Ok(self.post("/v1/secrets", &entrust).await?)
     }
 
     async fn acknowledge(&self, ops: &[OpId]) -> Result<(), TargetError> {

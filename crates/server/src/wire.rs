@@ -18,7 +18,7 @@ use tandem_cloud::{
 };
 use tandem_engine::CloudId;
 use tandem_model::{
-    OpId, PhysicalId, Report, StackId, Urn,
+    OpId, PhysicalId, Report, Secrets, StackId, Urn,
     plan::{Applied, Change},
 };
 
@@ -62,6 +62,13 @@ pub enum Applying {
     Line(String),
     Done(Option<Applied>),
     Failed(Report),
+}
+
+/// `POST /v1/secrets`: what the next change of a resource may need. Kept in memory, until that change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entrust {
+    pub urn: Urn,
+    pub secrets: Secrets,
 }
 
 /// `POST /v1/acknowledge`

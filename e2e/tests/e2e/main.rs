@@ -18,6 +18,8 @@ mod bodies;
 #[cfg(test)]
 mod buckets;
 #[cfg(test)]
+mod builds;
+#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod cli;

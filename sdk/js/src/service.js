@@ -1,9 +1,10 @@
 // Services: containers that are kept running, replicated and load-balanced.
 
+import { buildOf } from "./build.js";
 import { checkOptions, checkPositive, checkSize, checkType, invalid, shown } from "./check.js";
 import { output } from "./output.js";
 import { Resource, textsOf } from "./resource.js";
-import { buildOf, checkCommand, checkSource } from "./task.js";
+import { checkCommand, checkSource } from "./task.js";
 import { volumesOf } from "./volume.js";
 
 const CONTAINER = ["build", "image", "memory", "cpu", "environment", "command", "ports", "volumes", "healthCheck"];

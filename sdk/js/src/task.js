@@ -1,5 +1,6 @@
 // Tasks: containers that are started on demand and expected to end.
 
+import { buildOf } from "./build.js";
 import { checkOptions, checkPositive, checkSize, checkType, invalid, shown } from "./check.js";
 import { call } from "./host.js";
 import { isOutput } from "./output.js";
@@ -9,7 +10,6 @@ import { volumesOf } from "./volume.js";
 const OPTIONS = ["build", "image", "memory", "memoryReservation", "cpu", "environment", "command", "volumes", "timeout", "retries"];
 const RETRIES = ["attempts", "backoff", "maxBackoff", "on"];
 const ENDS = ["exited", "badResult", "outOfMemory", "timedOut", "lost"];
-const BUILD = ["context", "dockerfile", "args", "target"];
 
 export class Task extends Resource {
     constructor(name, container, options) {
@@ -158,21 +158,6 @@ function retriesOf(key, retries) {
     if (unknown !== undefined)
         throw invalid(`\`on\` of ${what} has ${shown(unknown)} in it`, `an attempt ends as one of ${ENDS.join(", ")}`);
     return { attempts, backoff, maxBackoff, on };
-}
-
-export function buildOf(key, build) {
-    if (build === undefined) return undefined;
-    if (typeof build === "string") return { folder: build };
-    if (typeof build !== "object" || build === null)
-        throw invalid(
-            `\`build\` of ${key} is a folder or an object, not ${shown(build)}`,
-            'write `build: "./folder"`',
-        );
-    const { context, dockerfile, args, target } = checkOptions(`\`build\` of ${key}`, build, BUILD);
-    checkType(key, "build.context", context, ["string"]);
-    checkType(key, "build.dockerfile", dockerfile, ["string"]);
-    checkType(key, "build.target", target, ["string"]);
-    return { folder: context ?? ".", dockerfile, args: textsOf(key, "build.args", args), target };
 }
 
 export function checkCommand(what, command) {

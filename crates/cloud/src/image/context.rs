@@ -82,13 +82,14 @@ fn digest(path: &Path) -> io::Result<String> {
     }
 }
 
-/// The images that a Dockerfile reads, in `FROM` and in `--from=`: what a build depends on besides its context. `None`
-/// if that cannot be told without building.
-pub(super) fn bases(dockerfile: &str, args: &BTreeMap<String, String>) -> Option<BTreeSet<String>> {
-    let mut bases = BTreeSet::new();
+/// The images that a Dockerfile reads, in `FROM` and in `--from=`: what a build depends on besides its context; and the
+/// line that names each first. `None` if that cannot be told without building.
+pub(super) fn bases(dockerfile: &str, args: &BTreeMap<String, String>) -> Option<BTreeMap<String, usize>> {
+    let mut bases = BTreeMap::new();
     let mut stages = BTreeSet::new();
     let mut global = BTreeMap::new();
-    for line in dockerfile.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
+    let lines = dockerfile.lines().map(str::trim).enumerate();
+    for (index, line) in lines.filter(|(_, line)| !line.starts_with('#')) {
         let mut words = line.split_whitespace();
         let instruction = words.next().unwrap_or_default().to_ascii_uppercase();
         let is_base = |name: &str, stages: &BTreeSet<String>| {
@@ -106,7 +107,7 @@ pub(super) fn bases(dockerfile: &str, args: &BTreeMap<String, String>) -> Option
                 let mut words = words.filter(|word| !word.starts_with("--"));
                 let name = substitute(words.next()?, &global)?;
                 if is_base(&name, &stages) {
-                    bases.insert(name);
+                    bases.entry(name).or_insert(index + 1);
                 }
                 let named = words.next().is_some_and(|word| word.eq_ignore_ascii_case("as"));
                 stages.insert(if named { words.next()?.to_lowercase() } else { String::new() });
@@ -120,7 +121,7 @@ pub(super) fn bases(dockerfile: &str, args: &BTreeMap<String, String>) -> Option
                     if let Some(name) = from {
                         let name = substitute(name, &BTreeMap::new())?;
                         if is_base(&name, &stages) {
-                            bases.insert(name);
+                            bases.entry(name).or_insert(index + 1);
                         }
                     }
                 }
@@ -156,13 +157,15 @@ mod tests {
 
     fn read(dockerfile: &str, args: &[(&str, &str)]) -> Option<Vec<String>> {
         let args = args.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        bases(dockerfile, &args).map(|found| found.into_iter().collect())
+        bases(dockerfile, &args).map(|found| found.into_keys().collect())
     }
 
     #[test]
     fn the_images_that_a_dockerfile_reads_are_found() {
         let slide = "FROM jrottenberg/ffmpeg\nRUN apt-get update && \\\n  apt-get clean\n";
         assert_eq!(read(slide, &[]).unwrap(), ["jrottenberg/ffmpeg"]);
+        let placed = bases("# one\nFROM a\n\nCOPY --from=b /x /\nCOPY --from=a /y /\n", &BTreeMap::new());
+        assert_eq!(placed.unwrap(), BTreeMap::from([("a".to_owned(), 2), ("b".to_owned(), 4)]));
         let stages = "# syntax\nFROM --platform=linux/amd64 rust:1 AS Build\nRUN x\nFROM scratch\n\
                       COPY --from=build /x /x\nCOPY --from=0 /y /y\nCOPY --from=busybox:1 /bin/sh /sh\n\
                       RUN --mount=type=bind,from=alpine,target=/a true\n";

@@ -90,6 +90,7 @@ mod tests {
             environment: vec!["LANG=C".into()],
             working_dir: "/tmp".into(),
             user: String::new(),
+            platform: None,
         }
     }
 

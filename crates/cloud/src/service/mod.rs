@@ -32,7 +32,7 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tandem_container::{Builder, ContainerError, ContainerId, Runtime};
+use tandem_container::{ContainerError, ContainerId, Runtime};
 use tandem_model::{StackId, Urn, inputs};
 use tandem_store::{ReadError, Store};
 use tokio::sync::broadcast;
@@ -66,7 +66,7 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// What is deployed, already loaded.
     pub resources: Arc<Resources>,
-    pub builder: Arc<dyn Builder>,
+    pub images: Arc<Images>,
     pub runtime: Arc<dyn Runtime>,
     pub log: Arc<dyn Sink>,
     /// Told of each replica that begins or ends.
@@ -90,7 +90,6 @@ impl fmt::Debug for Services {
 
 struct Shared {
     parts: Parts,
-    images: Images,
     networks: Networks,
     fleets: Mutex<HashMap<Urn, Arc<Fleet>>>,
     /// Containers that a former process left, until somebody looks after them.
@@ -146,7 +145,6 @@ impl Services {
             }
         }
         let shared = Shared {
-            images: Images::new(parts.home.clone(), parts.store.clone(), parts.builder.clone()),
             networks: Networks::new(parts.home.clone(), parts.store.clone()),
             fleets: Mutex::default(),
             found: Mutex::new(found),

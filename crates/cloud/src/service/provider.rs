@@ -52,7 +52,7 @@ impl Provider for Services {
         let shared = self.shared.clone();
         let done = match now {
             // After a restore its image has to be made again, and nobody's start waits for that.
-            Some(recorded) if !images_of(recorded).all(|image| shared.images.knows(image)) => {
+            Some(recorded) if !images_of(recorded).all(|image| shared.parts.images.knows(image)) => {
                 let recorded = recorded.clone();
                 self.shared.tracker.spawn(async move { tell(&recorded.urn, shared.settle(&recorded).await) });
                 return;
@@ -93,11 +93,12 @@ impl Shared {
         if let Some(reason) = service.containers.values().find_map(too_small) {
             return Err(ServiceError::Invalid { service: urn.clone().into(), reason });
         }
+        let secrets = self.parts.images.take_secrets(urn);
         let (mut parts, mut digests) = (Vec::new(), Properties::new());
         for (name, container) in &service.containers {
             let cloud = &self.parts;
             let volumes = mount::resolve(&cloud.home, &cloud.resources, &urn.stack, &container.volumes)?;
-            let image = self.images.of(urn, source(container), lines).await?;
+            let image = cloud.images.of(urn, source(container), &secrets, lines).await?;
             digests.insert(name.clone(), json!(image.digest));
             parts.push((image, volumes));
         }
@@ -135,7 +136,7 @@ impl Shared {
         let service: inputs::Service = inputs::read(urn, &recorded.inputs)?;
         let mut parts = Vec::new();
         for (container, digest) in service.containers.values().zip(images_of(recorded)) {
-            let image = self.images.deployed(urn, source(container), digest).await?;
+            let image = self.parts.images.deployed(urn, source(container), digest).await?;
             let cloud = &self.parts;
             let volumes = mount::deployed(&cloud.home, &cloud.resources, &urn.stack, &container.volumes)?;
             parts.push((image, volumes));

@@ -5,10 +5,17 @@ use tandem_model::{Kind, Urn, plan::PropertyChange, resource::Properties, value}
 /// Compares inputs. Pure: `preview` and `up` decide alike. Paths go into objects, not into arrays.
 pub fn diff(urn: &Urn, old: &Properties, new: &Properties) -> Vec<PropertyChange> {
     let mut changes = tandem_engine::diff::properties(old, new);
+    // Asked for once; that nobody asks again is no change.
+    changes.retain(|change| change.new.is_some() || !is_renewal(&change.property));
     for change in &mut changes {
         change.replaces = replaces(urn.kind, &change.property);
     }
     changes
+}
+
+fn is_renewal(property: &str) -> bool {
+    property == "build.renewed"
+        || (property.starts_with("containers.") && property.ends_with(".build.renewed"))
 }
 
 fn replaces(kind: Kind, property: &str) -> bool {
@@ -70,6 +77,16 @@ mod tests {
         let new = properties(json!({"bucketName": "b", "forceDestroy": true}));
         let replaces: Vec<_> = diff(&urn, &old, &new).into_iter().map(|c| (c.property, c.replaces)).collect();
         assert_eq!(replaces, [("bucketName".to_owned(), true), ("forceDestroy".to_owned(), false)]);
+    }
+
+    #[test]
+    fn a_build_is_renewed_when_somebody_asks_and_not_when_nobody_asks_any_more() {
+        let urn: Urn = "urn:tandem:p:dev:task:t".parse().unwrap();
+        let plain = properties(json!({"build": {"context": "a"}}));
+        let asked = properties(json!({"build": {"context": "a", "renewed": "2026-11-26T08:00:00Z"}}));
+        assert_eq!(diff(&urn, &plain, &asked).len(), 1);
+        assert_eq!(diff(&urn, &asked, &plain), []);
+        assert_eq!(diff(&urn, &asked, &asked), []);
     }
 
     #[test]

@@ -53,7 +53,7 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tandem_container::{Builder, Image, Runtime};
+use tandem_container::{Image, Runtime};
 use tandem_model::{StackId, Urn, inputs};
 use tandem_store::{CommitError, ReadError, Store};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -109,7 +109,7 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// What is deployed, already loaded.
     pub resources: Arc<Resources>,
-    pub builder: Arc<dyn Builder>,
+    pub images: Arc<Images>,
     pub runtime: Arc<dyn Runtime>,
     pub log: Arc<dyn Sink>,
     pub environment: Arc<dyn Environment>,
@@ -139,7 +139,6 @@ impl fmt::Debug for Tasks {
 
 struct Shared {
     parts: Parts,
-    images: Images,
     /// The runs that have not ended.
     live: Mutex<HashMap<RunId, Live>>,
     scheduler: Mutex<Scheduler>,
@@ -166,7 +165,6 @@ impl Tasks {
     /// [`RunError`] if the records cannot be read.
     pub fn open(parts: Parts) -> Result<Self, RunError> {
         let shared = Arc::new(Shared {
-            images: Images::new(parts.home.clone(), parts.store.clone(), parts.builder.clone()),
             live: Mutex::default(),
             scheduler: Mutex::new(Scheduler::new(parts.capacity)),
             roomless: Roomless::default(),
@@ -320,7 +318,7 @@ impl Shared {
         let making = async move {
             {
                 let source = Source { build: task.build.as_ref(), image: task.image.as_deref() };
-                shared.images.deployed(&urn, source, &digest).await.map_err(RunError::from)
+                shared.parts.images.deployed(&urn, source, &digest).await.map_err(RunError::from)
             }
         };
         match tokio::spawn(making).await {

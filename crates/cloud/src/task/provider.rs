@@ -55,7 +55,7 @@ impl Tasks {
         let parts = &self.shared.parts;
         mount::resolve(&parts.home, &parts.resources, &urn.stack, &task.volumes)?;
         let source = Source { build: task.build.as_ref(), image: task.image.as_deref() };
-        let image = self.shared.images.of(urn, source, lines).await?;
+        let image = parts.images.of(urn, source, &parts.images.take_secrets(urn), lines).await?;
         let needs = store::needs(task.memory_reservation, task.cpu);
         if !needs.fits(parts.capacity) {
             lines.line(&format!(

@@ -148,6 +148,7 @@ mod tests {
             environment: vec!["LANG=C".into(), "AWS_REGION=image".into(), "LEVEL=image".into()],
             working_dir: "/tmp".into(),
             user: String::new(),
+            platform: None,
         }
     }
 

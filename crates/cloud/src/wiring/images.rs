@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use tandem_container::{BuildRequest, Builder, ContainerError, Image, ImageRef, Lines};
+use tandem_container::{BuildRequest, Builder, Built, ContainerError, Image, ImageRef, Lines, Platform};
 
 use crate::endpoint::Endpoint;
 
@@ -30,12 +30,16 @@ impl OwnNames {
 
 #[async_trait]
 impl Builder for OwnNames {
-    async fn build(&self, request: &BuildRequest, lines: &dyn Lines) -> Result<Image, ContainerError> {
+    async fn build(&self, request: &BuildRequest, lines: &dyn Lines) -> Result<Built, ContainerError> {
         self.store.build(request, lines).await
     }
 
     async fn resolve(&self, image: &ImageRef) -> Result<Image, ContainerError> {
         self.store.resolve(&self.own(image)).await
+    }
+
+    async fn pull(&self, image: &ImageRef, platform: Option<&Platform>) -> Result<Image, ContainerError> {
+        self.store.pull(&self.own(image), platform).await
     }
 
     async fn import(&self, file: &Path, name: &str) -> Result<Image, ContainerError> {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::settings;
-use crate::{ContainerError, layout::Layout, tool};
+use crate::{ContainerError, layout::at, tool};
 
 /// What Buildah itself is to know: where it finds programs and passwords, and whom it trusts.
 pub(super) const BUILDAH_VARIABLES: [&str; 7] = [
@@ -98,18 +98,23 @@ pub(super) struct Access {
     pub(super) files: Vec<(PathBuf, String)>,
 }
 
-/// Finds out what this machine has. Blocks for some milliseconds.
-pub(super) fn access(layout: &Layout) -> Result<Access, ContainerError> {
+/// Finds out what this machine has, and adds these certificates (PEM) to its own. What has to be written for steps is
+/// in `folder`. Blocks for some milliseconds.
+pub(super) fn access(folder: &Path, certificates: &[String]) -> Result<Access, ContainerError> {
     let mut access = Access::default();
     let mut apt = apt_settings();
-    if let Some(bundle) = bundle() {
+    let bundle = match (bundle(), certificates) {
+        (bundle, []) => bundle,
+        (bundle, certificates) => Some(extended(bundle, certificates, folder)?),
+    };
+    if let Some(bundle) = bundle {
         let inside = format!("{INSIDE}/ca-certificates.crt");
         access.variables.extend(CERTIFICATE_VARIABLES.map(|name| (name.to_owned(), inside.clone())));
         apt.push_str(&format!("Acquire::https::CAInfo \"{inside}\";\n"));
         access.files.push((bundle, inside));
     }
     if !apt.is_empty() {
-        let file = layout.settings().join("apt.conf");
+        let file = folder.join("apt.conf");
         settings::replace(&file, &apt)?;
         let inside = format!("{INSIDE}/apt.conf");
         access.variables.push(("APT_CONFIG".into(), inside.clone()));
@@ -134,6 +139,26 @@ fn bundle() -> Option<PathBuf> {
     let chosen = env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let usual = BUNDLES.iter().map(PathBuf::from);
     chosen.into_iter().chain(usual).find_map(|path| fs::canonicalize(path).ok().filter(|path| path.is_file()))
+}
+
+/// Writes the machine's bundle and these certificates into one file.
+fn extended(
+    bundle: Option<PathBuf>,
+    certificates: &[String],
+    folder: &Path,
+) -> Result<PathBuf, ContainerError> {
+    let mut all = match bundle {
+        Some(bundle) => fs::read_to_string(&bundle).map_err(at(bundle))?,
+        None => String::new(),
+    };
+    for certificate in certificates {
+        all.push('\n');
+        all.push_str(certificate);
+    }
+    all.push('\n');
+    let file = folder.join("ca-certificates.crt");
+    settings::replace(&file, &all)?;
+    Ok(file)
 }
 
 /// The `[global]` section of `pip.conf` files, in the names of `pip`'s variables.

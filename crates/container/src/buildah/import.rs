@@ -25,7 +25,7 @@ use super::{
     session::Session,
     settings,
 };
-use crate::{ContainerError, descriptor, layout::at, tool};
+use crate::{ContainerError, Platform, descriptor, layout::at, tool};
 
 /// How names begin that Buildah gives to images on their way in.
 pub(super) const INTERIM: &str = "localhost/tandem-import-";
@@ -123,14 +123,9 @@ fn lay_out(file: &Path, layer: &Layer, folder: &Path) -> std::io::Result<()> {
     };
     let created =
         jiff::Timestamp::try_from(fs::metadata(file)?.modified()?).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
     let config = put(&json!({
         "created": created,
-        "architecture": architecture,
+        "architecture": Platform::here().architecture(),
         "os": "linux",
         "config": { "Cmd": ["/bin/sh"] },
         "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", layer.diff_id)] },

@@ -40,7 +40,7 @@ use tandem_model::ByteSize;
 use tokio::{process::Command, sync::OnceCell, time::timeout};
 
 use crate::{
-    BuildRequest, Builder, ContainerError, Image, ImageRef, Lines,
+    BuildRequest, Builder, Built, ContainerError, Image, ImageRef, Lines, Platform,
     layout::Layout,
     prepared::{self, Prepared},
     reference::{self, Reference},
@@ -166,6 +166,7 @@ impl BuildahStore {
             environment: described.config.env.unwrap_or_default(),
             working_dir: described.config.working_dir,
             user: described.config.user,
+            platform: Platform::of(&described.os, &described.architecture, described.variant.as_deref()),
         };
         prepared::write(&self.layout, &Prepared { image: image.clone(), layers: chain.folders, pin })?;
         Ok(Image { names, ..image })
@@ -214,23 +215,39 @@ impl BuildahStore {
         self.prepare(&record).await
     }
 
-    /// Pulls an image by its complete name.
-    async fn pull(&self, name: &str) -> Result<(), ContainerError> {
+    /// Pulls an image by its complete name. `anew`: also one that is in the store, and with a single attempt.
+    async fn fetch(&self, name: &str, platform: Option<&Platform>, anew: bool) -> Result<(), ContainerError> {
         let missing = |reason| ContainerError::NoImage { image: name.to_owned(), reason };
         let mut pull = self.buildah().await?;
         pull.args(["pull", "--quiet"]);
+        if anew {
+            pull.args(["--policy", "always", "--retry", "0"]);
+        }
+        if let Some(platform) = platform {
+            pull.arg("--platform").arg(platform.to_string());
+        }
         settings::allow(&mut pull, &self.layout);
         pull.arg(format!("docker://{name}"));
         match timeout(PULL_LIMIT, tool::output("buildah", &mut pull)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(ContainerError::Tool { reason, .. })) => {
-                Err(missing(format!("it is not in the store and could not be pulled: {reason}")))
+                let absent = if anew { "it" } else { "it is not in the store and" };
+                Err(missing(format!("{absent} could not be pulled: {reason}")))
             }
             Ok(Err(error)) => Err(error),
             Err(_) => {
                 Err(missing(format!("pulling it took longer than {} minutes", PULL_LIMIT.as_secs() / 60)))
             }
         }
+    }
+
+    async fn pulled(&self, name: &str) -> Result<Image, ContainerError> {
+        let wanted = Reference::Name(name.to_owned());
+        let record = self.find(&wanted).await?.ok_or_else(|| ContainerError::NoImage {
+            image: name.to_owned(),
+            reason: "it was pulled, and is not in the store".into(),
+        })?;
+        self.prepare(&record).await
     }
 
     async fn tag(&self, id: &str, name: &str) -> Result<(), ContainerError> {
@@ -280,6 +297,12 @@ struct Configuration {
     #[serde(default)]
     created: Option<Timestamp>,
     #[serde(default)]
+    os: String,
+    #[serde(default)]
+    architecture: String,
+    #[serde(default)]
+    variant: Option<String>,
+    #[serde(default)]
     config: Execution,
 }
 
@@ -295,10 +318,13 @@ struct Execution {
 
 #[async_trait]
 impl Builder for BuildahStore {
-    async fn build(&self, request: &BuildRequest, lines: &dyn Lines) -> Result<Image, ContainerError> {
-        let id = build::run(self, request, lines).await?;
+    async fn build(&self, request: &BuildRequest, lines: &dyn Lines) -> Result<Built, ContainerError> {
+        let build::Made { id, reused, begun } = build::run(self, request, lines).await?;
         hit("container.image.built");
-        self.image_of(&id).await
+        let image = self.image_of(&id).await?;
+        let taken_over = |record: &ImageRecord| reused.iter().any(|id| record.id.starts_with(id.as_str()));
+        let since = self.images().await?.iter().filter(|r| taken_over(r)).filter_map(|r| r.created).min();
+        Ok(Built { image, since: since.map_or(begun, |since| since.min(begun)) })
     }
 
     async fn resolve(&self, image: &ImageRef) -> Result<Image, ContainerError> {
@@ -310,12 +336,14 @@ impl Builder for BuildahStore {
             let reason = "there is no image with this digest in the store".into();
             return Err(ContainerError::NoImage { image: image.0.clone(), reason });
         };
-        self.pull(name).await?;
-        let pulled = self.find(&wanted).await?.ok_or_else(|| ContainerError::NoImage {
-            image: name.clone(),
-            reason: "it was pulled, and is not in the store".into(),
-        })?;
-        self.prepare(&pulled).await
+        self.fetch(name, None, false).await?;
+        self.pulled(name).await
+    }
+
+    async fn pull(&self, image: &ImageRef, platform: Option<&Platform>) -> Result<Image, ContainerError> {
+        let name = reference::name(&image.0)?;
+        self.fetch(&name, platform, true).await?;
+        self.pulled(&name).await
     }
 
     async fn import(&self, file: &Path, name: &str) -> Result<Image, ContainerError> {

@@ -50,9 +50,12 @@ pub(super) fn write(layout: &Layout) -> Result<(), ContainerError> {
     replace(&folder.join("storage.conf"), STORAGE)
 }
 
-/// Writes the runtime of steps, and the change it makes to each. Returns the runtime's path.
-pub(super) fn write_step_runtime(layout: &Layout, change: &str) -> Result<PathBuf, ContainerError> {
-    let folder = layout.settings();
+/// Writes the runtime of steps, and the change it makes to each, into this folder. Returns the runtime's path.
+pub(super) fn write_step_runtime(
+    layout: &Layout,
+    folder: &Path,
+    change: &str,
+) -> Result<PathBuf, ContainerError> {
     replace(&folder.join("step.sed"), change)?;
     let runtime = tool::oci_runtime(None)?;
     let script = STEP_RUNTIME

@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{ContainerError, layout::at};
@@ -44,6 +45,8 @@ pub(super) struct ImageRecord {
     /// `sha256:…` of the manifest.
     #[serde(default)]
     pub(super) digest: String,
+    #[serde(default)]
+    pub(super) created: Option<Timestamp>,
 }
 
 /// A working container: somebody's build, or one of our pins.

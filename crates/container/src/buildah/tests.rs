@@ -173,7 +173,7 @@ async fn steps_trust_whom_the_host_trusts_and_the_image_shows_nothing_of_it() {
     let dockerfile = "FROM base\nENV MINE=1\nRUN env && cat \"$SSL_CERT_FILE\" | busybox sha256sum\n\
                       RUN test \"$PIP_CERT\" = \"$CURL_CA_BUNDLE\" && test -s \"$APT_CONFIG\"\n";
     let image = build(&home, "trusting", dockerfile, &lines).await.unwrap();
-    let access = host::access(&home.store().layout).unwrap();
+    let access = host::access(&home.store().layout.settings(), &[]).unwrap();
     let bundle = fs::read(&access.files[0].0).expect("this machine has a bundle of certificates");
     let digest = archive::hex(<sha2::Sha256 as sha2::Digest>::new_with_prefix(bundle));
     assert!(lines.text().contains(&digest), "{}", lines.text());
@@ -189,6 +189,85 @@ async fn steps_trust_whom_the_host_trusts_and_the_image_shows_nothing_of_it() {
     for layer in &prepared::read(&home.store().layout, &image.digest).unwrap().unwrap().layers {
         assert!(!layer.join("dev/tandem").exists(), "{layer:?}");
     }
+}
+
+/// The files below a folder in which a text is.
+fn files_with(folder: &Path, text: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let (path, kind) = (entry.path(), entry.file_type().unwrap());
+        if kind.is_dir() {
+            found.extend(files_with(&path, text));
+        } else if kind.is_file()
+            && fs::read(&path).is_ok_and(|all| all.windows(text.len()).any(|part| part == text.as_bytes()))
+        {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_secret_is_seen_by_its_step_alone_and_stays_nowhere_even_after_a_kill() {
+    let home = Arc::new(Home::new());
+    import_base(&*home).await;
+    let value = format!("{}-{}", "hush", std::process::id());
+    let context = home.scratch().join("discreet");
+    fs::create_dir_all(&context).unwrap();
+    let step = "RUN --mount=type=secret,id=token cat /run/secrets/token | busybox sha256sum";
+    let request = |dockerfile: String| {
+        fs::write(context.join("Dockerfile"), dockerfile).unwrap();
+        let secrets = tandem_model::Secrets([("token".to_owned(), value.clone().into_bytes())].into());
+        let (context, name) = (context.clone(), "discreet".into());
+        BuildRequest { context, dockerfile: "Dockerfile".into(), name, secrets, ..BuildRequest::default() }
+    };
+    let lines = Collected::default();
+    let whole = request(format!("FROM base\n{step}\nRUN test ! -s /run/secrets/token\n"));
+    home.builder().build(&whole, &lines).await.unwrap();
+    let digest = archive::hex(<sha2::Sha256 as sha2::Digest>::new_with_prefix(&value));
+    assert!(lines.text().contains(&digest), "{}", lines.text());
+    assert_eq!(files_with(&home.folder(), &value), [""; 0].map(PathBuf::from));
+
+    let (lines, mut said) = mpsc::unbounded_channel();
+    let endless = request(format!("FROM base\n{step} && echo begun && sleep 600\n"));
+    let building = tokio::spawn({
+        let home = home.clone();
+        async move { home.builder().build(&endless, &Told(Mutex::new(lines))).await }
+    });
+    while said.recv().await.expect("the step begins") != "begun" {}
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        for file in ["cmdline", "environ"] {
+            let text = fs::read(process.path().join(file)).unwrap_or_default();
+            assert!(!String::from_utf8_lossy(&text).contains(&value), "{process:?}: {file}");
+        }
+    }
+    building.abort();
+    assert!(building.await.unwrap_err().is_cancelled());
+    session::settle(&home.store()).await.unwrap();
+    assert_eq!(files_with(&home.folder(), &value), [""; 0].map(PathBuf::from));
+    home.assert_no_build_is_left().await;
+}
+
+#[tokio::test]
+async fn steps_trust_a_builds_own_certificates_besides_the_hosts_and_no_layer_has_them() {
+    let home = Home::new();
+    import_base(&home).await;
+    let pem = "-----BEGIN CERTIFICATE-----\nb3VyIG93bg==\n-----END CERTIFICATE-----";
+    let context = home.scratch().join("own");
+    fs::create_dir_all(&context).unwrap();
+    let dockerfile = "FROM base\nRUN cat \"$SSL_CERT_FILE\" | busybox grep -c -e BEGIN -e b3VyIG93bg==\n";
+    fs::write(context.join("Dockerfile"), dockerfile).unwrap();
+    let (dockerfile, certificates) = ("Dockerfile".into(), vec![pem.to_owned()]);
+    let request =
+        BuildRequest { context, dockerfile, name: "own".into(), certificates, ..BuildRequest::default() };
+    let lines = Collected::default();
+    home.builder().build(&request, &lines).await.unwrap();
+    let hosts = host::access(&home.store().layout.settings(), &[]).unwrap();
+    let hosts = fs::read_to_string(&hosts.files[0].0).expect("this machine has a bundle of certificates");
+    let count = hosts.lines().filter(|line| line.contains("BEGIN")).count() + 2;
+    assert!(lines.text().lines().any(|line| line == count.to_string()), "{count}: {}", lines.text());
+    assert_eq!(files_with(&home.folder(), "b3VyIG93bg==\n"), [""; 0].map(PathBuf::from));
+    home.assert_no_build_is_left().await;
 }
 
 #[tokio::test]

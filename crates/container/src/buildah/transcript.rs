@@ -12,6 +12,8 @@ const TAIL: usize = 20;
 pub(super) struct Transcript {
     /// `STEP 3/6`, with the stage before it if there are several, and the instruction.
     step: Option<(String, String)>,
+    /// The ids of the images that steps took over from earlier builds, as Buildah shows them.
+    pub(super) reused: Vec<String>,
     tail: VecDeque<String>,
 }
 
@@ -27,6 +29,9 @@ impl Transcript {
     pub(super) fn line(&mut self, line: &str) {
         if let Some((step, instruction)) = step(line) {
             self.step = Some((step.to_owned(), instruction.to_owned()));
+        }
+        if let Some(id) = line.strip_prefix("--> Using cache ") {
+            self.reused.push(id.trim().to_owned());
         }
         if self.tail.len() == TAIL {
             self.tail.pop_front();

@@ -49,6 +49,7 @@ impl Home {
             environment: vec![],
             working_dir: String::new(),
             user: String::new(),
+            platform: None,
         };
         let home = Self { folder, image };
         let upper = home.folder.path().join("upper-layer");

@@ -9,16 +9,22 @@ mod dockerignore;
 use std::{
     fs::{self, File, Metadata},
     io::{self, BufWriter, Read, Seek, SeekFrom, Write},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use data_encoding::HEXLOWER;
 use dockerignore::Ignore;
 use sha2::{Digest, Sha256};
-use tandem_model::Explain;
+use tandem_model::{ByteSize, Explain};
 
 use crate::project;
+
+/// How large a folder may be if nobody allows more. Each byte is read, sent and unpacked; so much of it is a mistake.
+pub const LIMIT: ByteSize = ByteSize(4 << 30);
+
+/// So many files are named of a folder that is too large.
+const NAMED: usize = 3;
 
 /// A packed build context.
 #[derive(Debug)]
@@ -47,6 +53,10 @@ pub enum ContextError {
     NoFolder { folder: PathBuf },
     #[error("there is no `{dockerfile}` in `{}`", folder.display())]
     NoDockerfile { folder: PathBuf, dockerfile: String },
+    #[error("`{}` has {size} in it, and {limit} may be sent to a build: {}", folder.display(), largest.join(", "))]
+    TooLarge { folder: PathBuf, size: ByteSize, limit: ByteSize, largest: Vec<String> },
+    #[error("`{}` is {kind}, which an image cannot have", path.display())]
+    Special { path: PathBuf, kind: &'static str },
     #[error("`{}` is not a path inside the build folder", dockerfile)]
     Outside { dockerfile: String },
     #[error("cannot read `{}`", path.display())]
@@ -63,6 +73,8 @@ impl Explain for ContextError {
             Self::NoFolder { .. } | Self::NoDockerfile { .. } | Self::Outside { .. } => "E0540",
             Self::Unreadable { .. } | Self::Unwritable { .. } => "E0541",
             Self::Ignore { .. } => "E0542",
+            Self::TooLarge { .. } => "E0546",
+            Self::Special { .. } => "E0547",
         }
     }
 
@@ -76,7 +88,15 @@ impl Explain for ContextError {
                     "write `{dockerfile}`, or name another file in the task's `build: {{ context, dockerfile }}`"
                 )
             }
-            Self::Outside { .. } => "name the Dockerfile by its path inside the build folder".into(),
+            Self::Outside { .. } => {
+                "name the Dockerfile by its path inside the build folder; a link must not lead out of it, either".into()
+            }
+            Self::TooLarge { folder, size, .. } => format!(
+                "exclude what the build does not need in `{}`, or allow more: `build: {{ contextLimit: \"{}GiB\" }}`",
+                folder.join(".dockerignore").display(),
+                (size.bytes() >> 30) + 1
+            ),
+            Self::Special { .. } => "remove it, or exclude it in `.dockerignore`".into(),
             Self::Unreadable { path, .. } => {
                 format!("check that you may read `{}`, or exclude it in `.dockerignore`", path.display())
             }
@@ -94,12 +114,12 @@ impl Explain for ContextError {
 /// Packs a folder, leaving out what its `.dockerignore` (or `<dockerfile>.dockerignore`) excludes. The Dockerfile is
 /// always in.
 ///
-/// Of a file its bytes and its mode are kept, of a symbolic link its target, which is not followed. Sockets, devices and
-/// named pipes are left out.
+/// Of a file its bytes and its mode are kept, of a symbolic link its target, which is not followed. How large all is, is
+/// known before anything is read.
 ///
 /// # Errors
 /// [`ContextError`]; nothing stays behind.
-pub fn pack(folder: &Path, dockerfile: &str) -> Result<ContextArchive, ContextError> {
+pub fn pack(folder: &Path, dockerfile: &str, limit: ByteSize) -> Result<ContextArchive, ContextError> {
     if !folder.is_dir() {
         return Err(ContextError::NoFolder { folder: folder.to_owned() });
     }
@@ -110,16 +130,19 @@ pub fn pack(folder: &Path, dockerfile: &str) -> Result<ContextArchive, ContextEr
         let dockerfile = dockerfile.to_owned();
         return Err(ContextError::NoDockerfile { folder: folder.to_owned(), dockerfile });
     }
+    if !is_inside(folder, dockerfile) {
+        return Err(ContextError::Outside { dockerfile: dockerfile.to_owned() });
+    }
+    let dockerfile = dockerfile.trim_start_matches("./");
+    let mut finding =
+        Finding { root: folder, ignore: ignore(folder, dockerfile)?, dockerfile, found: Vec::new() };
+    finding.folder("")?;
+    let entries = finding.found;
+    check_size(folder, &entries, limit)?;
     let file = tempfile::tempfile().map_err(|source| ContextError::Unwritable { source })?;
     let output = Hashing { inner: BufWriter::new(file), hash: Sha256::new(), size: 0 };
-    let dockerfile = dockerfile.trim_start_matches("./");
-    let mut packing = Packing {
-        root: folder,
-        ignore: ignore(folder, dockerfile)?,
-        dockerfile,
-        tar: tar::Builder::new(output),
-    };
-    packing.folder("")?;
+    let mut packing = Packing { root: folder, tar: tar::Builder::new(output) };
+    entries.iter().try_for_each(|entry| packing.entry(entry))?;
     let unwritable = |source| ContextError::Unwritable { source };
     let output = packing.tar.into_inner().map_err(unwritable)?;
     let file = output.inner.into_inner().map_err(|error| unwritable(error.into_error()))?;
@@ -145,14 +168,40 @@ fn ignore(folder: &Path, dockerfile: &str) -> Result<Ignore, ContextError> {
     Ok(Ignore::default())
 }
 
-struct Packing<'a> {
+/// Whether the file is in the folder, also if it is a link.
+fn is_inside(folder: &Path, dockerfile: &str) -> bool {
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    real(folder).zip(real(&folder.join(dockerfile))).is_some_and(|(folder, file)| file.starts_with(folder))
+}
+
+fn check_size(folder: &Path, entries: &[Entry], limit: ByteSize) -> Result<(), ContextError> {
+    let mut files: Vec<&Entry> = entries.iter().filter(|entry| entry.meta.is_file()).collect();
+    let size = files.iter().map(|file| file.meta.len()).sum();
+    if size <= limit.bytes() {
+        return Ok(());
+    }
+    files.sort_by_key(|file| std::cmp::Reverse(file.meta.len()));
+    let named = |file: &&Entry| format!("`{}` ({})", file.path, ByteSize(file.meta.len()));
+    let largest = files.iter().take(NAMED).map(named).collect();
+    Err(ContextError::TooLarge { folder: folder.to_owned(), size: ByteSize(size), limit, largest })
+}
+
+/// What is to be packed.
+struct Entry {
+    /// Relative to the folder, with `/`.
+    path: String,
+    meta: Metadata,
+}
+
+/// Looks what is in the folder, and reads none of it.
+struct Finding<'a> {
     root: &'a Path,
     ignore: Ignore,
     dockerfile: &'a str,
-    tar: tar::Builder<Hashing>,
+    found: Vec<Entry>,
 }
 
-impl Packing<'_> {
+impl Finding<'_> {
     fn folder(&mut self, folder: &str) -> Result<(), ContextError> {
         let path = self.root.join(folder);
         let unreadable = |source| ContextError::Unreadable { path: path.clone(), source };
@@ -173,14 +222,13 @@ impl Packing<'_> {
 
     fn entry(&mut self, path: &str) -> Result<(), ContextError> {
         let full = self.root.join(path);
-        let unreadable = |source| ContextError::Unreadable { path: full.clone(), source };
+        let meta = fs::symlink_metadata(&full)
+            .map_err(|source| ContextError::Unreadable { path: full.clone(), source })?;
         let holds_dockerfile = self.dockerfile == path || self.dockerfile.starts_with(&format!("{path}/"));
         let excluded = self.ignore.excludes(path) && !holds_dockerfile;
-        let meta = fs::symlink_metadata(&full).map_err(unreadable)?;
         if meta.is_dir() {
             if !excluded {
-                let mut header = header(&meta, tar::EntryType::Directory, 0);
-                self.append(&mut header, &format!("{path}/"), io::empty())?;
+                self.found.push(Entry { path: path.to_owned(), meta });
             } else if !self.ignore.has_exceptions() {
                 return Ok(());
             }
@@ -191,27 +239,51 @@ impl Packing<'_> {
         if excluded || project::holds_secrets(name) {
             return Ok(());
         }
+        let kind = meta.file_type();
+        if !kind.is_file() && !kind.is_symlink() {
+            let kind = match kind {
+                kind if kind.is_socket() => "a socket",
+                kind if kind.is_fifo() => "a named pipe",
+                _ => "a device",
+            };
+            return Err(ContextError::Special { path: full, kind });
+        }
+        self.found.push(Entry { path: path.to_owned(), meta });
+        Ok(())
+    }
+}
+
+struct Packing<'a> {
+    root: &'a Path,
+    tar: tar::Builder<Hashing>,
+}
+
+impl Packing<'_> {
+    fn entry(&mut self, Entry { path, meta }: &Entry) -> Result<(), ContextError> {
+        let full = self.root.join(path);
+        let unreadable = |source| ContextError::Unreadable { path: full.clone(), source };
+        if meta.is_dir() {
+            let mut header = header(meta, tar::EntryType::Directory, 0);
+            return self.append(&mut header, &format!("{path}/"), io::empty());
+        }
         if meta.is_symlink() {
             let target = fs::read_link(&full).map_err(unreadable)?;
-            let mut header = header(&meta, tar::EntryType::Symlink, 0);
+            let mut header = header(meta, tar::EntryType::Symlink, 0);
             header.set_mode(0o777);
             return self
                 .tar
                 .append_link(&mut header, path, &target)
                 .map_err(|source| ContextError::Unwritable { source });
         }
-        if meta.is_file() {
-            let file = File::open(&full).map_err(unreadable)?;
-            let mut header = header(&meta, tar::EntryType::Regular, meta.len());
-            // A file that grows while it is read must not spill over into the next entry.
-            let mut body = Exactly { inner: file.take(meta.len()), missing: meta.len(), failed: None };
-            let appended = self.tar.append_data(&mut header, path, &mut body);
-            return match body.failed.take() {
-                Some(source) => Err(unreadable(source)),
-                None => appended.map_err(|source| ContextError::Unwritable { source }),
-            };
+        let file = File::open(&full).map_err(unreadable)?;
+        let mut header = header(meta, tar::EntryType::Regular, meta.len());
+        // A file that grows while it is read must not spill over into the next entry.
+        let mut body = Exactly { inner: file.take(meta.len()), missing: meta.len(), failed: None };
+        let appended = self.tar.append_data(&mut header, path, &mut body);
+        match body.failed.take() {
+            Some(source) => Err(unreadable(source)),
+            None => appended.map_err(|source| ContextError::Unwritable { source }),
         }
-        Ok(())
     }
 
     fn append(&mut self, header: &mut tar::Header, path: &str, body: impl Read) -> Result<(), ContextError> {

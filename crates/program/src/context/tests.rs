@@ -21,18 +21,18 @@ fn entries(archive: &mut ContextArchive) -> Vec<String> {
 fn a_touched_or_copied_folder_has_the_hash_it_had() {
     let files = [("Dockerfile", "FROM scratch"), ("b/c", "1"), ("a", "2")];
     let (one, two) = (folder(&files), folder(&files));
-    let hash = pack(one.path(), "Dockerfile").unwrap().hash;
-    assert_eq!(hash, pack(two.path(), "Dockerfile").unwrap().hash);
+    let hash = pack(one.path(), "Dockerfile", LIMIT).unwrap().hash;
+    assert_eq!(hash, pack(two.path(), "Dockerfile", LIMIT).unwrap().hash);
     File::open(one.path().join("a")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
-    assert_eq!(hash, pack(one.path(), "Dockerfile").unwrap().hash);
+    assert_eq!(hash, pack(one.path(), "Dockerfile", LIMIT).unwrap().hash);
     fs::write(one.path().join("a"), "3").unwrap();
-    assert_ne!(hash, pack(one.path(), "Dockerfile").unwrap().hash);
+    assert_ne!(hash, pack(one.path(), "Dockerfile", LIMIT).unwrap().hash);
 }
 
 #[test]
 fn the_hash_is_that_of_the_tar() {
     let folder = folder(&[("Dockerfile", "FROM scratch")]);
-    let mut archive = pack(folder.path(), "Dockerfile").unwrap();
+    let mut archive = pack(folder.path(), "Dockerfile", LIMIT).unwrap();
     let mut bytes = Vec::new();
     archive.read().unwrap().read_to_end(&mut bytes).unwrap();
     assert_eq!(bytes.len() as u64, archive.size);
@@ -44,7 +44,7 @@ fn entries_are_sorted_and_keep_modes_and_links() {
     let folder = folder(&[("Dockerfile", ""), ("run.sh", ""), ("d/z", ""), ("d/a", "")]);
     fs::set_permissions(folder.path().join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
     symlink("nowhere/at/all", folder.path().join("link")).unwrap();
-    let mut archive = pack(folder.path(), "./Dockerfile").unwrap();
+    let mut archive = pack(folder.path(), "./Dockerfile", LIMIT).unwrap();
     assert_eq!(entries(&mut archive), ["Dockerfile", "d/", "d/a", "d/z", "link", "run.sh"]);
     let mut tar = tar::Archive::new(archive.read().unwrap());
     let headers: BTreeMap<String, tar::Header> = tar
@@ -62,7 +62,7 @@ fn entries_are_sorted_and_keep_modes_and_links() {
 fn a_long_path_is_kept_whole() {
     let long = format!("{}/{}", "d".repeat(150), "f".repeat(150));
     let folder = folder(&[("Dockerfile", ""), (&long, "x")]);
-    let mut archive = pack(folder.path(), "Dockerfile").unwrap();
+    let mut archive = pack(folder.path(), "Dockerfile", LIMIT).unwrap();
     assert!(entries(&mut archive).contains(&long));
 }
 
@@ -75,10 +75,10 @@ fn what_dockerignore_names_stays_out_but_never_the_dockerfile() {
         ("src/keep", ""),
         ("src/drop", ""),
     ]);
-    let mut archive = pack(folder.path(), "build/Dockerfile").unwrap();
+    let mut archive = pack(folder.path(), "build/Dockerfile", LIMIT).unwrap();
     assert_eq!(entries(&mut archive), ["build/", "build/Dockerfile", "src/keep"]);
     fs::write(folder.path().join("build/Dockerfile.dockerignore"), "src\n.dockerignore\n").unwrap();
-    let mut archive = pack(folder.path(), "build/Dockerfile").unwrap();
+    let mut archive = pack(folder.path(), "build/Dockerfile", LIMIT).unwrap();
     assert_eq!(
         entries(&mut archive),
         ["build/", "build/Dockerfile", "build/Dockerfile.dockerignore", "build/other"]
@@ -88,7 +88,7 @@ fn what_dockerignore_names_stays_out_but_never_the_dockerfile() {
 #[test]
 fn what_is_missing_or_wrong_is_named() {
     let folder = folder(&[("a", ""), (".dockerignore", "a\n[z-a]\n"), ("b/Dockerfile", "")]);
-    let code = |folder: &Path, dockerfile: &str| pack(folder, dockerfile).unwrap_err().code();
+    let code = |folder: &Path, dockerfile: &str| pack(folder, dockerfile, LIMIT).unwrap_err().code();
     assert_eq!(code(&folder.path().join("none"), "Dockerfile"), "E0540");
     assert_eq!(code(folder.path(), "Dockerfile"), "E0540");
     assert_eq!(code(folder.path(), "../Dockerfile"), "E0540");
@@ -104,6 +104,45 @@ fn secrets_of_a_stack_never_get_into_an_image() {
         ("Tandem.dev.yaml", "config: {}"),
         ("my.secrets", "mine"),
     ]);
-    let mut archive = pack(folder.path(), "Dockerfile").unwrap();
+    let mut archive = pack(folder.path(), "Dockerfile", LIMIT).unwrap();
     assert_eq!(entries(&mut archive), ["Dockerfile", "Tandem.dev.yaml", "my.secrets"]);
+}
+
+#[test]
+fn a_folder_that_is_too_large_is_not_read_and_what_is_large_is_named() {
+    let folder = folder(&[("Dockerfile", "FROM scratch"), ("small", "x")]);
+    // They have no blocks on the disk, and would take a minute to read.
+    for (name, size) in [("data.img", 10 << 30), ("dump.sql", 1 << 30)] {
+        File::create(folder.path().join(name)).unwrap().set_len(size).unwrap();
+    }
+    let error = pack(folder.path(), "Dockerfile", LIMIT).unwrap_err();
+    let said = error.to_string();
+    assert_eq!(error.code(), "E0546");
+    assert!(said.contains("has 11 GiB in it, and 4 GiB may be sent"), "{said}");
+    assert!(said.contains("`data.img` (10 GiB), `dump.sql` (1 GiB), "), "{said}");
+    assert!(error.help().contains("contextLimit: \"12GiB\""), "{}", error.help());
+    fs::write(folder.path().join(".dockerignore"), "*.img\n*.sql\n").unwrap();
+    pack(folder.path(), "Dockerfile", LIMIT).unwrap();
+}
+
+#[test]
+fn sockets_and_pipes_are_named_unless_they_are_excluded() {
+    let folder = folder(&[("Dockerfile", "FROM scratch"), ("run/a", "x")]);
+    let socket = folder.path().join("run/app.sock");
+    let _listening = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let error = pack(folder.path(), "Dockerfile", LIMIT).unwrap_err();
+    assert_eq!(error.code(), "E0547");
+    assert_eq!(error.to_string(), format!("`{}` is a socket, which an image cannot have", socket.display()));
+    fs::write(folder.path().join(".dockerignore"), "**/*.sock\n").unwrap();
+    pack(folder.path(), "Dockerfile", LIMIT).unwrap();
+}
+
+#[test]
+fn a_dockerfile_that_is_a_link_out_of_the_folder_is_outside() {
+    let (folder, other) = (folder(&[("real", "FROM scratch")]), folder(&[("Dockerfile", "FROM scratch")]));
+    symlink(other.path().join("Dockerfile"), folder.path().join("Dockerfile")).unwrap();
+    assert_eq!(pack(folder.path(), "Dockerfile", LIMIT).unwrap_err().code(), "E0540");
+    fs::remove_file(folder.path().join("Dockerfile")).unwrap();
+    symlink("real", folder.path().join("Dockerfile")).unwrap();
+    pack(folder.path(), "Dockerfile", LIMIT).unwrap();
 }

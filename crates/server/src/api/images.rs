@@ -9,22 +9,41 @@ use axum::{
     routing::{get, post},
 };
 use futures::{StreamExt, TryStreamExt};
-use tandem_cloud::Cloud;
+use tandem_cloud::{Cloud, image::BuildFacts};
 use tandem_container::{ContainerError, Image, ImageRef};
 use tokio_util::io::StreamReader;
 
 use super::Refusal;
-use crate::wire::ImageName;
+use crate::wire::{ImageName, OfStack};
 
 pub(super) fn routes() -> Router<super::State> {
     Router::new()
         .route("/v1/images", get(list).post(import))
         .route("/v1/images/remove", post(remove))
+        .route("/v1/images/pull", post(pull))
+        .route("/v1/builds", post(builds))
         .layer(DefaultBodyLimit::disable())
 }
 
 async fn list(State(cloud): State<Arc<Cloud>>) -> Result<Json<Vec<Image>>, Refusal> {
     cloud.images.list().await.map(Json).map_err(|e| Refusal::of(&e))
+}
+
+/// Takes what the name means in its registry now.
+async fn pull(
+    State(cloud): State<Arc<Cloud>>,
+    Json(ImageName { name }): Json<ImageName>,
+) -> Result<Json<Image>, Refusal> {
+    let platform = cloud.images.resolve(&ImageRef(name.clone())).await.ok().and_then(|image| image.platform);
+    cloud.images.pull(&ImageRef(name), platform.as_ref()).await.map(Json).map_err(|e| Refusal::of(&e))
+}
+
+async fn builds(
+    State(cloud): State<Arc<Cloud>>,
+    Json(OfStack { stack }): Json<OfStack>,
+) -> Result<Json<Vec<BuildFacts>>, Refusal> {
+    let resources = cloud.resources.list(stack.as_ref());
+    cloud.builds.facts(&resources).await.map(Json).map_err(|e| Refusal::of(&e))
 }
 
 /// Keeps the file beside the images until it is imported; what a crash leaves of it goes at the next start.

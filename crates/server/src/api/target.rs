@@ -1,23 +1,23 @@
 //! The engine's port, over the wire.
 
-use std::{io, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use axum::{
     Json, Router,
     body::Body,
     extract::{DefaultBodyLimit, Path, State},
     response::{IntoResponse, Response},
-    routing::{post, put},
+    routing::{get, post, put},
 };
 use futures::StreamExt;
-use tandem_cloud::{Cloud, bucket::is_made, provider::Lines};
+use tandem_cloud::{Cloud, archive::ArchiveError, bucket::is_made, image, provider::Lines};
 use tandem_engine::{CloudId, Contents};
 use tandem_model::{Recorded, Report};
 use tokio::sync::mpsc;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::Refusal;
-use crate::wire::{Acknowledge, Apply, Applying, Named, OfStack, Resources, record};
+use crate::wire::{Acknowledge, Apply, Applying, Entrust, Named, OfStack, Resources, record};
 
 pub(super) fn routes() -> Router<super::State> {
     Router::new()
@@ -25,9 +25,11 @@ pub(super) fn routes() -> Router<super::State> {
         .route("/v1/contents", post(contents))
         .route("/v1/made", post(made))
         .route("/v1/apply", post(apply))
+        .route("/v1/secrets", post(entrust))
         .route("/v1/acknowledge", post(acknowledge))
         .route("/v1/call-off", post(call_off))
         .route("/v1/archives/{hash}", put(upload))
+        .route("/v1/archives/{hash}/files", get(files))
         .layer(DefaultBodyLimit::disable())
 }
 
@@ -48,6 +50,26 @@ async fn made(
 ) -> Json<Vec<Recorded>> {
     let all = cloud.resources.list(stack.as_ref()).into_iter();
     Json(all.filter(|r| is_made(&r.urn)).map(|r| (*r).clone()).collect())
+}
+
+async fn entrust(State(cloud): State<Arc<Cloud>>, Json(Entrust { urn, secrets }): Json<Entrust>) -> Json<()> {
+    cloud.builds.entrust(&urn, secrets);
+    Json(())
+}
+
+/// What is in a packed folder, to be compared with another one.
+async fn files(
+    State(cloud): State<Arc<Cloud>>,
+    Path(hash): Path<String>,
+) -> Result<Json<BTreeMap<String, String>>, Refusal> {
+    let path = cloud.archives.path(&hash).map_err(|e| Refusal::of(&e))?;
+    let read = tokio::task::spawn_blocking(move || image::files(std::fs::File::open(path)?)).await;
+    match read {
+        Ok(files) => {
+            files.map(Json).map_err(|source| Refusal::of(&ArchiveError::Read { name: hash, source }))
+        }
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    }
 }
 
 async fn acknowledge(

@@ -15,7 +15,7 @@ use std::{
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use tandem_container::{BuildRequest, Builder, ContainerError, Image, ImageRef, Lines};
+use tandem_container::{BuildRequest, Builder, Built, ContainerError, Image, ImageRef, Lines, Platform};
 use tandem_model::{ByteSize, Kind, PhysicalId, Urn, resource::Recorded};
 use tandem_store::{FileBlobs, MemoryStore, Options, RedbStore, Store};
 use tempfile::TempDir;
@@ -59,8 +59,12 @@ fn missing(name: &str) -> ContainerError {
 
 #[async_trait]
 impl Builder for Shelf {
-    async fn build(&self, _: &BuildRequest, _: &dyn Lines) -> Result<Image, ContainerError> {
+    async fn build(&self, _: &BuildRequest, _: &dyn Lines) -> Result<Built, ContainerError> {
         unreachable!("the registry builds nothing")
+    }
+
+    async fn pull(&self, _: &ImageRef, _: Option<&Platform>) -> Result<Image, ContainerError> {
+        unreachable!("the registry pulls nothing")
     }
 
     async fn resolve(&self, _: &ImageRef) -> Result<Image, ContainerError> {
@@ -95,6 +99,7 @@ impl Builder for Shelf {
             environment: vec![],
             working_dir: String::new(),
             user: String::new(),
+            platform: None,
         })
     }
 

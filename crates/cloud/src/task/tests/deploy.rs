@@ -20,7 +20,7 @@ impl Lines for Shown {
 
 impl Scene {
     /// Stores a build context, as `up` does, and answers the inputs of a task that is built from it.
-    fn context(&self, dockerfile: &str) -> Properties {
+    pub(super) fn context(&self, dockerfile: &str) -> Properties {
         let mut archive = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
         header.set_size(dockerfile.len() as u64);
@@ -35,7 +35,11 @@ impl Scene {
     }
 }
 
-async fn create(tasks: &Tasks, name: &str, inputs: Properties) -> Result<(Properties, Vec<String>), Report> {
+pub(super) async fn create(
+    tasks: &Tasks,
+    name: &str,
+    inputs: Properties,
+) -> Result<(Properties, Vec<String>), Report> {
     let lines = Shown::default();
     let change = Change::Create { urn: urn(name), inputs };
     let outputs = tasks.prepare(&change, &PhysicalId(format!("shop-dev-{name}")), &lines).await?;
@@ -109,7 +113,9 @@ async fn what_cannot_be_deployed_says_what_is_wrong() {
     assert_eq!(code(properties(json!({ "image": "base", "memory": "1KiB" }))).await.code, "E0707");
     assert_eq!(code(properties(json!({ "image": "base", "memroy": 1 }))).await.code, "E0707");
     assert_eq!(code(properties(json!({ "image": "nowhere" }))).await.code, "E0403");
-    assert_eq!(code(scene.context("FROM nowhere\n")).await.code, "E0403");
+    let based = code(scene.context("# alone\nFROM nowhere\n")).await;
+    assert_eq!((based.code.as_str(), &based.causes[..]), ("E0403", &["not here".to_owned()][..]));
+    assert_eq!(based.message, "there is no image `nowhere`, which ./image/Dockerfile:2 starts from");
     let failed = code(scene.context("FROM base\nRUN false\n")).await;
     assert_eq!((failed.code.as_str(), &failed.causes[..]), ("E0402", &["nope".to_owned()][..]));
     let gone = json!({ "build": { "folder": "./x", "context": format!("sha256:{}", "0".repeat(64)) } });
