@@ -64,7 +64,11 @@ impl Platform {
         if self.runs_on(&here, Path::new(BINFMT)) {
             return Ok(());
         }
-        Err(ContainerError::Platform { what: what.to_owned(), wanted: self.clone(), here })
+        Err(ContainerError::Platform {
+            what: what.to_owned(),
+            wanted: self.clone().into(),
+            here: here.into(),
+        })
     }
 
     fn runs_on(&self, here: &Self, binfmt: &Path) -> bool {

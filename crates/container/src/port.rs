@@ -291,7 +291,7 @@ pub enum ContainerError {
     #[error("there is no image `{image}`")]
     NoImage { image: String, reason: String },
     #[error("{what} is for `{wanted}`, and this machine is `{here}`")]
-    Platform { what: String, wanted: Platform, here: Platform },
+    Platform { what: String, wanted: Box<Platform>, here: Box<Platform> },
     #[error("the image `{image}` is in use")]
     InUse { image: String },
     #[error("the container could not be started: {reason}")]

@@ -52,6 +52,14 @@ impl Archives {
         self.add(&hash, Content::File(Arc::new(Mutex::new(archive))));
     }
 
+    /// The bytes of a packed build folder, if this process packed it.
+    pub(crate) fn open(&self, hash: &str) -> Option<std::io::Result<std::fs::File>> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()?;
+        let Content::File(archive) = &held.content else { return None };
+        let mut archive = archive.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(archive.read().and_then(|file| file.try_clone()))
+    }
+
     /// Keeps the secrets for the changes of a resource.
     pub(crate) fn entrust(&self, urn: &Urn, secrets: Secrets) {
         self.secrets.lock().unwrap_or_else(PoisonError::into_inner).insert(urn.clone(), secrets);

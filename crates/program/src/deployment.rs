@@ -5,14 +5,19 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fs::File,
+    io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
+
+use jiff::Timestamp;
 
 use serde_json::Value;
 use tandem_model::{
-    ByteSize, Desired, Explain, Kind, Report, Secrets, StackId, StackName, Urn, inputs, resource::Properties,
-    value,
+    ByteSize, Desired, Explain, Kind, MaxAge, Report, Secrets, StackId, StackName, Urn, age, inputs,
+    resource::Properties, value,
 };
 use tokio::{sync::OnceCell, task::spawn_blocking};
 
@@ -31,6 +36,22 @@ pub struct Deployment {
     packed: Packed,
     archives: Arc<Archives>,
     contexts: Mutex<HashMap<BuildFolder, Arc<Packing>>>,
+    /// When this was begun: the one moment at which all passes judge ages.
+    begun: Timestamp,
+    known: Mutex<HashMap<BuildName, Known>>,
+    renewals: Mutex<BTreeMap<BuildName, Vec<String>>>,
+}
+
+/// A resource, and the container of it if it has several.
+pub type BuildName = (Urn, Option<String>);
+
+/// What the target knows of a build that is deployed.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// When the oldest of its layers was made.
+    pub since: Option<Timestamp>,
+    /// Why it is to be made again, whatever the program says.
+    pub reasons: Vec<String>,
 }
 
 /// A folder, the Dockerfile in it, and how large it may be.
@@ -47,7 +68,30 @@ impl Deployment {
         let packed = pack(&project)?;
         let archives = Arc::new(Archives::default());
         archives.add_bytes(&packed.hash, packed.bytes.clone());
-        Ok(Self { project, packed, archives, contexts: Mutex::default() })
+        Ok(Self {
+            project,
+            packed,
+            archives,
+            contexts: Mutex::default(),
+            begun: Timestamp::now(),
+            known: Mutex::default(),
+            renewals: Mutex::default(),
+        })
+    }
+
+    /// Takes what is known of a deployed build, before the first pass.
+    pub fn know(&self, name: BuildName, known: Known) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(name, known);
+    }
+
+    /// Why builds are made again though what they read may be as it was. Known after a pass.
+    pub fn renewals(&self) -> BTreeMap<BuildName, Vec<String>> {
+        self.renewals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The tar of a folder that was packed in a pass, from its beginning.
+    pub fn packed_folder(&self, hash: &str) -> Option<io::Result<File>> {
+        self.archives.open(hash)
     }
 
     pub fn project(&self) -> &Project {
@@ -81,8 +125,9 @@ impl Deployment {
             }
             Kind::Task | Kind::Service => {
                 let mut secrets = Secrets::default();
-                for (_, build) in inputs::builds_mut(&mut desired.inputs) {
+                for (container, build) in inputs::builds_mut(&mut desired.inputs) {
                     self.build(&desired.urn, build, &mut secrets).await?;
+                    self.renew((desired.urn.clone(), container.map(str::to_owned)), build);
                 }
                 self.archives.entrust(&desired.urn, secrets);
             }
@@ -106,6 +151,23 @@ impl Deployment {
             asked.insert("context".to_owned(), context.into());
         }
         Ok(())
+    }
+
+    /// Asks for a build to be made again that is known to be too old, or is wanted anew.
+    fn renew(&self, name: BuildName, asked: &mut Properties) {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+        let Known { since, mut reasons } = known.unwrap_or_default();
+        let bound = asked.get("maxAge").and_then(Value::as_str).and_then(|text| text.parse::<MaxAge>().ok());
+        if let (Some(since), Some(bound)) = (since, bound) {
+            let age: Duration = self.begun.duration_since(since).try_into().unwrap_or_default();
+            if age > bound.duration() {
+                reasons.push(format!("its layers are {} old, and `maxAge` is {bound}", age::told(age)));
+            }
+        }
+        if !reasons.is_empty() {
+            asked.insert("renewed".to_owned(), self.begun.to_string().into());
+            self.renewals.lock().unwrap_or_else(PoisonError::into_inner).insert(name, reasons);
+        }
     }
 
     /// The hash of a packed build folder. Two tasks that are built from one folder pack it once.

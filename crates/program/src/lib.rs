@@ -22,7 +22,7 @@ pub mod project;
 pub mod template;
 
 pub use archives::Uploading;
-pub use deployment::Deployment;
+pub use deployment::{BuildName, Deployment, Known};
 pub use host::{DeployHost, Registrar, Run, RunError};
 pub use pack::{PackError, Packed};
 pub use place::Place;

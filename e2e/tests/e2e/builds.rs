@@ -1,8 +1,13 @@
 //! What a build reads besides its folder, and what is said of folders that cannot be built from.
 
-use std::{fs, os::unix::net::UnixListener, path::Path};
+use std::{
+    fs,
+    os::unix::net::UnixListener,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
-use crate::harness::{Cloud, Ran};
+use crate::harness::{Cloud, Ran, prepared};
 
 fn program(build: &str) -> String {
     format!(
@@ -117,5 +122,49 @@ fn folders_that_cannot_be_built_from_say_what_is_in_the_way_before_anything_is_r
     project.edit("index.js", &program("\"./image\""));
     project.edit("image/Dockerfile", "# nothing\nFROM localhost:1/nobody/nothing:none\n");
     project.tandem(&["up", "--yes"]).failed("E0403").says("./image/Dockerfile:2");
+    project.destroy();
+}
+
+#[test]
+fn a_preview_names_the_files_that_changed_and_the_base_that_is_newer_and_builds_nothing() {
+    let cloud = Cloud::new();
+    cloud.import_busybox();
+    let build = |more: &str| program(&format!(r#"{{ context: "./image"{more} }}"#));
+    let dockerfile = "FROM busybox\nCOPY . /files\nCMD [\"cat\", \"/files/a\"]\n";
+    let files = [
+        ("index.js", build("")),
+        ("image/Dockerfile", dockerfile.to_owned()),
+        ("image/a", "one".to_owned()),
+        ("image/b", "one".to_owned()),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let project = cloud.project("renewed", &files);
+    project.up();
+    let images = || cloud.tandem(&["image", "ls"]).ok().stdout;
+    assert!(images().contains("AGE") && images().contains("second"), "{}", images());
+    project.edit("image/a", "two");
+    project.edit("image/new", "two");
+    fs::remove_file(project.folder().join("image/b")).unwrap();
+    let before = images().lines().count();
+    let preview = || project.tandem(&["preview"]).ok().stdout;
+    assert!(preview().contains("rebuild: 3 files changed: a, b (gone), new (new)"), "{}", preview());
+    assert_eq!(images().lines().count(), before, "{}", images());
+    project.up();
+    assert_eq!(project.tandem(&["run", "job"]).ok().stdout.trim(), "two");
+    assert!(preview().contains("Nothing to do"), "{}", preview());
+
+    // The same name means another image now: the same files, made at another time.
+    let again = cloud.scratch().join("busybox.tar");
+    fs::copy(prepared("TANDEM_TEST_BUSYBOX_IMAGE"), &again).unwrap();
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    fs::File::options().write(true).open(&again).unwrap().set_modified(then).unwrap();
+    cloud.tandem(&["image", "import", "docker.io/library/busybox", again.to_str().unwrap()]).ok();
+    let note = "note: docker.io/library/busybox:latest, from which task/job is built, has a newer image";
+    let told = preview().replace('\n', " ");
+    assert!(told.contains(note) && told.contains("Nothing to do"), "{told}");
+    project.tandem(&["up", "--yes"]).ok().says("Nothing to do");
+    let pulled = project.tandem(&["up", "--yes", "--pull"]).ok();
+    assert!(pulled.all().contains("rebuild: docker.io/library/busybox:latest is newer"), "{}", pulled.all());
+    assert!(preview().contains("Nothing to do"), "{}", preview());
     project.destroy();
 }

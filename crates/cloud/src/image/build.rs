@@ -109,8 +109,8 @@ impl Images {
             if let Some(platform) = found.platform.as_ref().filter(|platform| !platform.fits(wanted)) {
                 return Err(ContainerError::Platform {
                     what: format!("the base image `{base}` ({place})"),
-                    wanted: platform.clone(),
-                    here: wanted.clone(),
+                    wanted: platform.clone().into(),
+                    here: wanted.clone().into(),
                 }
                 .into());
             }

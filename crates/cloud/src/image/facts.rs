@@ -77,14 +77,19 @@ impl Images {
     /// What is known of those among the resources that are built. Builds and pulls nothing.
     ///
     /// # Errors
-    /// [`ImageError`] if the store or the image store cannot be read.
+    /// [`ImageError`] if the store cannot be read.
     pub async fn facts(&self, resources: &[Arc<Recorded>]) -> Result<Vec<BuildFacts>, ImageError> {
         let built: Vec<_> =
             resources.iter().flat_map(|r| builds_of(r).into_iter().map(move |b| (r, b))).collect();
         if built.is_empty() {
             return Ok(Vec::new());
         }
-        let names: HashMap<String, String> = self.builder.names().await?.into_iter().collect();
+        // What could be newer is a remark, and a plan does not fail for it.
+        let names = self.builder.names().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot tell which base images are newer");
+            Vec::new()
+        });
+        let names: HashMap<String, String> = names.into_iter().collect();
         let mut facts = Vec::new();
         for (recorded, BuildOf { container, build, digest }) in built {
             let made = self.made(&digest)?;

@@ -59,15 +59,16 @@ pub(crate) async fn told(
 pub(crate) fn agree(
     terminal: &Terminal,
     plan: &Summary,
+    builds: &ui::Rebuilds,
     consent: &Consent,
     what: &'static str,
 ) -> Result<(), Failure> {
     if terminal.json() {
-        terminal.data(&ui::events::line(ui::events::summarised("plan", ui::json(plan))))?;
+        terminal.data(&ui::events::line(ui::events::summarised("plan", ui::json_plan(plan, builds))))?;
     }
     // Who is asked must see what for.
     if !terminal.json() || (terminal.is_interactive() && !consent.yes) {
-        terminal.write(&ui::plan(plan, consent.force, terminal.style()));
+        terminal.write(&ui::plan(plan, builds, consent.force, terminal.style()));
     }
     if !plan.contents.is_empty() && !consent.force {
         return Err(ApplyError::NotEmpty { contents: plan.contents.clone() }.into());

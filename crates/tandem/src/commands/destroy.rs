@@ -44,7 +44,7 @@ async fn destroy(terminal: &Terminal, place: Place, Args { consent }: Args) -> R
     if !plan.changes() {
         return tell_nothing(terminal, stack);
     }
-    deploy::agree(terminal, &plan, &consent, "destroy all of this")?;
+    deploy::agree(terminal, &plan, &crate::ui::Rebuilds::default(), &consent, "destroy all of this")?;
 
     let options = Options { expected: Some(plan.steps), force: consent.force, adopt: made };
     let done = deploy::carry_out(terminal, &cloud, files, target, options, |update, _| async move {

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use tandem_container::Image;
-use tandem_model::Explain;
+use tandem_model::{Explain, age};
 use tandem_server::wire::ImageName;
 
 use crate::{
@@ -82,7 +83,7 @@ pub(crate) async fn run(terminal: &Terminal, place: Place, Args { command }: Arg
                 return Ok(terminal.record(&images)?);
             }
             let rows = images.iter().flat_map(rows);
-            let heads = ["NAME", "DIGEST", "SIZE", "CREATED"];
+            let heads = ["NAME", "DIGEST", "SIZE", "AGE"];
             terminal.data(&ui::table(heads, rows, terminal.data_width()))?;
         }
         Command::Rm { name } => {
@@ -96,13 +97,19 @@ pub(crate) async fn run(terminal: &Terminal, place: Place, Args { command }: Arg
 /// A row for each name that the image goes by.
 fn rows(image: &Image) -> Vec<[String; 4]> {
     let digest: String = image.digest.chars().take("sha256:".len() + 12).collect();
-    let row = |name: &str| {
-        [name.to_owned(), digest.clone(), image.size.to_string(), format!("{:.0}", image.created)]
-    };
+    let row = |name: &str| [name.to_owned(), digest.clone(), image.size.to_string(), age(image.created)];
     if image.names.is_empty() {
         return vec![row("(none)")];
     }
     image.names.iter().map(|name| row(name)).collect()
+}
+
+/// How long ago it was made: `3 days`. An image that does not say, or says the beginning of time, has none.
+fn age(created: Timestamp) -> String {
+    match created.as_second() {
+        ..=0 => "unknown".to_owned(),
+        _ => age::told(Timestamp::now().duration_since(created).try_into().unwrap_or_default()),
+    }
 }
 
 /// A text inside a query: everything but letters, digits and a few signs is escaped.

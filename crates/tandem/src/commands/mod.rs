@@ -1,6 +1,7 @@
 //! A file a verb: its flags, its help, and what it does.
 
 pub(crate) mod backup;
+mod builds;
 pub(crate) mod completions;
 pub(crate) mod config;
 mod deploy;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tandem_engine::{ApplyError, Events, Options, Stacks, Target, Update};
 use tandem_program::{DeployHost, Deployment, Project, Uploading};
 
-use super::deploy;
+use super::{builds::Builds, deploy};
 use crate::{
     background,
     exit::Failure,
@@ -20,13 +20,16 @@ use crate::{
 pub(crate) struct Args {
     #[command(flatten)]
     consent: deploy::Consent,
+    /// Pull the base images of what is built, and build anew what they changed
+    #[arg(long)]
+    pull: bool,
 }
 
 pub(crate) async fn run(terminal: &Terminal, place: Place, args: Args) -> Result<(), Failure> {
     deploy::told(terminal, up(terminal, place, args)).await
 }
 
-async fn up(terminal: &Terminal, place: Place, Args { consent }: Args) -> Result<(), Failure> {
+async fn up(terminal: &Terminal, place: Place, Args { consent, pull }: Args) -> Result<(), Failure> {
     // Before the cloud is started: a program that cannot be read needs none.
     let deployment = Deployment::new(Project::find(&place.folder)?)?;
     let stack = place.stack_of(deployment.project());
@@ -34,6 +37,10 @@ async fn up(terminal: &Terminal, place: Place, Args { consent }: Args) -> Result
     let files = Arc::new(stacks.lock(&stack, "tandem up")?);
     let cloud = background::ensure(&place).await?;
     let target: Arc<dyn Target> = Arc::new(Uploading::new(Arc::new(cloud.clone()), deployment.archives()));
+    let builds = match pull {
+        true => Builds::pull(terminal, &cloud, &stack, &deployment).await?,
+        false => Builds::ask(&cloud, &stack, &deployment).await?,
+    };
     let host = DeployHost::of_this_binary()?;
 
     let preview = Update::preview(stacks.read(&stack)?, target.clone(), Events::ignored()).await?;
@@ -52,7 +59,8 @@ async fn up(terminal: &Terminal, place: Place, Args { consent }: Args) -> Result
         }
     };
     let plan = preview.finish(exports).await?;
-    deploy::agree(terminal, &plan, &consent, "make these changes")?;
+    let builds = builds.told(&cloud, &deployment, &plan).await?;
+    deploy::agree(terminal, &plan, &builds, &consent, "make these changes")?;
 
     let options = Options { expected: Some(plan.steps), force: consent.force, ..Options::default() };
     let done = deploy::carry_out(terminal, &cloud, files, target, options, |update, notes| async move {

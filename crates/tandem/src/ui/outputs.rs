@@ -5,6 +5,7 @@ use tandem_engine::Summary;
 use tandem_model::{resource::Properties, value};
 
 use super::{
+    plan::Rebuilds,
     style::{Paint, Style},
     text,
 };
@@ -33,6 +34,15 @@ pub(crate) fn bare(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
+}
+
+/// A plan with what there is to say of its builds, for programs.
+pub(crate) fn json_plan(summary: &Summary, builds: &Rebuilds) -> Value {
+    let (mut plan, more) = (json(summary), json!(builds));
+    if let (Value::Object(plan), Value::Object(more)) = (&mut plan, more) {
+        plan.extend(more);
+    }
+    plan
 }
 
 /// A plan or what came of it, for programs. Secrets are hidden.

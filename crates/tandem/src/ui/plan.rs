@@ -1,5 +1,6 @@
 //! A plan as a tree: what would happen to which resource, and why.
 
+use serde::Serialize;
 use serde_json::Value;
 use tandem_engine::{Contents, Summary};
 use tandem_model::{
@@ -16,14 +17,44 @@ use super::{
 /// The most columns that the names of properties take before their values.
 const PROPERTY: usize = 28;
 
+/// What there is to say of builds beside a plan.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Rebuilds {
+    #[serde(rename = "rebuilds")]
+    pub(crate) all: Vec<Rebuild>,
+    /// Base images that mean something else now, and what was built from them and stays.
+    #[serde(rename = "newerBases")]
+    pub(crate) newer: Vec<(Urn, String)>,
+}
+
+/// Why an image is made again.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Rebuild {
+    pub(crate) urn: Urn,
+    /// Of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) container: Option<String>,
+    pub(crate) reasons: Vec<String>,
+    /// The properties that say the same in hashes.
+    #[serde(skip)]
+    pub(crate) hides: Vec<String>,
+}
+
 /// The tree of what would change, or that nothing would. With `force`, data that would be lost is only warned about.
-pub(crate) fn plan(plan: &Summary, force: bool, style: Style) -> String {
+pub(crate) fn plan(plan: &Summary, builds: &Rebuilds, force: bool, style: Style) -> String {
     let mut lines = vec![style.paint(Paint::Strong, &plan.stack.to_string())];
     let changing: Vec<&Step> = plan.steps.iter().filter(|step| step.op != Op::Same).collect();
     for (n, step) in changing.iter().enumerate() {
         let last = n + 1 == changing.len();
         lines.push(resource(step, last, style));
-        lines.extend(step.changes.iter().map(|change| property(change, &step.changes, last, style)));
+        let rebuilds: Vec<&Rebuild> = builds.all.iter().filter(|one| one.urn == step.urn).collect();
+        lines.extend(rebuilds.iter().flat_map(|one| rebuild(one, last, style)));
+        let hidden =
+            |change: &&PropertyChange| rebuilds.iter().any(|one| one.hides.contains(&change.property));
+        let shown: Vec<&PropertyChange> = step.changes.iter().filter(|change| !hidden(change)).collect();
+        lines.extend(shown.iter().map(|change| property(change, &shown, last, style)));
     }
     let resumed: Vec<String> =
         resumed(plan).map(|step| format!("{} {}", step.op, step.urn.short())).collect();
@@ -37,6 +68,13 @@ pub(crate) fn plan(plan: &Summary, force: bool, style: Style) -> String {
         lines.push(String::new());
         lines.push(format!("Plan: {}", summary(&plan.steps)));
     }
+    lines.extend(builds.newer.iter().flat_map(|(urn, base)| {
+        let note = format!(
+            "note: {base}, from which {} is built, has a newer image; `tandem up --pull` takes it",
+            urn.short()
+        );
+        std::iter::once(String::new()).chain(text::wrapped(&text::harmless(&note), style.width))
+    }));
     lines.extend(plan.contents.iter().flat_map(|contents| loss(contents, force, style)));
     lines.extend(plan.forfeit.iter().flat_map(|contents| loss(contents, true, style)));
     lines.join("\n") + "\n"
@@ -83,7 +121,18 @@ fn resource(step: &Step, last: bool, style: Style) -> String {
     format!("{branch} {op} {}", text::cut(&step.urn.short(), style.width.saturating_sub(13)))
 }
 
-fn property(change: &PropertyChange, all: &[PropertyChange], last: bool, style: Style) -> String {
+/// One line a reason.
+fn rebuild(rebuild: &Rebuild, last: bool, style: Style) -> Vec<String> {
+    let trunk = style.paint(Paint::Faint, if last { "  " } else { "│ " });
+    let of = rebuild.container.as_ref().map_or("rebuild".to_owned(), |name| format!("rebuild of {name}"));
+    let room = style.width.saturating_sub(14 + text::width(&of) + 2);
+    let line = |reason: &String| {
+        format!("{trunk}            {of}: {}", text::cut(&text::harmless(reason), room.max(8)))
+    };
+    rebuild.reasons.iter().map(line).collect()
+}
+
+fn property(change: &PropertyChange, all: &[&PropertyChange], last: bool, style: Style) -> String {
     let trunk = style.paint(Paint::Faint, if last { "  " } else { "│ " });
     let longest = all.iter().map(|change| text::width(&change.property)).max().unwrap_or(0);
     let column = longest.min(PROPERTY);
@@ -153,7 +202,7 @@ mod tests {
     #[test]
     fn a_first_plan_is_a_list_of_what_is_made() {
         let steps = vec![step(Op::Create, "bucket/photos", vec![]), step(Op::Create, "task/resize", vec![])];
-        insta::assert_snapshot!(plan(&summary_of(steps), false, Style::PLAIN), @"
+        insta::assert_snapshot!(plan(&summary_of(steps), &Rebuilds::default(), false, Style::PLAIN), @"
         shop/dev
         ├─ + create  bucket/photos
         └─ + create  task/resize
@@ -190,7 +239,7 @@ mod tests {
             unit: "object".into(),
             unfinished: 0,
         }];
-        insta::assert_snapshot!(plan(&Summary { contents, ..summary_of(steps) }, false, Style::PLAIN), @r#"
+        insta::assert_snapshot!(plan(&Summary { contents, ..summary_of(steps) }, &Rebuilds::default(), false, Style::PLAIN), @r#"
         shop/dev
         ├─ ~ update  function/resize
         │             code               sha256:11111111 → sha256:22222222
@@ -209,9 +258,44 @@ mod tests {
     }
 
     #[test]
+    fn a_rebuild_is_told_by_its_reasons_instead_of_hashes() {
+        let changes = vec![
+            change("build.args.LEVEL", json!("1"), json!("2"), false),
+            change("build.context", json!("sha256:1"), json!("sha256:2"), false),
+            change("build.renewed", Value::Null, json!("2026-11-26T08:00:00Z"), false),
+        ];
+        let steps = vec![step(Op::Update, "task/resize", changes), step(Op::Same, "service/web", vec![])];
+        let urn = |index: usize| steps[index].urn.clone();
+        let builds = Rebuilds {
+            all: vec![Rebuild {
+                urn: urn(0),
+                container: None,
+                reasons: vec![
+                    "2 files changed: a, b".into(),
+                    "its layers are 8 days old, and `maxAge` is 7d".into(),
+                ],
+                hides: vec!["build.context".into(), "build.renewed".into()],
+            }],
+            newer: vec![(urn(1), "docker.io/library/debian:bookworm".into())],
+        };
+        insta::assert_snapshot!(plan(&summary_of(steps), &builds, false, Style::PLAIN), @"
+        shop/dev
+        └─ ~ update  task/resize
+                      rebuild: 2 files changed: a, b
+                      rebuild: its layers are 8 days old, and `maxAge` is 7d
+                      build.args.LEVEL  \"1\" → \"2\"
+
+        Plan: 1 to update, 1 unchanged
+
+        note: docker.io/library/debian:bookworm, from which service/web is built, has a
+        newer image; `tandem up --pull` takes it
+        ");
+    }
+
+    #[test]
     fn a_plan_without_changes_says_so() {
         let steps = vec![step(Op::Same, "bucket/photos", vec![]), step(Op::Same, "task/resize", vec![])];
-        insta::assert_snapshot!(plan(&summary_of(steps), false, Style::PLAIN), @"
+        insta::assert_snapshot!(plan(&summary_of(steps), &Rebuilds::default(), false, Style::PLAIN), @"
         shop/dev
         Nothing to do: all 2 resources are as the program wants it.
         ");
@@ -222,7 +306,7 @@ mod tests {
         let resumes =
             vec![step(Op::Update, "task/resize", vec![]), step(Op::Create, "bucket/photos", vec![])];
         let steps = vec![step(Op::Create, "bucket/photos", vec![]), step(Op::Same, "task/resize", vec![])];
-        insta::assert_snapshot!(plan(&Summary { resumes, ..summary_of(steps) }, false, Style::PLAIN), @"
+        insta::assert_snapshot!(plan(&Summary { resumes, ..summary_of(steps) }, &Rebuilds::default(), false, Style::PLAIN), @"
         shop/dev
         └─ + create  bucket/photos
         An interrupted update is finished first: update task/resize
@@ -239,8 +323,12 @@ mod tests {
             json!("y".repeat(300)),
             false,
         );
-        let text =
-            plan(&summary_of(vec![step(Op::Update, "function/resize", vec![long])]), false, Style::PLAIN);
+        let text = plan(
+            &summary_of(vec![step(Op::Update, "function/resize", vec![long])]),
+            &Rebuilds::default(),
+            false,
+            Style::PLAIN,
+        );
         assert!(text.lines().all(|line| text::width(line) <= 80), "{text}");
     }
 }

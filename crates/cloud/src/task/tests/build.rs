@@ -100,7 +100,7 @@ async fn it_is_known_how_old_a_build_is_and_which_of_its_bases_are_newer() {
     assert_eq!(bases.iter().map(Base::is_newer).collect::<Vec<_>>(), [true, false]);
     let facts = images.facts(&scene.resources.list(None)).await.unwrap();
     let known = BuildFacts { urn: urn("one"), container: None, since: Some(then), bases, gone: false };
-    assert_eq!(facts, [known.clone()]);
+    assert_eq!(facts, std::slice::from_ref(&known));
     scene.shelf.remove(&ImageRef(outputs["image"].as_str().unwrap().to_owned())).await.unwrap();
     let facts = images.facts(&scene.resources.list(None)).await.unwrap();
     assert_eq!(facts, [BuildFacts { gone: true, ..known }]);
