@@ -213,8 +213,8 @@ impl Attempt<'_> {
             command.arg("--secret").arg(format!("id={id},src=/proc/self/fd/{}", file.as_raw_fd()));
         }
         for repository in &request.cache_from {
-            // One that does not answer must not cost six seconds a step.
-            command.args(["--retry", "0", "--cache-from", repository]);
+            // One that does not answer must not cost six seconds a step. (0 would mean three.)
+            command.args(["--retry", "1", "--retry-delay", "1ms", "--cache-from", repository]);
         }
         if let Some(platform) = &request.platform {
             command.arg("--platform").arg(platform.to_string());

@@ -215,13 +215,13 @@ impl BuildahStore {
         self.prepare(&record).await
     }
 
-    /// Pulls an image by its complete name. `anew`: also one that is in the store, and with a single attempt.
+    /// Pulls an image by its complete name. `anew`: also one that is in the store, and with a second attempt at most.
     async fn fetch(&self, name: &str, platform: Option<&Platform>, anew: bool) -> Result<(), ContainerError> {
         let missing = |reason| ContainerError::NoImage { image: name.to_owned(), reason };
         let mut pull = self.buildah().await?;
         pull.args(["pull", "--quiet"]);
         if anew {
-            pull.args(["--policy", "always", "--retry", "0"]);
+            pull.args(["--policy", "always", "--retry", "1", "--retry-delay", "1ms"]);
         }
         if let Some(platform) = platform {
             pull.arg("--platform").arg(platform.to_string());
