@@ -273,8 +273,22 @@ export interface TaskArgs {
     memory?: Input<number | string>;
     /** What a run sets aside on the machine; runs wait while that is not free. 128 MiB if not given. */
     memoryReservation?: Input<number | string>;
-    /** Upper bound of processors: `0.5` is half of one. No bound if not given. */
+    /** Upper bound of processors: `0.5` is half of one. No bound if not given. So much is set aside, too. */
     cpu?: Input<number>;
+    /** The processors that its containers may run on: `"0-1,3"`. All if not given. */
+    cpuSet?: Input<string>;
+    /**
+     * Runs with a higher one go first: a point goes for a minute of waiting, so that nobody waits for ever. -1000 to 1000; 0 if
+     * not given.
+     */
+    priority?: Input<number>;
+    /** How many runs of this task there are at once, at most. As many as fit if not given. */
+    concurrency?: Input<number>;
+    /**
+     * Devices of the machine that its containers use, at the same path: `"/dev/fuse"`. A run waits until no other one uses them.
+     * With `shared: true` those that share it use it together.
+     */
+    devices?: (string | { path: string; shared?: boolean })[];
     /** Environment variables of every run. */
     environment?: Input<Record<string, Input<string>>>;
     /** Replaces the image's command. */
@@ -364,8 +378,12 @@ export interface ServiceContainer {
     image?: Input<string>;
     /** Hard limit of its memory: MiB, or a text such as `"1GiB"`. No limit if not given. */
     memory?: Input<number | string>;
-    /** Upper bound of processors: `0.5` is half of one. No bound if not given. */
+    /** What a replica sets aside on the machine, as a run does; it waits while that is not free. 128 MiB if not given. */
+    memoryReservation?: Input<number | string>;
+    /** Upper bound of processors: `0.5` is half of one. No bound if not given. So much is set aside, too. */
     cpu?: Input<number>;
+    /** The processors that its containers may run on: `"0-1,3"`. All if not given. */
+    cpuSet?: Input<string>;
     environment?: Input<Record<string, Input<string>>>;
     /** Replaces the image's command. */
     command?: Input<Input<string>[]>;

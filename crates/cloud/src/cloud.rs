@@ -23,6 +23,7 @@ use crate::{
     archive::Archives,
     backup,
     bucket::{self, Buckets},
+    capacity::{Capacity, CapacityStatus, Room},
     credential::{Credentials, RootKeyError},
     dispatch::{Consumer, Consumers, Dispatcher, Subscriptions},
     endpoint::Endpoint,
@@ -36,7 +37,7 @@ use crate::{
     resource::Resources,
     service::{self, ServiceError, Services},
     target::{self, CloudTarget, Providers, TargetFault},
-    task::{self, Room, RunError, Tasks},
+    task::{self, RunError, Tasks},
     volume::Volumes,
     wiring::{ContainerLogs, Deferred, Environments, OwnNames, ProgramCalls, unsupported, within_reach},
 };
@@ -57,6 +58,7 @@ pub struct Cloud {
     pub functions: Functions,
     pub tasks: Tasks,
     pub services: Services,
+    capacity: Capacity,
     pub images: Arc<dyn Builder>,
     /// The images of tasks and services.
     pub builds: Arc<Images>,
@@ -177,6 +179,8 @@ impl Cloud {
             .map_err(|source| OpenError::Folder { path: home.registry(), source })?;
         let registry = Arc::new(registry);
         let builds = Arc::new(Images::new(home.clone(), store.clone(), images.clone()));
+        let capacity = Capacity::new(Room::of_this_machine());
+        let survey = capacity.survey();
         let tasks = Tasks::open(task::Parts {
             home: home.clone(),
             store: store.clone(),
@@ -185,7 +189,7 @@ impl Cloud {
             runtime: runtime.clone(),
             log: Arc::new(log.clone()),
             environment: Arc::new(environments.clone()),
-            capacity: Room::of_this_machine(),
+            capacity: capacity.clone(),
             grace: task::GRACE,
         })?;
         let services = Services::open(service::Parts {
@@ -198,7 +202,9 @@ impl Cloud {
             log_changes: tasks.log_changes(),
             environment: Arc::new(environments.clone()),
             cloud: endpoint.address(),
+            capacity: capacity.clone(),
         })?;
+        drop(survey);
         let run_logs: Arc<dyn RunLogs> =
             Arc::new(ContainerLogs { tasks: tasks.clone(), services: services.clone() });
         log.attach_runs(Arc::downgrade(&run_logs));
@@ -278,6 +284,7 @@ impl Cloud {
             functions,
             tasks,
             services,
+            capacity,
             images,
             builds,
             registry,
@@ -289,6 +296,11 @@ impl Cloud {
             stop,
             serving,
         }))
+    }
+
+    /// What is free on the machine, who holds the rest, and who waits; and what would fit of a stack's tasks, or of all.
+    pub fn capacity(&self, stack: Option<&StackId>) -> CapacityStatus {
+        self.capacity.status(&self.tasks.claims(stack))
     }
 
     /// The variables by which the person who works with a stack reaches it.

@@ -7,6 +7,7 @@ pub mod archive;
 pub mod backup;
 pub mod bucket;
 pub mod call;
+pub mod capacity;
 mod cloud;
 pub mod credential;
 pub mod dispatch;

@@ -155,6 +155,8 @@ pub fn script(image: &Image, text: &str) -> Spec {
         user: String::new(),
         memory: None,
         cpu: None,
+        cpu_set: None,
+        devices: Vec::new(),
         network: None,
         volumes: vec![],
         exchange: None,

@@ -144,6 +144,12 @@ pub struct Spec {
     pub memory: Option<ByteSize>,
     /// In cores.
     pub cpu: Option<f64>,
+    /// The processors that it may run on: `0-1,3`. `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_set: Option<String>,
+    /// Character devices of the host that it may use, at the same path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
     /// `None`: the host's network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Networking>,

@@ -145,9 +145,21 @@ pub struct Task {
     /// What a run sets aside on the machine; runs wait while it is not free. A number is MiB.
     #[serde(default = "Task::default_reservation")]
     pub memory_reservation: ByteSize,
-    /// Upper bound of processors, in cores: `0.5`. None: no bound.
+    /// Upper bound of processors, in cores: `0.5`. None: no bound. So much is set aside, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<f64>,
+    /// The processors that it may run on: `0-1,3`. None: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_set: Option<String>,
+    /// Runs with a higher one go first; see [`Task::PRIORITIES`].
+    #[serde(default)]
+    pub priority: i32,
+    /// How many runs there are at once, at most. None: as many as fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+    /// Devices of the machine that its containers use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Device>,
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
     /// Replaces the image's command.
@@ -162,6 +174,16 @@ pub struct Task {
     /// When a run is tried again, in a new container. None: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<Retries>,
+}
+
+/// A device of the machine: a run waits until nobody else uses it, unless all of them share it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Device {
+    /// `/dev/fuse`, on the machine and in the container.
+    pub path: String,
+    #[serde(default)]
+    pub shared: bool,
 }
 
 /// When a run whose container failed is tried again.
@@ -208,6 +230,9 @@ impl Retries {
 }
 
 impl Task {
+    /// What `priority` may be: each point goes for a minute of waiting.
+    pub const PRIORITIES: std::ops::RangeInclusive<i32> = -1000..=1000;
+
     fn default_reservation() -> ByteSize {
         ByteSize::mebibytes(128)
     }

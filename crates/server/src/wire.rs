@@ -147,7 +147,8 @@ pub struct OfRun {
     pub id: RunId,
 }
 
-/// `POST /v1/ps`, answered by [`Processes`]; `POST /v1/made`, answered by the resources that clients made;
+/// `POST /v1/ps`, answered by [`Processes`]; `POST /v1/capacity`, answered by
+/// [`CapacityStatus`](tandem_cloud::capacity::CapacityStatus), of the machine, with what fits of the stack; `POST /v1/made`, answered by the resources that clients made;
 /// `POST /v1/call-off`, which needs a stack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfStack {

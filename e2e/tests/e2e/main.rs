@@ -44,11 +44,15 @@ mod held;
 #[cfg(test)]
 mod killed;
 #[cfg(test)]
+mod many_containers;
+#[cfg(test)]
 mod many_videos;
 #[cfg(test)]
 mod notifications;
 #[cfg(test)]
 mod old_logs;
+#[cfg(test)]
+mod placement;
 #[cfg(test)]
 mod pool;
 #[cfg(test)]

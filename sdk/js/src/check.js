@@ -93,6 +93,12 @@ export function checkSize(what, property, value) {
         );
 }
 
+export function checkWhole(what, property, value, least) {
+    checkType(what, property, value, ["number"]);
+    if (typeof value === "number" && (!Number.isInteger(value) || value < least))
+        throw invalid(`\`${property}\` of ${what} is a whole number from ${least} on, not ${value}`, "");
+}
+
 export function checkPositive(what, property, value) {
     checkType(what, property, value, ["number"]);
     if (typeof value === "number" && !(value > 0))

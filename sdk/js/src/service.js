@@ -7,7 +7,8 @@ import { Resource, textsOf } from "./resource.js";
 import { checkCommand, checkSource } from "./task.js";
 import { volumesOf } from "./volume.js";
 
-const CONTAINER = ["build", "image", "memory", "cpu", "environment", "command", "ports", "volumes", "healthCheck"];
+const PLACEMENT = ["memory", "memoryReservation", "cpu", "cpuSet"];
+const CONTAINER = ["build", "image", ...PLACEMENT, "environment", "command", "ports", "volumes", "healthCheck"];
 /** As many as a task definition of Amazon ECS has. */
 const MOST = 10;
 /** A part of the id of a container. */
@@ -143,17 +144,22 @@ function portsByContainer(containers) {
 }
 
 function inputs(key, container) {
-    const { build, image, memory, cpu, environment, command, ports, volumes, healthCheck } = container;
+    const { build, image, memory, memoryReservation, cpu, cpuSet } = container;
+    const { environment, command, ports, volumes, healthCheck } = container;
     checkSource(key, build, image);
     checkType(key, "image", image, ["string"]);
     checkSize(key, "memory", memory);
+    checkSize(key, "memoryReservation", memoryReservation);
     checkPositive(key, "cpu", cpu);
+    checkType(key, "cpuSet", cpuSet, ["string"]);
     checkCommand(key, command);
     return {
         build: buildOf(key, build),
         image,
         memory,
+        memoryReservation,
         cpu,
+        cpuSet,
         environment: textsOf(key, "environment", environment),
         command,
         ports: portsOf(key, ports),

@@ -1,13 +1,15 @@
 // Tasks: containers that are started on demand and expected to end.
 
 import { buildOf } from "./build.js";
-import { checkOptions, checkPositive, checkSize, checkType, invalid, shown } from "./check.js";
+import { checkOptions, checkPositive, checkSize, checkType, checkWhole, invalid, shown } from "./check.js";
 import { call } from "./host.js";
 import { isOutput } from "./output.js";
 import { Resource, inHandlerOnly, textsOf } from "./resource.js";
 import { volumesOf } from "./volume.js";
 
-const OPTIONS = ["build", "image", "memory", "memoryReservation", "cpu", "environment", "command", "volumes", "timeout", "retries"];
+const PLACEMENT = ["memory", "memoryReservation", "cpu", "cpuSet", "priority", "concurrency", "devices"];
+const OPTIONS = ["build", "image", ...PLACEMENT, "environment", "command", "volumes", "timeout", "retries"];
+const DEVICE = ["path", "shared"];
 const RETRIES = ["attempts", "backoff", "maxBackoff", "on"];
 const ENDS = ["exited", "badResult", "outOfMemory", "timedOut", "lost"];
 
@@ -102,13 +104,17 @@ function told(status) {
 }
 
 function inputs(key, container) {
-    const options = checkOptions(key, container, OPTIONS);
-    const { build, image, memory, memoryReservation, cpu, environment, command, volumes, timeout, retries } = options;
+    const all = checkOptions(key, container, OPTIONS);
+    const { build, image, memory, memoryReservation, cpu, cpuSet, priority, concurrency, devices } = all;
+    const { environment, command, volumes, timeout, retries } = all;
     checkSource(key, build, image);
     checkType(key, "image", image, ["string"]);
     checkSize(key, "memory", memory);
     checkSize(key, "memoryReservation", memoryReservation);
     checkPositive(key, "cpu", cpu);
+    checkType(key, "cpuSet", cpuSet, ["string"]);
+    checkWhole(key, "priority", priority, -1000);
+    checkWhole(key, "concurrency", concurrency, 1);
     checkPositive(key, "timeout", timeout);
     checkCommand(key, command);
     const texts = textsOf(key, "environment", environment);
@@ -118,6 +124,10 @@ function inputs(key, container) {
         memory,
         memoryReservation,
         cpu,
+        cpuSet,
+        priority,
+        concurrency,
+        devices: devicesOf(key, devices),
         environment: texts,
         command,
         volumes: volumesOf(key, volumes),
@@ -135,6 +145,21 @@ export function checkSource(key, build, image) {
             'give exactly one: `build: "./folder"` with a Dockerfile in it, or `image: "name"`',
         );
     }
+}
+
+function devicesOf(key, devices) {
+    if (devices === undefined) return undefined;
+    if (!Array.isArray(devices))
+        throw invalid(`\`devices\` of ${key} is a list, not ${shown(devices)}`, 'write `devices: ["/dev/fuse"]`');
+    return devices.map((device, n) => {
+        if (typeof device === "string") return { path: device };
+        const what = `\`devices[${n}]\` of ${key}`;
+        const { path, shared } = checkOptions(what, device, DEVICE);
+        if (typeof path !== "string")
+            throw invalid(`\`path\` of ${what} is a text, not ${shown(path)}`, 'write `{ path: "/dev/fuse", shared: true }`');
+        checkType(what, "shared", shared, ["boolean"]);
+        return { path, shared };
+    });
 }
 
 function retriesOf(key, retries) {

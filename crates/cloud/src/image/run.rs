@@ -18,6 +18,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) volumes: Vec<Volume>,
     pub(crate) memory: Option<ByteSize>,
     pub(crate) cpu: Option<f64>,
+    pub(crate) cpu_set: Option<&'a str>,
 }
 
 /// Why an image cannot be run like this.
@@ -61,6 +62,8 @@ impl Wanted<'_> {
             user: image.user,
             memory: self.memory,
             cpu: self.cpu,
+            cpu_set: self.cpu_set.map(str::to_owned),
+            devices: Vec::new(),
             network: None,
             volumes: self.volumes,
             exchange: None,

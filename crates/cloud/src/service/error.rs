@@ -6,7 +6,7 @@ use tandem_container::ContainerError;
 use tandem_model::{Explain, Report, Urn, inputs::InputsError};
 use tandem_store::{CommitError, ReadError};
 
-use crate::{image::ImageError, mount::MountError};
+use crate::{capacity::Room, image::ImageError, mount::MountError};
 
 /// A service that cannot be deployed, or looked at.
 #[derive(Debug, thiserror::Error)]
@@ -15,12 +15,16 @@ pub enum ServiceError {
     NothingToRun(Box<Urn>),
     #[error("{}: {reason}", service.short())]
     Invalid { service: Box<Urn>, reason: String },
-    #[error("{} cannot listen on port {port}", service.short())]
-    Port { service: Box<Urn>, port: u16, source: io::Error },
-    #[error("port {port} is published by {} already", by.short())]
+    #[error("{} cannot listen on port {port}{}", service.short(), held(by.as_deref()))]
+    Port { service: Box<Urn>, port: u16, by: Option<String>, source: io::Error },
+    #[error("port {port} is published by {} of the stack {} already", by.short(), by.stack)]
     Published { port: u16, by: Box<Urn> },
     #[error("{} does not become healthy: {reason}", service.short())]
     Unhealthy { service: Box<Urn>, reason: String, tail: Vec<String> },
+    #[error("there is no room for {}: {reason}", service.short())]
+    NoRoom { service: Box<Urn>, reason: String },
+    #[error("{replicas} replicas of {} set aside {needs}, and this machine gives {capacity} in all", service.short())]
+    NeverFits { service: Box<Urn>, replicas: u32, needs: Room, capacity: Room, fit: u64 },
     #[error("no network is free on this machine")]
     NoNetwork,
     #[error("the stack's network has no address left")]
@@ -43,6 +47,10 @@ pub enum ServiceError {
     Container(#[from] ContainerError),
 }
 
+fn held(by: Option<&str>) -> String {
+    by.map(|by| format!(", on which {by} does")).unwrap_or_default()
+}
+
 impl Explain for ServiceError {
     fn code(&self) -> &'static str {
         match self {
@@ -50,6 +58,7 @@ impl Explain for ServiceError {
             Self::Port { .. } | Self::Published { .. } => "E0720",
             Self::Unhealthy { .. } => "E0721",
             Self::NoNetwork | Self::NoAddress => "E0722",
+            Self::NoRoom { .. } | Self::NeverFits { .. } => "E0703",
             Self::Commit(_) | Self::Read(_) | Self::Damaged(_) => "E0706",
             Self::Io { .. } => "E0709",
             Self::Invalid { .. } | Self::Inputs(_) => "E0707",
@@ -76,6 +85,13 @@ impl Explain for ServiceError {
                 "it printed last:\n{}\nthe former version, if there is one, goes on",
                 tail.iter().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
             ),
+            Self::NoRoom { .. } => {
+                "see who holds it with `tandem ps --capacity`; lower `memoryReservation` or `cpu`, or `replicas`"
+                    .into()
+            }
+            Self::NeverFits { fit, .. } => {
+                format!("{fit} would fit: lower `replicas`, `memoryReservation` or `cpu`, or use a larger machine")
+            }
             Self::NoNetwork => "destroy stacks whose services you do not need".into(),
             Self::NoAddress => "a stack has 253 addresses: lower `replicas`".into(),
             Self::Commit(_) | Self::Read(_) | Self::Damaged(_) => {

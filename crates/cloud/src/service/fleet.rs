@@ -22,13 +22,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     ServiceError, Shared,
-    balance::{Backends, Listener},
+    balance::{Backends, Listener, occupant},
     health::Check,
     keeper::{Keeper, State},
-    scale,
+    room, scale,
     store::Replica,
     version::Version,
 };
+use crate::capacity::{Capacity, Claim, Room};
 
 /// So many restarts before it was ever well, and a new version is given up.
 const ATTEMPTS: u32 = 3;
@@ -62,6 +63,7 @@ struct Slot {
     state: watch::Receiver<State>,
     retire: CancellationToken,
     keeping: JoinHandle<()>,
+    claim: Claim,
 }
 
 impl Fleet {
@@ -203,16 +205,18 @@ impl Fleet {
         count: u32,
         mut found: Vec<Replica>,
     ) {
-        let mut slots = self.slots();
+        let (mut slots, needs) = (self.slots(), version.needs);
         for slot in 0..count {
             let key = (version.name.clone(), slot);
-            if slots.get(&key).is_some_and(|slot| !slot.retire.is_cancelled()) {
+            if let Some(kept) = slots.get(&key).filter(|slot| !slot.retire.is_cancelled()) {
+                shared.parts.capacity.resize(Claim { needs, ..kept.claim.clone() });
                 continue;
             }
             let at = found.iter().position(|replica| replica.slot == slot);
             let replica = at.map(|at| found.swap_remove(at));
             let (state, watched) = watch::channel(State::default());
             let retire = CancellationToken::new();
+            let claim = room::claim(&self.urn, needs, slot, replica.as_ref());
             let keeper = Keeper {
                 shared: shared.clone(),
                 fleet: self.clone(),
@@ -220,9 +224,17 @@ impl Fleet {
                 slot,
                 state,
                 retire: retire.clone(),
+                claim: claim.clone(),
             };
             let keeping = shared.tracker.spawn(keeper.keep(replica));
-            slots.insert(key, Slot { state: watched, retire, keeping });
+            slots.insert(key, Slot { state: watched, retire, keeping, claim });
+        }
+    }
+
+    /// Sets aside so much for each replica that there is.
+    pub(super) fn resize(&self, capacity: &Capacity, needs: Room) {
+        for slot in self.slots().values() {
+            capacity.resize(Claim { needs, ..slot.claim.clone() });
         }
     }
 
@@ -298,6 +310,11 @@ impl Fleet {
                 Ok(Ok(Some(trouble))) => trouble,
                 // The cloud closes.
                 Ok(Err(_)) => "its start was given up".to_owned(),
+                Err(_) if state.borrow().waits.is_some() => {
+                    let why = state.borrow().waits.clone().unwrap_or_default();
+                    let reason = format!("replica {slot}: {why}, after {patience:?}");
+                    return Err(ServiceError::NoRoom { service: self.urn.clone().into(), reason });
+                }
                 Err(_) => {
                     let why = state.borrow().trouble.clone().unwrap_or_else(|| "it does not start".into());
                     format!("{why}, after {patience:?}")
@@ -330,6 +347,7 @@ impl Fleet {
             new.push(Listener::open(port, self.backends.clone()).map_err(|source| ServiceError::Port {
                 service: self.urn.clone().into(),
                 port: port.port,
+                by: (source.kind() == std::io::ErrorKind::AddrInUse).then(|| occupant(port.port)).flatten(),
                 source,
             })?);
         }

@@ -40,12 +40,15 @@ use super::{
     store::{self, Replica, StackNetwork},
     version::{Member, Version},
 };
+use crate::capacity::{Claim, Held};
 
 /// How long a replica that is told to end may take, with what it has under way and then to end itself.
 const GRACE: Duration = Duration::from_secs(10);
 /// The pause before the first restart; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How often it is looked why there is no room.
+const LOOK: Duration = Duration::from_millis(200);
 /// Who was well for so long has not failed at its start.
 const SETTLED: Duration = Duration::from_secs(60);
 
@@ -57,6 +60,8 @@ pub(super) struct State {
     pub(super) healthy: bool,
     /// Starts after the first one.
     pub(super) restarts: u32,
+    /// Why there is no room for it.
+    pub(super) waits: Option<String>,
     /// Why it is not well, or why the last container ended.
     pub(super) trouble: Option<String>,
     /// The container that ended last, or because of which the others did.
@@ -72,6 +77,8 @@ pub(super) struct Keeper {
     pub(super) state: watch::Sender<State>,
     /// This replica is not wanted any more.
     pub(super) retire: CancellationToken,
+    /// What it sets aside on the machine.
+    pub(super) claim: Claim,
 }
 
 /// Why a container is not watched any more.
@@ -85,6 +92,7 @@ enum Over {
 impl Keeper {
     /// Until it is retired, or the cloud closes.
     pub(super) async fn keep(self, found: Option<Replica>) {
+        let Some(_room) = self.room().await else { return };
         let mut next = found;
         let mut failures = 0;
         loop {
@@ -104,6 +112,28 @@ impl Keeper {
                 () = tokio::time::sleep(pause) => {}
                 () = self.retire.cancelled() => return,
                 () = self.shared.closing.cancelled() => return,
+            }
+        }
+    }
+
+    /// Waits until there is room, which it holds until it is retired. `None`: it is not wanted any more.
+    async fn room(&self) -> Option<Held> {
+        let capacity = &self.shared.parts.capacity;
+        let taken = capacity.take(self.claim.clone());
+        tokio::pin!(taken);
+        loop {
+            tokio::select! {
+                biased;
+                room = &mut taken => {
+                    self.state.send_modify(|state| state.waits = None);
+                    return Some(room);
+                }
+                () = self.retire.cancelled() => return None,
+                () = self.shared.closing.cancelled() => return None,
+                () = tokio::time::sleep(LOOK) => {
+                    let why = capacity.why(&self.claim.id);
+                    self.state.send_modify(|state| state.waits = why);
+                }
             }
         }
     }

@@ -19,6 +19,7 @@ mod health;
 mod keeper;
 mod network;
 mod provider;
+mod room;
 mod scale;
 mod store;
 mod version;
@@ -44,6 +45,7 @@ use tokio_util::{
 pub use self::error::ServiceError;
 use self::{fleet::Fleet, network::Networks, store::Replica};
 use crate::{
+    capacity::Capacity,
     home::Home,
     image::Images,
     log::{Filter, RunLog, RunLogs, Sink},
@@ -74,6 +76,8 @@ pub struct Parts {
     pub environment: Arc<dyn Environment>,
     /// Where the cloud listens.
     pub cloud: SocketAddr,
+    /// Where replicas get room.
+    pub capacity: Capacity,
 }
 
 /// Keeps services running. Cheap to clone.
@@ -126,6 +130,9 @@ pub struct ReplicaStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
     pub restarts: u32,
+    /// Why there is no room for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
     /// Why it is not healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
@@ -141,6 +148,7 @@ impl Services {
         let mut found: HashMap<Urn, Vec<Replica>> = HashMap::new();
         for replica in store::replicas(&*parts.store.snapshot()?)? {
             if replica.ended.is_none() {
+                parts.capacity.hold(room::found(&replica, &parts.resources));
                 found.entry(replica.service.clone()).or_default().push(replica);
             }
         }
@@ -188,6 +196,7 @@ impl Services {
                 healthy: state.healthy,
                 since: state.since,
                 restarts: state.restarts,
+                waits: state.waits,
                 trouble: state.trouble,
             };
             let replicas = fleet.states(None).into_iter().map(replica).collect();
@@ -282,6 +291,7 @@ impl Shared {
             }
         }
         self.remove(replica).await;
+        self.parts.capacity.leave(&replica.id);
     }
 
     /// Forgets the oldest logs of a service; all of them with `keep` 0.

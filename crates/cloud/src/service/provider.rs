@@ -24,8 +24,9 @@ use tandem_model::{
     resource::{Properties, Recorded},
 };
 
-use super::{ServiceError, Services, Shared, fleet::Fleet, store::Replica, version::Version};
+use super::{ServiceError, Services, Shared, fleet::Fleet, room, store::Replica, version::Version};
 use crate::{
+    capacity::wrong_cpu_set,
     image::{Source, too_small},
     mount,
     provider::{Lines, Provider},
@@ -93,6 +94,20 @@ impl Shared {
         if let Some(reason) = service.containers.values().find_map(too_small) {
             return Err(ServiceError::Invalid { service: urn.clone().into(), reason });
         }
+        let wrong = |(name, container): (&String, &Container)| {
+            let why = container.cpu_set.as_deref().and_then(wrong_cpu_set)?;
+            Some(format!("`containers.{name}`: {why}"))
+        };
+        if let Some(reason) = service.containers.iter().find_map(wrong) {
+            return Err(ServiceError::Invalid { service: urn.clone().into(), reason });
+        }
+        // Of those that follow the load, the others wait until there is room.
+        let replicas = service.autoscale.as_ref().map_or(service.replicas, |bounds| bounds.min.max(1));
+        let (one, capacity) = (room::of(&service), self.parts.capacity.total());
+        if !one.times(replicas).fits(capacity) {
+            let (service, needs, fit) = (urn.clone().into(), one.times(replicas), capacity.holds(one));
+            return Err(ServiceError::NeverFits { service, replicas, needs, capacity, fit });
+        }
         let secrets = self.parts.images.take_secrets(urn);
         let (mut parts, mut digests) = (Vec::new(), Properties::new());
         for (name, container) in &service.containers {
@@ -113,7 +128,7 @@ impl Shared {
             // At least one, also where none is needed at the moment: it shows whether the version becomes healthy.
             let count = fleet.count(&service).max(1);
             fleet.begin(self, &version, count);
-            lines.line(&format!("waiting until {} healthy", replicas(count)));
+            lines.line(&format!("waiting until {} healthy", counted(count)));
             hit("service.rollout.begun");
             if let Err(error) = fleet.healthy(&version.name, count).await {
                 return Err(self.with_tail(error, &fleet, &version.name));
@@ -222,6 +237,7 @@ impl Shared {
         match before {
             Some(before) => {
                 fleet.set_checks(&before);
+                fleet.resize(&self.parts.capacity, room::of(&before));
                 fleet.listen_only(before.ports());
                 fleet.let_go_of_others(fleet.count(&before));
             }
@@ -300,7 +316,7 @@ fn endpoint(port: &Port) -> serde_json::Value {
     json!({ "hostname": "127.0.0.1", "port": port.port })
 }
 
-fn replicas(count: u32) -> String {
+fn counted(count: u32) -> String {
     match count {
         1 => "1 replica is".to_owned(),
         count => format!("{count} replicas are"),

@@ -7,8 +7,11 @@ use sha2::{Digest, Sha256};
 use tandem_container::{Image, Spec, Volume};
 use tandem_model::{Urn, inputs};
 
-use super::ServiceError;
-use crate::image::{Unrunnable, Wanted};
+use super::{ServiceError, room};
+use crate::{
+    capacity::Room,
+    image::{Unrunnable, Wanted},
+};
 
 /// What all replicas of a version run.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +20,8 @@ pub(super) struct Version {
     pub(super) name: String,
     /// At least one, in the order of their names. The first one has the network, the others share it.
     pub(super) members: Vec<Member>,
+    /// What a replica sets aside on the machine. Not part of the name: a change of it keeps the containers.
+    pub(super) needs: Room,
 }
 
 /// One of the containers.
@@ -47,6 +52,7 @@ impl Version {
                 volumes,
                 memory: container.memory,
                 cpu: container.cpu,
+                cpu_set: container.cpu_set.as_deref(),
             };
             let spec = wanted.of(image).map_err(|unrunnable| match unrunnable {
                 Unrunnable::Nothing => ServiceError::NothingToRun(urn.clone().into()),
@@ -64,6 +70,6 @@ impl Version {
         };
         let text = serde_json::Value::Array(members.iter().map(of).collect()).to_string();
         let name = HEXLOWER.encode(&Sha256::digest(text)[..6]);
-        Ok(Self { name, members })
+        Ok(Self { name, members, needs: room::of(service) })
     }
 }

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use tandem_failpoint::hit;
 use tandem_store::CommitError;
 
-use super::{Record, RunError, RunId, Shared, core::Event, scheduler::Room, store};
+use super::{Record, RunError, RunId, Shared, core::Event, store};
+use crate::capacity::Claim;
 
 pub(super) async fn accept(
     shared: Arc<Shared>,
@@ -40,30 +41,29 @@ struct Place<'a> {
     shared: &'a Shared,
     run: Option<RunId>,
     accepted: Timestamp,
-    needs: Room,
+    claim: Claim,
 }
 
 impl<'a> Place<'a> {
     fn take(shared: &'a Shared, record: &mut Record) -> Self {
-        let needs = record.needs();
-        let accepted = shared.scheduler().place(&record.id, Timestamp::now(), needs);
+        let claim = record.claim();
+        let accepted = shared.parts.capacity.place(claim.clone(), Timestamp::now());
         record.accepted = accepted;
-        Self { shared, run: Some(record.id.clone()), accepted, needs }
+        Self { shared, run: Some(record.id.clone()), accepted, claim }
     }
 
     fn keep(mut self) {
         if let Some(run) = self.run.take() {
-            self.shared.scheduler().recorded(&run, self.accepted, self.needs);
+            let wake = self.shared.wake(&run);
+            self.shared.parts.capacity.recorded(self.claim.clone(), self.accepted, wake);
         }
-        self.shared.admit();
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         if let Some(run) = self.run.take() {
-            self.shared.scheduler().not_recorded(&run);
-            self.shared.admit();
+            self.shared.parts.capacity.not_recorded(run.as_str());
         }
     }
 }

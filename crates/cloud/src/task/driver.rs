@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     Outcome, RunError, Shared,
-    core::{Answer, Effect, Event, Phase, Run},
+    core::{self, Answer, Effect, Event, Phase, Run},
     disk, exchange, request,
     store::{self, Record},
 };
@@ -131,18 +131,14 @@ impl Driver {
     }
 
     async fn perform(&mut self, effect: Effect) -> Result<(), Closed> {
+        let capacity = &self.shared.parts.capacity;
         let Record { id, accepted, .. } = &self.record;
-        let needs = self.record.needs();
         match effect {
             Effect::Enqueue => {
-                self.shared.scheduler().enqueue(id.clone(), *accepted, needs);
-                self.shared.admit();
+                capacity.recorded(self.record.claim(), *accepted, self.shared.wake(id));
             }
-            Effect::Hold => self.shared.scheduler().hold(id.clone(), needs),
-            Effect::Release => {
-                self.shared.scheduler().leave(id);
-                self.shared.admit();
-            }
+            Effect::Hold => capacity.hold(self.record.claim()),
+            Effect::Release => capacity.leave(id.as_str()),
             Effect::Commit => self.commit().await?,
             Effect::Discard { attempt } => self.discard(attempt).await,
             Effect::Rest { until } => self.rest(until),
@@ -203,7 +199,8 @@ impl Driver {
     fn rest(&mut self, until: Timestamp) {
         hit("task.retry.discarded");
         self.pending.clear();
-        let pause = until.duration_since(Timestamp::now()).max(SignedDuration::ZERO).unsigned_abs();
+        let policy = self.record.run.policy.as_ref();
+        let pause = core::rest(policy, until, Timestamp::now()).unsigned_abs();
         self.pending.push(tokio::time::sleep(pause).map(|()| Event::Rested).boxed());
     }
 

@@ -6,8 +6,8 @@ use tandem_container::ContainerError;
 use tandem_model::{ByteSize, Explain, Report, Urn, inputs::InputsError};
 use tandem_store::{CommitError, ReadError};
 
-use super::{LARGEST, Outcome, RunId, scheduler::Room};
-use crate::{image::ImageError, mount::MountError};
+use super::{LARGEST, Outcome, RunId};
+use crate::{capacity::Room, image::ImageError, mount::MountError};
 
 /// A run that was refused or did not succeed, or a task that cannot be deployed.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +16,7 @@ pub enum RunError {
     NoTask(Urn),
     #[error("the image of {} has neither an entrypoint nor a command", .0.short())]
     NothingToRun(Urn),
-    #[error("a run of {} sets aside {needs}, and this machine gives runs {capacity} in all", task.short())]
+    #[error("a run of {} sets aside {needs}, and this machine gives {capacity} in all", task.short())]
     NeverFits { task: Urn, needs: Room, capacity: Room },
     #[error("there is no run `{0}`")]
     NoRun(RunId),

@@ -1,9 +1,9 @@
 //! Tasks: containers that are started on demand and are expected to end.
 //!
 //! A run is accepted by one commit of its [record](store), and everything else follows from it. Its id is its
-//! container's id (further attempts have `<id>-<n>`), so the two find each other whatever happens in between. Runs wait, first come, first served, until
-//! what they reserve is free ([`scheduler`]); what one run does next is decided by a pure state machine ([`core`]) and
-//! done by a [driver] of its own.
+//! container's id (further attempts have `<id>-<n>`), so the two find each other whatever happens in between. Runs wait
+//! until what they reserve is free ([`crate::capacity`]); what one run does next is decided by a pure state machine
+//! ([`core`]) and done by a [driver] of its own.
 //!
 //! Who owns it: the rows under `run/` and `task/` are written here and by nobody else, each run's by its driver. The
 //! container's monitor outlives the cloud and keeps exit code and log. What a restart finds at each gap:
@@ -26,7 +26,6 @@
 //! Start at [`Tasks::run`].
 
 mod accept;
-mod capacity;
 mod consumer;
 mod core;
 mod disk;
@@ -37,7 +36,6 @@ mod provider;
 mod recovery;
 mod request;
 mod retention;
-mod scheduler;
 mod status;
 mod store;
 
@@ -54,7 +52,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tandem_container::{Image, Runtime};
-use tandem_model::{StackId, Urn, inputs};
+use tandem_model::{Kind, StackId, Urn, inputs, resource::Recorded};
 use tandem_store::{CommitError, ReadError, Store};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -65,12 +63,12 @@ pub use self::{
     error::RunError,
     exchange::LARGEST,
     request::RunRequest,
-    scheduler::Room,
     status::{RunState, RunStatus},
 };
 
-use self::{core::Event, disk::Roomless, driver::Driver, scheduler::Scheduler, store::Record};
+use self::{core::Event, disk::Roomless, driver::Driver, store::Record};
 use crate::{
+    capacity::{Capacity, Claim, Room, Wake},
     home::Home,
     image::{Images, Source},
     log::{self, Filter, RunLog, RunLogs, Sink},
@@ -113,8 +111,8 @@ pub struct Parts {
     pub runtime: Arc<dyn Runtime>,
     pub log: Arc<dyn Sink>,
     pub environment: Arc<dyn Environment>,
-    /// What all runs together may set aside: [`Room::of_this_machine`].
-    pub capacity: Room,
+    /// Where runs get room.
+    pub capacity: Capacity,
     /// How long a container that is told to end may take.
     pub grace: Duration,
 }
@@ -141,7 +139,6 @@ struct Shared {
     parts: Parts,
     /// The runs that have not ended.
     live: Mutex<HashMap<RunId, Live>>,
-    scheduler: Mutex<Scheduler>,
     roomless: Roomless,
     changes: broadcast::Sender<RunLog>,
     drivers: TaskTracker,
@@ -166,7 +163,6 @@ impl Tasks {
     pub fn open(parts: Parts) -> Result<Self, RunError> {
         let shared = Arc::new(Shared {
             live: Mutex::default(),
-            scheduler: Mutex::new(Scheduler::new(parts.capacity)),
             roomless: Roomless::default(),
             changes: broadcast::Sender::new(1024),
             drivers: TaskTracker::new(),
@@ -174,9 +170,10 @@ impl Tasks {
             closing: CancellationToken::new(),
             parts,
         });
+        let survey = shared.parts.capacity.survey();
         let open = store::open(&*shared.parts.store.snapshot()?)?;
         let drivers = open.into_iter().map(|record| shared.take_charge(record)).collect();
-        shared.drivers.spawn(shared.clone().recover(drivers));
+        shared.drivers.spawn(shared.clone().recover(drivers, survey));
         Ok(Self { shared })
     }
 
@@ -201,9 +198,12 @@ impl Tasks {
         let input = exchange::input(&request)?;
         let volumes = mount::resolve(&shared.parts.home, &shared.parts.resources, &urn.stack, &task.volumes)?;
         let record = request::record(request, &task, image, volumes, Timestamp::now())?;
-        let (needs, capacity) = (record.needs(), shared.parts.capacity);
+        let (needs, capacity) = (record.claim().needs, shared.parts.capacity.total());
         if !needs.fits(capacity) {
             return Err(RunError::NeverFits { task: urn, needs, capacity });
+        }
+        if let Some(reason) = provider::unusable(&record.devices) {
+            return Err(RunError::Invalid { task: urn, reason });
         }
         // To its end, also if whoever asks goes away: what is recorded has somebody who drives it.
         match tokio::spawn(accept::accept(shared.clone(), record, input)).await {
@@ -259,6 +259,23 @@ impl Tasks {
         self.shared.status(stack)
     }
 
+    /// What one run of each deployed task asks for, of a stack or of all.
+    pub fn claims(&self, stack: Option<&StackId>) -> Vec<Claim> {
+        let all = self.shared.parts.resources.list(stack).into_iter();
+        let claim = |recorded: Arc<Recorded>| {
+            let task: inputs::Task = inputs::read(&recorded.urn, &recorded.inputs).ok()?;
+            Some(Claim {
+                id: String::new(),
+                of: recorded.urn.clone(),
+                needs: Room::of(request::reservation(&task), task.cpu),
+                devices: task.devices,
+                priority: task.priority,
+                concurrency: task.concurrency,
+            })
+        };
+        all.filter(|recorded| recorded.urn.kind == Kind::Task).filter_map(claim).collect()
+    }
+
     /// Where it is told that a log begins or ends.
     pub fn log_changes(&self) -> broadcast::Sender<RunLog> {
         self.shared.changes.clone()
@@ -273,7 +290,7 @@ impl Tasks {
     /// Starts no further run and lets go of those that run: their containers go on, and the next start finds them.
     pub async fn close(&self) {
         self.drain();
-        self.shared.scheduler().close();
+        self.shared.parts.capacity.close();
         self.shared.closing.cancel();
         self.shared.drivers.close();
         self.shared.drivers.wait().await;
@@ -300,10 +317,6 @@ impl RunLogs for Tasks {
 impl Shared {
     fn live(&self) -> MutexGuard<'_, HashMap<RunId, Live>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn scheduler(&self) -> MutexGuard<'_, Scheduler> {
-        self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The image of a deployed task. What has to be made again is made to its end, also for those who do not wait: a
@@ -342,11 +355,13 @@ impl Shared {
         }
     }
 
-    /// Starts what there is room for.
-    fn admit(&self) {
-        let admitted = self.scheduler().admit();
-        let at = Timestamp::now();
-        admitted.iter().for_each(|id| self.tell(id, Event::Admitted { at }));
+    /// How a run is told that there is room for it.
+    fn wake(&self, id: &RunId) -> Wake {
+        let events = self.live().get(id).map(|live| live.events.clone());
+        Box::new(move || {
+            let admitted = Event::Admitted { at: Timestamp::now() };
+            drop(events.map(|events| events.send(admitted)));
+        })
     }
 
     /// The run that an idempotency key stands for.

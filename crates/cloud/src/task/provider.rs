@@ -1,5 +1,7 @@
 //! Tasks as resources: what `up` and `destroy` do to them.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use serde_json::json;
 use tandem_model::{
@@ -9,8 +11,9 @@ use tandem_model::{
     resource::{Properties, Recorded},
 };
 
-use super::{RunError, Tasks, store};
+use super::{RunError, Tasks};
 use crate::{
+    capacity::{Room, wrong_cpu_set, wrong_device},
     image::{Source, too_small},
     mount,
     provider::{Lines, Provider},
@@ -56,11 +59,11 @@ impl Tasks {
         mount::resolve(&parts.home, &parts.resources, &urn.stack, &task.volumes)?;
         let source = Source { build: task.build.as_ref(), image: task.image.as_deref() };
         let image = parts.images.of(urn, source, &parts.images.take_secrets(urn), lines).await?;
-        let needs = store::needs(task.memory_reservation, task.cpu);
-        if !needs.fits(parts.capacity) {
+        let needs = Room::of(task.memory_reservation, task.cpu);
+        let capacity = parts.capacity.total();
+        if !needs.fits(capacity) {
             lines.line(&format!(
-                "warning: a run sets aside {needs}, and this machine gives runs {} in all",
-                parts.capacity
+                "warning: a run sets aside {needs}, and this machine gives {capacity} in all"
             ));
         }
         let outputs =
@@ -89,5 +92,26 @@ fn wrong(task: &inputs::Task) -> Option<String> {
         }
         _ => None,
     });
-    positive("cpu", task.cpu).or_else(|| positive("timeout", task.timeout)).or(too_small).or(retries)
+    let priority = (!inputs::Task::PRIORITIES.contains(&task.priority))
+        .then(|| format!("`priority` is {}; it is -1000 to 1000", task.priority));
+    let concurrency = (task.concurrency == Some(0))
+        .then(|| "`concurrency` is 0; at least one run must be allowed at once".to_owned());
+    positive("cpu", task.cpu)
+        .or_else(|| positive("timeout", task.timeout))
+        .or(too_small)
+        .or(retries)
+        .or(priority)
+        .or(concurrency)
+        .or_else(|| task.cpu_set.as_deref().and_then(wrong_cpu_set))
+        .or_else(|| unusable(&task.devices))
+}
+
+/// What is wrong with the devices of a task, on this machine and now.
+pub(super) fn unusable(devices: &[inputs::Device]) -> Option<String> {
+    let mut seen = HashSet::new();
+    devices.iter().find_map(|device| {
+        let twice =
+            (!seen.insert(&device.path)).then(|| format!("the device `{}` is there twice", device.path));
+        twice.or_else(|| wrong_device(&device.path))
+    })
 }

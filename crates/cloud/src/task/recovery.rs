@@ -5,6 +5,8 @@ use std::{collections::HashSet, sync::Arc};
 use futures::future::join_all;
 use tandem_container::{ContainerError, ContainerId};
 
+use crate::capacity::Survey;
+
 use super::{
     RunId, Shared,
     core::Phase,
@@ -14,13 +16,12 @@ use super::{
 
 impl Shared {
     /// Finds out how the containers of the open runs stand, then lets runs start, then cleans up.
-    pub(super) async fn recover(self: Arc<Self>, drivers: Vec<Driver>) {
+    pub(super) async fn recover(self: Arc<Self>, drivers: Vec<Driver>, survey: Survey) {
         // Listed before anything new can start, so that nothing new is taken for a leftover.
         let open = drivers.iter().map(|driver| driver.record().container()).collect();
         let leftover = self.leftover(open).await;
         join_all(drivers.into_iter().map(|driver| self.take_up(driver))).await;
-        self.scheduler().open();
-        self.admit();
+        drop(survey);
         self.remove(leftover).await;
         self.forget_deleted().await;
     }
@@ -37,8 +38,7 @@ impl Shared {
             Err(error) => {
                 tracing::warn!(run = %driver.record().id, %error, "cannot yet see what became of a container");
                 if matches!(driver.record().run.phase, Phase::Running { .. }) {
-                    let (id, needs) = (driver.record().id.clone(), driver.record().needs());
-                    self.scheduler().hold(id, needs);
+                    self.parts.capacity.hold(driver.record().claim());
                 }
                 driver.look();
             }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tandem_container::{Image, Spec, Volume, exchange::Exchange};
-use tandem_model::{Urn, inputs};
+use tandem_model::{ByteSize, Urn, inputs};
 
 use super::{
     RunError, RunId,
@@ -85,6 +85,7 @@ pub(super) fn record(
         volumes,
         memory: task.memory,
         cpu: task.cpu,
+        cpu_set: task.cpu_set.as_deref(),
     };
     let spec = match wanted.of(image) {
         Ok(spec) => spec,
@@ -105,17 +106,25 @@ pub(super) fn record(
         traceparent,
         spec,
         environment: variables,
-        // More than it may use need not be set aside.
-        reservation: task.memory.map_or(task.memory_reservation, |limit| limit.min(task.memory_reservation)),
+        reservation: reservation(task),
+        priority: task.priority,
+        concurrency: task.concurrency,
+        devices: task.devices.clone(),
         timeout: task.timeout,
         run: Run::accepted(task.retries.clone().map(|retries| Policy { retries, seed })),
     })
+}
+
+/// More than it may use need not be set aside.
+pub(super) fn reservation(task: &inputs::Task) -> ByteSize {
+    task.memory.map_or(task.memory_reservation, |limit| limit.min(task.memory_reservation))
 }
 
 /// The container of the run, with its input. The cloud's variables win over the image's, and the program's over both.
 pub(super) fn spec(record: &Record, of_cloud: BTreeMap<String, String>, input: Option<String>) -> Spec {
     let mut spec = record.spec.clone();
     spec.exchange = Some(Exchange { input });
+    spec.devices = record.devices.iter().map(|device| device.path.clone()).collect();
     spec.environment.extend(of_cloud);
     spec.environment.extend(record.environment.clone());
     spec.environment.insert("TANDEM_RUN_ID".to_owned(), record.id.0.clone());
@@ -128,8 +137,6 @@ pub(super) fn spec(record: &Record, of_cloud: BTreeMap<String, String>, input: O
 
 #[cfg(test)]
 mod tests {
-    use tandem_model::ByteSize;
-
     use super::*;
 
     fn urn() -> Urn {

@@ -6,10 +6,11 @@ use serde_json::Value;
 use tandem_model::{StackId, Urn};
 
 use super::{
-    Attempt, Outcome, RunError, RunId, Shared, Stages, capacity,
+    Attempt, Outcome, RunError, RunId, Shared, Stages,
     core::Phase,
     store::{self, Record},
 };
+use crate::capacity;
 
 /// How many ended runs of a task are shown.
 const RECENT: usize = 10;
@@ -72,7 +73,7 @@ pub enum RunState {
 
 impl Shared {
     pub(super) fn status_of(&self, record: &Record) -> Result<RunStatus, RunError> {
-        let waits = self.scheduler().why(&record.id).map(|why| why.to_string());
+        let waits = self.parts.capacity.why(record.id.as_str());
         let mut status = RunStatus::of(record, waits.or_else(|| self.roomless.why(&record.id)));
         if record.run.is_ended() {
             status.result = store::result(&*self.parts.store.snapshot()?, &record.id)?;
@@ -82,14 +83,10 @@ impl Shared {
 
     pub(super) fn status(&self, stack: Option<&StackId>) -> Result<Vec<RunStatus>, RunError> {
         let live: Vec<_> = {
-            // While the scheduler is locked nothing gives back its room: who is seen to run holds it, and nobody else has it.
-            let scheduler = self.scheduler();
-            let live: Vec<_> = self.live().values().map(|live| live.record.borrow().clone()).collect();
-            let mut waiting = scheduler.all_waiting();
-            let mut why = |id: &RunId| {
-                let waits = waiting.remove(id).map(|why| why.to_string());
-                waits.or_else(|| self.roomless.why(id))
-            };
+            // Meanwhile nothing gives back its room: who is seen to run holds it, and nobody else has it.
+            let look = || self.live().values().map(|live| live.record.borrow().clone()).collect();
+            let (mut waiting, live): (_, Vec<_>) = self.parts.capacity.all_waiting(look);
+            let mut why = |id: &RunId| waiting.remove(id.as_str()).or_else(|| self.roomless.why(id));
             live.into_iter().map(|record| (why(&record.id), record)).collect()
         };
         let wanted = live.iter().filter(|(_, record)| stack.is_none_or(|stack| record.task.stack == *stack));

@@ -19,15 +19,17 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tandem_container::{ContainerId, Spec};
-use tandem_model::{ByteSize, StackId, Urn};
+use tandem_model::{ByteSize, StackId, Urn, inputs::Device};
 use tandem_store::{Batch, Direction, ReadError, Snapshot, port::after_prefix};
 
 use super::{
     RunError, RunId,
     core::{Phase, Run},
-    scheduler::Room,
 };
-use crate::log::{Filter, RunLog};
+use crate::{
+    capacity::{Claim, Room},
+    log::{Filter, RunLog},
+};
 
 /// How many ended runs of a task are kept with their logs.
 pub(super) const KEPT: usize = 200;
@@ -53,6 +55,12 @@ pub(super) struct Record {
     /// The task's and the run's variables; they win over the image's and the cloud's.
     pub(super) environment: BTreeMap<String, String>,
     pub(super) reservation: ByteSize,
+    #[serde(default)]
+    pub(super) priority: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) concurrency: Option<u32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) devices: Vec<Device>,
     /// In seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) timeout: Option<f64>,
@@ -74,9 +82,16 @@ impl Record {
         })
     }
 
-    /// What the run sets aside on the machine.
-    pub(super) fn needs(&self) -> Room {
-        needs(self.reservation, self.spec.cpu)
+    /// What the run asks for before it starts.
+    pub(super) fn claim(&self) -> Claim {
+        Claim {
+            id: self.id.0.clone(),
+            of: self.task.clone(),
+            needs: Room::of(self.reservation, self.spec.cpu),
+            devices: self.devices.clone(),
+            priority: self.priority,
+            concurrency: self.concurrency,
+        }
     }
 
     /// The log of an attempt, which is in `file`.
@@ -98,12 +113,6 @@ impl Record {
     fn decode(bytes: &[u8]) -> Result<Self, RunError> {
         serde_json::from_slice(bytes).map_err(RunError::Damaged)
     }
-}
-
-/// What runs of such a task set aside.
-pub(super) fn needs(reservation: ByteSize, cpu: Option<f64>) -> Room {
-    let millicores = cpu.map_or(0, |cores| (cores * 1000.0).ceil() as u64);
-    Room { memory: reservation, millicores }
 }
 
 const RECORDS: &str = "run/record/";

@@ -8,6 +8,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -89,6 +90,7 @@ pub(super) fn configuration(
     if let Some(bundle) = &connected {
         namespaces.push(json!({ "type": "network", "path": network::namespace(bundle) }));
     }
+    let devices = spec.devices.iter().map(|path| device(path)).collect::<Result<Vec<_>, _>>()?;
     let mut mounts = mounts(connected.as_deref());
     mounts.extend(spec.volumes.iter().map(volume));
     mounts.extend(spec.exchange.as_ref().map(|_| exchange::mount(folder)));
@@ -110,7 +112,8 @@ pub(super) fn configuration(
         "linux": {
             "cgroupsPath": format!("/{cgroup}"),
             "namespaces": namespaces,
-            "resources": resources(spec),
+            "resources": resources(spec, &devices),
+            "devices": devices,
             "maskedPaths": MASKED,
             "readonlyPaths": READ_ONLY,
             "seccomp": seccomp,
@@ -177,9 +180,31 @@ fn all_but_a_reserve() -> Option<u64> {
     Some(total.trim().parse::<u64>().ok()? * 1024 / 8 * 7)
 }
 
-fn resources(spec: &Spec) -> Value {
+/// A character device of the host, as the container gets it: of the same owner, with the same rights.
+fn device(path: &str) -> Result<Value, ContainerError> {
+    let refused = |reason: String| ContainerError::Start { reason };
+    let found = fs::symlink_metadata(path)
+        .map_err(|error| refused(format!("the device `{path}` cannot be given to it: {error}")))?;
+    if !found.file_type().is_char_device() {
+        return Err(refused(format!("`{path}` is no character device")));
+    }
+    let (major, minor) = (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));
+    let mode = found.mode() & 0o777;
+    Ok(json!({
+        "path": path, "type": "c", "major": major, "minor": minor,
+        "fileMode": mode, "uid": found.uid(), "gid": found.gid(),
+    }))
+}
+
+fn resources(spec: &Spec, devices: &[Value]) -> Value {
+    let mut rules = vec![json!({ "allow": false, "access": "rwm" })];
+    let used = |device: &Value| {
+        let (major, minor) = (&device["major"], &device["minor"]);
+        json!({ "allow": true, "type": "c", "major": major, "minor": minor, "access": "rw" })
+    };
+    rules.extend(devices.iter().map(used));
     let mut all = json!({
-        "devices": [{ "allow": false, "access": "rwm" }],
+        "devices": rules,
         "pids": { "limit": PROCESS_LIMIT },
     });
     if let Some(memory) = spec.memory.map(|memory| memory.bytes()).or_else(all_but_a_reserve) {
@@ -193,6 +218,9 @@ fn resources(spec: &Spec) -> Value {
         const PERIOD: f64 = 100_000.0;
         // The kernel takes no quota below 1 ms.
         all["cpu"] = json!({ "quota": ((cores * PERIOD) as i64).max(1_000), "period": PERIOD as u64 });
+    }
+    if let Some(set) = &spec.cpu_set {
+        all["cpu"]["cpus"] = json!(set);
     }
     all
 }

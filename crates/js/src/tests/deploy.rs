@@ -231,6 +231,18 @@ async fn arguments_of_the_wrong_kind_are_told_where_they_are() {
         ("new cloud.Task('t', {})", "task/t has neither `build` nor `image`"),
         ("new cloud.Task('t', { build: '.', image: 'x' })", "task/t has both `build` and `image`"),
         (
+            "new cloud.Task('t', { image: 'x', concurrency: 1.5 })",
+            "`concurrency` of task/t is a whole number from 1 on, not 1.5",
+        ),
+        (
+            "new cloud.Task('t', { image: 'x', devices: '/dev/fuse' })",
+            "`devices` of task/t is a list, not \"/dev/fuse\"",
+        ),
+        (
+            "new cloud.Task('t', { image: 'x', devices: [{ shared: true }] })",
+            "`path` of `devices[0]` of task/t is a text, not nothing",
+        ),
+        (
             "new cloud.Task('t', { image: 'x', command: ['a', 1] })",
             "`command` of task/t is a list of texts; it has 1 in it",
         ),

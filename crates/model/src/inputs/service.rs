@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Build, Mount};
+use super::{Build, Mount, Task};
 use crate::size::ByteSize;
 
 /// Containers that are kept running, replicated and load-balanced.
@@ -82,9 +82,15 @@ pub struct Container {
     /// Hard limit of its memory. A number is MiB. None: no limit of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<ByteSize>,
-    /// Upper bound of its processors, in cores: `0.5`. None: no bound.
+    /// What it sets aside on the machine, as a run does. A number is MiB.
+    #[serde(default = "Task::default_reservation")]
+    pub memory_reservation: ByteSize,
+    /// Upper bound of its processors, in cores: `0.5`. None: no bound. So much is set aside, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu: Option<f64>,
+    /// The processors that it may run on: `0-1,3`. None: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_set: Option<String>,
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
     /// Replaces the image's command.

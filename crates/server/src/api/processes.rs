@@ -8,7 +8,7 @@ use axum::{
     routing::post,
 };
 use serde_json::Value;
-use tandem_cloud::{Cloud, bucket::is_made, function::Invocation};
+use tandem_cloud::{Cloud, bucket::is_made, capacity::CapacityStatus, function::Invocation};
 use uuid::Uuid;
 
 use super::Refusal;
@@ -20,6 +20,7 @@ const LARGEST_BODY: usize = 64 << 20;
 pub(super) fn routes() -> Router<super::State> {
     Router::new()
         .route("/v1/ps", post(processes))
+        .route("/v1/capacity", post(capacity))
         .route("/v1/invoke", post(invoke))
         // Beyond what a function takes, so that it is the function's refusal that is told.
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
@@ -50,6 +51,13 @@ async fn processes(
     let made_by_clients = made_by_clients.map(|r| Made { urn: r.urn.clone(), id: r.id.clone() }).collect();
     let services = cloud.services.status(stack.as_ref());
     Ok(Json(Processes { functions, spares, runs, services, backlog, dead_letters, made_by_clients }))
+}
+
+async fn capacity(
+    State(cloud): State<Arc<Cloud>>,
+    Json(OfStack { stack }): Json<OfStack>,
+) -> Json<CapacityStatus> {
+    Json(cloud.capacity(stack.as_ref()))
 }
 
 async fn invoke(

@@ -22,7 +22,7 @@ pub(crate) use self::{
     client::Client,
     cloud::{Cloud, Serving},
     disk::Disk,
-    gate::Gate,
+    gate::{Gate, Visit},
     hold::{Beside, Hold},
     log::Log,
     met::Met,

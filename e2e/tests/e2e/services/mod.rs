@@ -298,12 +298,16 @@ fn what_cannot_be_deployed_is_named_and_leaves_nothing_and_what_serves_goes_on()
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = other.local_addr().unwrap().port();
     let project = cloud.project("shop", &[("index.js", &program(taken, 1, "one"))]);
-    project.tandem(&["up", "--yes"]).failed("E0720").says(&taken.to_string());
+    project
+        .tandem(&["up", "--yes"])
+        .failed("E0720")
+        .says(&format!("on port {taken}, on which"))
+        .says(&format!("(process {}) does", std::process::id()));
     drop(other);
     project.up();
     assert_eq!(get(taken).unwrap(), "one 0");
     let second = cloud.project("copy", &[("index.js", &program(taken, 1, "one"))]);
-    second.tandem(&["up", "--yes"]).failed("E0720").says("service/web");
+    second.tandem(&["up", "--yes"]).failed("E0720").says("service/web of the stack shop/dev");
     assert_eq!(get(taken).unwrap(), "one 0");
     second.destroy();
     project.destroy();

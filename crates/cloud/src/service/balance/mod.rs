@@ -5,6 +5,7 @@
 
 mod http;
 mod listener;
+mod occupant;
 mod tcp;
 mod udp;
 
@@ -19,7 +20,10 @@ use std::{
 
 use tokio::sync::Notify;
 
-pub(super) use self::listener::{Listener, forward};
+pub(super) use self::{
+    listener::{Listener, forward},
+    occupant::occupant,
+};
 
 /// How long a connection or request is held while no replica is healthy: one may be on its way.
 /// Unless it is said otherwise: a service without replicas has to start one first.

@@ -26,7 +26,7 @@ use tandem_model::Report;
 
 pub(in crate::task) use self::outcome::Answer;
 use self::outcome::outcome;
-pub(in crate::task) use self::retry::Policy;
+pub(in crate::task) use self::retry::{Policy, rest};
 pub use self::{outcome::Outcome, retry::Attempt};
 
 /// Where a run stands, and what was asked of it.
@@ -321,7 +321,8 @@ impl Run {
 
     /// What is left until the timeout.
     pub(super) fn remaining(started: Timestamp, timeout: SignedDuration, now: Timestamp) -> SignedDuration {
-        timeout.saturating_sub(now.duration_since(started)).max(SignedDuration::ZERO)
+        // A clock that was set back does not make a timeout longer.
+        timeout.saturating_sub(now.duration_since(started)).clamp(SignedDuration::ZERO, timeout)
     }
 }
 

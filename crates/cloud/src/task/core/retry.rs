@@ -51,6 +51,13 @@ impl Policy {
     }
 }
 
+/// What is left of a pause that ends then: never more than the longest one, also if the clock was set back meanwhile.
+pub(in crate::task) fn rest(policy: Option<&Policy>, until: Timestamp, now: Timestamp) -> SignedDuration {
+    let longest =
+        policy.and_then(|policy| SignedDuration::try_from_secs_f64(policy.retries.max_backoff).ok());
+    until.duration_since(now).clamp(SignedDuration::ZERO, longest.unwrap_or(SignedDuration::ZERO))
+}
+
 /// SplitMix64 (Steele, Lea, Flood 2014): every bit of the answer depends on every bit of the seed.
 fn mixed(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);

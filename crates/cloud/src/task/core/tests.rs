@@ -121,6 +121,7 @@ fn the_timeout_counts_from_the_start_also_after_a_restart() {
     let timeout = SignedDuration::from_secs(10);
     assert_eq!(Run::remaining(at(100), timeout, at(104)), SignedDuration::from_secs(6));
     assert_eq!(Run::remaining(at(100), timeout, at(500)), SignedDuration::ZERO);
+    assert_eq!(Run::remaining(at(1_000_000), timeout, at(5)), timeout, "the clock was set back");
 }
 
 fn any_container() -> impl Strategy<Value = Container> {
@@ -171,6 +172,13 @@ fn policy(attempts: u32) -> Policy {
 
 fn any_run() -> impl Strategy<Value = Run> {
     prop_oneof![Just(None), (1u32..5).prop_map(|n| Some(policy(n)))].prop_map(Run::accepted)
+}
+
+#[test]
+fn a_pause_is_never_longer_than_the_longest_whatever_the_clock_says() {
+    let policy = policy(3);
+    let rest = |until, now| rest(Some(&policy), at(until), at(now)).as_secs();
+    assert_eq!((rest(110, 100), rest(100, 500), rest(1_000_000, 5)), (10, 0, 60));
 }
 
 #[test]

@@ -163,7 +163,7 @@ async fn a_run_that_can_never_fit_is_refused() {
     let tasks = scene.open();
     let refused = tasks.run(request(&task)).await.unwrap_err();
     assert_eq!(tandem_model::Explain::code(&refused), "E0703");
-    let expected = "a run of task/job sets aside 2 GiB, and this machine gives runs 1 GiB and 2 cores in all";
+    let expected = "a run of task/job sets aside 2 GiB, and this machine gives 1 GiB and 2 cores in all";
     assert_eq!(refused.to_string(), expected);
     let greedy = scene.deploy("greedy", "exit 0", json!({ "cpu": 3 }));
     assert!(matches!(tasks.run(request(&greedy)).await, Err(RunError::NeverFits { .. })));
@@ -250,4 +250,54 @@ async fn of_many_runs_the_last_are_kept_and_old_keys_are_still_found() {
     }
     scene.store.commit(excess(later).batch).await.unwrap();
     assert!(store::get(&*scene.store.snapshot().unwrap(), &keyed).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn no_more_of_a_task_run_at_once_than_it_allows() {
+    let scene = Scene::new();
+    let (first_gate, second_gate) = (scene.gate("first"), scene.gate("second"));
+    let task = scene.deploy("job", "read go <$GATE", json!({ "concurrency": 1 }));
+    let other = scene.deploy("other", "exit 0", json!({}));
+    let tasks = scene.open();
+    let first = tasks.run(at_gate(&task, &first_gate)).await.unwrap();
+    running(&tasks, &first).await;
+    let second = tasks.run(at_gate(&task, &second_gate)).await.unwrap();
+    assert_eq!(tasks.get(&second).unwrap().waits.as_deref(), Some("1 run of its task at once"));
+    // Others are not held up.
+    let passing = tasks.run(request(&other)).await.unwrap();
+    assert!(tasks.wait(&passing).await.unwrap().outcome.unwrap().is_success());
+    // A restart finds the one running and the other waiting.
+    tasks.close().await;
+    let tasks = scene.open();
+    first_gate.open().await;
+    second_gate.open().await;
+    let (first, second) = (tasks.wait(&first).await.unwrap(), tasks.wait(&second).await.unwrap());
+    assert!(second.started >= first.ended, "{first:?} {second:?}");
+}
+
+#[tokio::test]
+async fn a_run_with_a_higher_priority_goes_first() {
+    let scene = Scene::new();
+    let gates = ["first", "low", "high"].map(|name| scene.gate(name));
+    let low = scene.deploy("low", "read go <$GATE", json!({ "memoryReservation": 600 }));
+    let high = scene.deploy("high", "read go <$GATE", json!({ "memoryReservation": 600, "priority": 1 }));
+    let tasks = scene.open();
+    let first = tasks.run(at_gate(&low, &gates[0])).await.unwrap();
+    running(&tasks, &first).await;
+    let late = tasks.run(at_gate(&low, &gates[1])).await.unwrap();
+    let early = tasks.run(at_gate(&high, &gates[2])).await.unwrap();
+    assert_eq!(tasks.get(&late).unwrap().waits.as_deref(), Some("behind 1 other run"));
+    for gate in [&gates[0], &gates[2], &gates[1]] {
+        gate.open().await;
+    }
+    let (early, late) = (tasks.wait(&early).await.unwrap(), tasks.wait(&late).await.unwrap());
+    assert!(late.started >= early.ended, "{early:?} {late:?}");
+}
+
+#[tokio::test]
+async fn a_device_that_is_not_there_is_named_when_a_run_asks_for_it() {
+    let scene = Scene::new();
+    let task = scene.deploy("job", "exit 0", json!({ "devices": [{ "path": "/dev/no-such" }] }));
+    let refused = scene.open().run(request(&task)).await.unwrap_err();
+    assert_eq!(refused.to_string(), "task/job: this machine has no device `/dev/no-such`");
 }

@@ -21,7 +21,7 @@ use serde_json::json;
 use tandem_container::{
     BuildRequest, Builder, Built, ContainerError, ContainerId, Image, ImageRef, Platform,
 };
-use tandem_model::{ByteSize, Kind, PhysicalId, resource::Recorded};
+use tandem_model::{ByteSize, Kind, PhysicalId};
 use tandem_store::MemoryStore;
 
 use super::*;
@@ -173,7 +173,7 @@ impl Scene {
             runtime: self.runtime.clone(),
             log: Arc::new(self.log.clone()),
             environment: Arc::new(Credentials),
-            capacity: self.capacity,
+            capacity: Capacity::new(self.capacity),
             grace: self.grace,
         });
         tasks.unwrap()

@@ -85,6 +85,8 @@ async fn a_container_that_no_record_knows_is_ended_and_removed() {
         user: String::new(),
         memory: None,
         cpu: None,
+        cpu_set: None,
+        devices: Vec::new(),
         network: None,
         volumes: vec![],
         exchange: None,

@@ -1,9 +1,12 @@
 //! `tandem ps`: what is deployed, and what it is doing.
 
+mod capacity;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use tandem_cloud::{
+    capacity::CapacityStatus,
     function::{FunctionStatus, WorkerState},
     service::{ReplicaStatus, ServiceStatus},
     task::{RunState, RunStatus},
@@ -26,10 +29,24 @@ pub(crate) struct Args {
     /// Of all stacks
     #[arg(short, long)]
     all: bool,
+    /// What is free on this machine, who holds the rest, who waits and why, and what would fit
+    #[arg(short, long)]
+    capacity: bool,
 }
 
-pub(crate) async fn run(terminal: &Terminal, place: Place, Args { all }: Args) -> Result<(), Failure> {
+pub(crate) async fn run(
+    terminal: &Terminal,
+    place: Place,
+    Args { all, capacity }: Args,
+) -> Result<(), Failure> {
     let stack = if all { None } else { Some(place.stack_of(&Project::find(&place.folder)?)) };
+    if capacity {
+        let status: CapacityStatus = place.client().post("/v1/capacity", &OfStack { stack }).await?;
+        if terminal.json() {
+            return Ok(terminal.record(&status)?);
+        }
+        return Ok(terminal.data(&capacity::shown(&status, Timestamp::now(), terminal.data_width()))?);
+    }
     let processes: Processes = place.client().post("/v1/ps", &OfStack { stack }).await?;
     if terminal.json() {
         return Ok(terminal.record(&processes)?);
@@ -112,7 +129,7 @@ fn replicas(service: &ServiceStatus, now: Timestamp) -> Vec<[String; 7]> {
             replica.since.map(|since| age(since, now)).unwrap_or_default(),
             replica.restarts.to_string(),
             ports.join(", "),
-            replica.trouble.clone().unwrap_or_default(),
+            replica.waits.clone().or_else(|| replica.trouble.clone()).unwrap_or_default(),
         ]
     };
     if service.replicas.is_empty() {
