@@ -238,7 +238,7 @@ export class Function<E = any, R = any> extends Resource {
 export interface TaskBuild {
     /** The folder that is sent to the build, relative to the project. The project itself if not given. */
     context?: Input<string>;
-    /** The Dockerfile's path inside the folder. `Dockerfile` if not given. */
+    /** The Dockerfile's path inside the folder. `Dockerfile` if not given; without it the folder is built by convention. */
     dockerfile?: Input<string>;
     /** Build arguments (`ARG`). */
     args?: Input<Record<string, Input<string>>>;
@@ -265,7 +265,7 @@ export interface TaskBuild {
 export type BuildSecret = { file: string } | { env: string } | Input<string>;
 
 export interface TaskArgs {
-    /** A folder with a Dockerfile in it, relative to the project; or more exactly. Either this or `image`. */
+    /** A folder, relative to the project, with a Dockerfile or by convention; or more exactly. Either this or `image`. */
     build?: string | TaskBuild;
     /** An image by name: `docker.io/library/debian:bookworm`. Either this or `build`. */
     image?: Input<string>;
@@ -372,7 +372,7 @@ export interface HealthCheck {
 }
 
 export interface ServiceContainer {
-    /** A folder with a Dockerfile in it, relative to the project; or more exactly. Either this or `image`. */
+    /** A folder, relative to the project, with a Dockerfile or by convention; or more exactly. Either this or `image`. */
     build?: string | TaskBuild;
     /** An image by name. Either this or `build`. */
     image?: Input<string>;

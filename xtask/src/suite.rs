@@ -20,6 +20,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
     video::ensure(&video)?;
     let ffmpeg = base_image::ffmpeg()?;
     let busybox = base_image::busybox()?;
+    let runtimes = base_image::runtimes()?;
     // With --workspace it gets the features that the tests' build gives it, so that nothing is compiled twice.
     let mut build = Command::new(&cargo);
     process::run(build.args(["build", "--workspace", "--bin", "tandem"]))?;
@@ -35,6 +36,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
     tests.env("TANDEM_TEST_JS", setup::node_packages()?);
     tests.env("TANDEM_TEST_FFMPEG_IMAGE", ffmpeg);
     tests.env("TANDEM_TEST_BUSYBOX_IMAGE", busybox);
+    tests.env("TANDEM_TEST_RUNTIMES_IMAGE", runtimes);
     tests.env("TANDEM_TEST_VIDEO", video);
     process::run(&mut tests)
 }

@@ -14,8 +14,8 @@ use std::{
 
 use axum::middleware;
 use jiff::Timestamp;
-use tandem_container::{BuildahStore, Builder, OciRuntime};
-use tandem_model::{Explain, Kind, StackId, Urn};
+use tandem_container::{BuildahStore, Builder, Image, OciRuntime};
+use tandem_model::{Explain, Kind, Report, StackId, Urn, inputs};
 use tandem_store::{BlobError, Blobs, FileBlobs, OpenError as StoreError, RedbStore, Store};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -32,7 +32,7 @@ use crate::{
     home::Home,
     image::Images,
     log::{self, Log, LogError, RunLogs},
-    provider::Provider,
+    provider::{Lines, Provider},
     registry::{self, Registry},
     resource::Resources,
     service::{self, ServiceError, Services},
@@ -301,6 +301,20 @@ impl Cloud {
     /// What is free on the machine, who holds the rest, and who waits; and what would fit of a stack's tasks, or of all.
     pub fn capacity(&self, stack: Option<&StackId>) -> CapacityStatus {
         self.capacity.status(&self.tasks.claims(stack))
+    }
+
+    /// Builds a folder, packed as for a task, into an image of that name, or of one made of its content. Dropped, the build
+    /// ends.
+    ///
+    /// # Errors
+    /// Why there is no image, for people.
+    pub async fn build(
+        &self,
+        build: &inputs::Build,
+        name: Option<&str>,
+        lines: &dyn Lines,
+    ) -> Result<Image, Report> {
+        self.builds.build_folder(build, name, lines).await.map_err(|error| error.report())
     }
 
     /// The variables by which the person who works with a stack reaches it.

@@ -1,8 +1,9 @@
 //! Packs a user's program and turns it into registrations.
 //!
 //! [`project`] finds and reads `Tandem.yaml`. [`pack`] makes one immutable archive of the program's modules, so that
-//! what runs is what was deployed; [`context`] does the same for the folders that images are built from. [`host`] runs
-//! the program's deploy phase in a child process and hands what it declares to a [`Registrar`].
+//! what runs is what was deployed; [`context`] does the same for the folders that images are built from, and [`convention`] says how
+//! one without a Dockerfile is built. [`host`] runs the program's deploy phase in a child process and hands what it
+//! declares to a [`Registrar`].
 //!
 //! The whole way, as `tandem up` goes it:
 //!
@@ -13,6 +14,7 @@
 pub mod archives;
 mod build;
 pub mod context;
+pub mod convention;
 mod declare;
 pub mod deployment;
 pub mod host;

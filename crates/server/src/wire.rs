@@ -16,9 +16,10 @@ use tandem_cloud::{
     service::ServiceStatus,
     task::{RunId, RunStatus},
 };
+use tandem_container::Image;
 use tandem_engine::CloudId;
 use tandem_model::{
-    OpId, PhysicalId, Report, Secrets, StackId, Urn,
+    OpId, PhysicalId, Report, Secrets, StackId, Urn, inputs,
     plan::{Applied, Change},
 };
 
@@ -69,6 +70,25 @@ pub enum Applying {
 pub struct Entrust {
     pub urn: Urn,
     pub secrets: Secrets,
+}
+
+/// `POST /v1/images/build`, answered by a stream of [`Building`]. The folder's archive was uploaded before. The build ends
+/// if nobody listens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BuildFolder {
+    pub build: inputs::Build,
+    /// What the image is to be called. `None`: after its folder and its content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// A record of the answer to a build; the last one is `Done` or `Failed`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Building {
+    Line(String),
+    Done(Image),
+    Failed(Report),
 }
 
 /// `POST /v1/acknowledge`

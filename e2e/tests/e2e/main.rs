@@ -24,6 +24,8 @@ mod chaos;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod conventions;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod crash_start;

@@ -18,12 +18,14 @@ use super::{
 use crate::provider::Lines;
 
 impl Images {
-    /// Builds an image, unless the same was built before and is not too old.
+    /// Builds an image, unless the same was built before, is not too old, and has the name that is `wanted`. Without such it is
+    /// called after the resource and its hash.
     pub(super) async fn build(
         &self,
         urn: &Urn,
         build: &inputs::Build,
         secrets: &Secrets,
+        wanted: Option<&str>,
         lines: &dyn Lines,
     ) -> Result<Image, ImageError> {
         let platform = platform(urn, build)?;
@@ -48,6 +50,7 @@ impl Images {
         if bases.is_some()
             && let Some(image) = self.built(&hash).await?
             && !self.is_too_old(build, &image)?
+            && wanted.is_none_or(|wanted| image.names.iter().any(|name| name == wanted))
         {
             lines.line(&format!("{} was built before: {}", build.folder, image.digest));
             return Ok(image);
@@ -62,7 +65,7 @@ impl Images {
             dockerfile: build.dockerfile.clone(),
             args: build.args.clone(),
             target: build.target.clone(),
-            name: name(urn, &hash),
+            name: wanted.map_or_else(|| name(urn, &hash), str::to_owned),
             certificates: build.extra_ca_certificates.iter().map(|one| one.pem.clone()).collect(),
             secrets: Secrets(
                 secrets.0.clone().into_iter().filter(|(id, _)| build.secrets.contains(id)).collect(),

@@ -26,6 +26,7 @@ pub(crate) mod context;
 mod error;
 mod facts;
 mod files;
+mod folder;
 mod run;
 
 #[cfg(test)]
@@ -109,7 +110,7 @@ impl Images {
         lines: &dyn provider::Lines,
     ) -> Result<Image, ImageError> {
         let image = match (source.build, source.image) {
-            (Some(build), None) => self.build(urn, build, secrets, lines).await?,
+            (Some(build), None) => self.build(urn, build, secrets, None, lines).await?,
             (None, Some(name)) => {
                 let image = self.builder.resolve(&ImageRef(name.to_owned())).await?;
                 if let Some(platform) = &image.platform {

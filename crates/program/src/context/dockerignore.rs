@@ -23,10 +23,12 @@ pub(super) struct BadPattern {
 }
 
 impl Ignore {
-    pub(super) fn parse(text: &str) -> Result<Self, BadPattern> {
+    /// The rules of a file, after those of another text.
+    pub(super) fn parse(before: &str, text: &str) -> Result<Self, BadPattern> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut rules = Vec::new();
-        for (index, line) in text.lines().enumerate() {
+        let lines = text.lines().enumerate();
+        for (index, line) in before.lines().map(|line| (0, line)).chain(lines) {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
@@ -82,7 +84,7 @@ mod tests {
     use super::*;
 
     fn excluded(text: &str, paths: &[&str]) -> Vec<bool> {
-        let ignore = Ignore::parse(text).unwrap();
+        let ignore = Ignore::parse("", text).unwrap();
         paths.iter().map(|path| ignore.excludes(path)).collect()
     }
 
@@ -104,6 +106,6 @@ mod tests {
 
     #[test]
     fn a_bad_pattern_has_its_line() {
-        assert_eq!(Ignore::parse("a\n[z-a]\n").unwrap_err().line, 2);
+        assert_eq!(Ignore::parse("b", "a\n[z-a]\n").unwrap_err().line, 2);
     }
 }

@@ -18,7 +18,13 @@ use dockerignore::Ignore;
 use sha2::{Digest, Sha256};
 use tandem_model::{ByteSize, Explain};
 
-use crate::project;
+use crate::{
+    convention::{self, ConventionError},
+    project,
+};
+
+/// The Dockerfile of a build that names none. Without it the folder is built by convention.
+const DOCKERFILE: &str = "Dockerfile";
 
 /// How large a folder may be if nobody allows more. Each byte is read, sent and unpacked; so much of it is a mistake.
 pub const LIMIT: ByteSize = ByteSize(4 << 30);
@@ -63,6 +69,8 @@ pub enum ContextError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{}:{line}: not a pattern: {reason}", file.display())]
     Ignore { file: PathBuf, line: usize, reason: String },
+    #[error(transparent)]
+    Convention(#[from] ConventionError),
     #[error("cannot write the packed folder to a temporary file in `{}`", std::env::temp_dir().display())]
     Unwritable { source: io::Error },
 }
@@ -75,6 +83,7 @@ impl Explain for ContextError {
             Self::Ignore { .. } => "E0542",
             Self::TooLarge { .. } => "E0546",
             Self::Special { .. } => "E0547",
+            Self::Convention(error) => error.code(),
         }
     }
 
@@ -107,12 +116,13 @@ impl Explain for ContextError {
                 )
             }
             Self::Ignore { .. } => "correct or remove the line".into(),
+            Self::Convention(error) => error.help(),
         }
     }
 }
 
 /// Packs a folder, leaving out what its `.dockerignore` (or `<dockerfile>.dockerignore`) excludes. The Dockerfile is
-/// always in.
+/// always in. If it is `Dockerfile` and there is none, it is written by [`convention`].
 ///
 /// Of a file its bytes and its mode are kept, of a symbolic link its target, which is not followed. How large all is, is
 /// known before anything is read.
@@ -126,23 +136,37 @@ pub fn pack(folder: &Path, dockerfile: &str, limit: ByteSize) -> Result<ContextA
     if Path::new(dockerfile).is_absolute() || dockerfile.split('/').any(|part| part == "..") {
         return Err(ContextError::Outside { dockerfile: dockerfile.to_owned() });
     }
-    if !folder.join(dockerfile).is_file() {
+    let by_convention = dockerfile == DOCKERFILE && fs::symlink_metadata(folder.join(DOCKERFILE)).is_err();
+    let made = if by_convention { Some(convention::of(folder)?) } else { None };
+    if made.is_none() && !folder.join(dockerfile).is_file() {
         let dockerfile = dockerfile.to_owned();
         return Err(ContextError::NoDockerfile { folder: folder.to_owned(), dockerfile });
     }
-    if !is_inside(folder, dockerfile) {
+    if made.is_none() && !is_inside(folder, dockerfile) {
         return Err(ContextError::Outside { dockerfile: dockerfile.to_owned() });
     }
     let dockerfile = dockerfile.trim_start_matches("./");
-    let mut finding =
-        Finding { root: folder, ignore: ignore(folder, dockerfile)?, dockerfile, found: Vec::new() };
+    let mut finding = Finding {
+        root: folder,
+        ignore: ignore(folder, dockerfile, made.as_ref().map(convention::Convention::ignored))?,
+        dockerfile,
+        found: Vec::new(),
+    };
     finding.folder("")?;
     let entries = finding.found;
     check_size(folder, &entries, limit)?;
     let file = tempfile::tempfile().map_err(|source| ContextError::Unwritable { source })?;
     let output = Hashing { inner: BufWriter::new(file), hash: Sha256::new(), size: 0 };
     let mut packing = Packing { root: folder, tar: tar::Builder::new(output) };
-    entries.iter().try_for_each(|entry| packing.entry(entry))?;
+    if let Some(made) = &made {
+        packing.text(DOCKERFILE, &made.dockerfile)?;
+        // It excludes no file that is packed; Buildah reads it, so that neither of the two gets into the image.
+        packing.text(IGNORE, "Dockerfile\n.dockerignore\n")?;
+    }
+    entries
+        .iter()
+        .filter(|entry| made.is_none() || !WRITTEN.contains(&&*entry.path))
+        .try_for_each(|entry| packing.entry(entry))?;
     let unwritable = |source| ContextError::Unwritable { source };
     let output = packing.tar.into_inner().map_err(unwritable)?;
     let file = output.inner.into_inner().map_err(|error| unwritable(error.into_error()))?;
@@ -150,12 +174,18 @@ pub fn pack(folder: &Path, dockerfile: &str, limit: ByteSize) -> Result<ContextA
     Ok(ContextArchive { hash, size: output.size, file })
 }
 
-fn ignore(folder: &Path, dockerfile: &str) -> Result<Ignore, ContextError> {
-    for name in [format!("{dockerfile}.dockerignore"), ".dockerignore".to_owned()] {
+const IGNORE: &str = ".dockerignore";
+/// What comes from the convention, and not from the folder.
+const WRITTEN: [&str; 2] = [DOCKERFILE, IGNORE];
+
+/// What stays out; `before` is heard first.
+fn ignore(folder: &Path, dockerfile: &str, before: Option<String>) -> Result<Ignore, ContextError> {
+    let before = before.unwrap_or_default();
+    for name in [format!("{dockerfile}.dockerignore"), IGNORE.to_owned()] {
         let file = folder.join(name);
         match fs::read_to_string(&file) {
             Ok(text) => {
-                return Ignore::parse(&text).map_err(|bad| ContextError::Ignore {
+                return Ignore::parse(&before, &text).map_err(|bad| ContextError::Ignore {
                     file,
                     line: bad.line,
                     reason: bad.reason,
@@ -165,7 +195,7 @@ fn ignore(folder: &Path, dockerfile: &str) -> Result<Ignore, ContextError> {
             Err(source) => return Err(ContextError::Unreadable { path: file, source }),
         }
     }
-    Ok(Ignore::default())
+    Ok(Ignore::parse(&before, "").unwrap_or_default())
 }
 
 /// Whether the file is in the folder, also if it is a link.
@@ -259,6 +289,13 @@ struct Packing<'a> {
 }
 
 impl Packing<'_> {
+    fn text(&mut self, path: &str, text: &str) -> Result<(), ContextError> {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        self.append(&mut header, path, text.as_bytes())
+    }
+
     fn entry(&mut self, Entry { path, meta }: &Entry) -> Result<(), ContextError> {
         let full = self.root.join(path);
         let unreadable = |source| ContextError::Unreadable { path: full.clone(), source };

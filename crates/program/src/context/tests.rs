@@ -90,7 +90,8 @@ fn what_is_missing_or_wrong_is_named() {
     let folder = folder(&[("a", ""), (".dockerignore", "a\n[z-a]\n"), ("b/Dockerfile", "")]);
     let code = |folder: &Path, dockerfile: &str| pack(folder, dockerfile, LIMIT).unwrap_err().code();
     assert_eq!(code(&folder.path().join("none"), "Dockerfile"), "E0540");
-    assert_eq!(code(folder.path(), "Dockerfile"), "E0540");
+    assert_eq!(code(folder.path(), "Dockerfile"), "E0545");
+    assert_eq!(code(folder.path(), "Dockerfile.dev"), "E0540");
     assert_eq!(code(folder.path(), "../Dockerfile"), "E0540");
     assert_eq!(code(folder.path(), "b/Dockerfile"), "E0542");
 }
@@ -145,4 +146,49 @@ fn a_dockerfile_that_is_a_link_out_of_the_folder_is_outside() {
     fs::remove_file(folder.path().join("Dockerfile")).unwrap();
     symlink("real", folder.path().join("Dockerfile")).unwrap();
     pack(folder.path(), "Dockerfile", LIMIT).unwrap();
+}
+
+#[test]
+fn a_folder_without_a_dockerfile_is_packed_with_one_and_without_what_no_build_needs() {
+    let files = [
+        ("main.py", "print('hello')"),
+        ("requirements.txt", ""),
+        ("node_modules/x/y", ""),
+        ("pkg/__pycache__/z.pyc", ""),
+        (".git/HEAD", ""),
+        (".env", "KEY=secret"),
+        ("notes.md", ""),
+        (".dockerignore", "*.md\n!.env\n"),
+    ];
+    let folder = folder(&files);
+    let mut archive = pack(folder.path(), "Dockerfile", LIMIT).unwrap();
+    // The folder's own file has the last word, also to take back what stays out by convention.
+    assert_eq!(
+        entries(&mut archive),
+        ["Dockerfile", ".dockerignore", ".env", "main.py", "pkg/", "requirements.txt"]
+    );
+    let mut tar = tar::Archive::new(archive.read().unwrap());
+    let mut texts = tar.entries().unwrap().map(|entry| io::read_to_string(entry.unwrap()).unwrap());
+    assert_eq!(texts.next().unwrap(), convention::of(folder.path()).unwrap().dockerfile);
+    assert_eq!(
+        texts.next().unwrap(),
+        "Dockerfile\n.dockerignore\n",
+        "for what copies the folder into the image"
+    );
+    // What is written counts as if it were in the folder; what stays out does not.
+    let hash = archive.hash;
+    fs::write(folder.path().join("notes.md"), "changed").unwrap();
+    assert_eq!(pack(folder.path(), "Dockerfile", LIMIT).unwrap().hash, hash);
+    fs::write(folder.path().join("Procfile"), "web: python3 main.py").unwrap();
+    assert_ne!(pack(folder.path(), "Dockerfile", LIMIT).unwrap().hash, hash);
+}
+
+#[test]
+fn a_dockerfile_that_cannot_be_read_is_not_replaced_by_another() {
+    let folder = folder(&[("index.html", ""), ("Dockerfile/kept", "")]);
+    assert_eq!(pack(folder.path(), "Dockerfile", LIMIT).unwrap_err().code(), "E0540");
+    let other = tempfile::tempdir().unwrap();
+    fs::write(other.path().join("index.html"), "").unwrap();
+    symlink("nowhere", other.path().join("Dockerfile")).unwrap();
+    assert_eq!(pack(other.path(), "Dockerfile", LIMIT).unwrap_err().code(), "E0540");
 }

@@ -3,6 +3,7 @@
 //! Every error is a [`Report`] as JSON: 400 for what the asker can mend, 404 for what is not there.
 
 mod backup;
+mod builds;
 mod cloud;
 mod images;
 mod logs;
@@ -46,6 +47,7 @@ pub fn router(open: Arc<Cloud>, stop: watch::Sender<bool>) -> Router {
         .merge(processes::routes())
         .merge(runs::routes())
         .merge(images::routes())
+        .merge(builds::routes())
         .with_state(State { cloud: open, stop })
 }
 

@@ -1,6 +1,7 @@
 //! A file a verb: its flags, its help, and what it does.
 
 pub(crate) mod backup;
+pub(crate) mod build;
 mod builds;
 pub(crate) mod completions;
 pub(crate) mod config;
@@ -48,6 +49,7 @@ pub(crate) fn run(args: Args, terminal: &Terminal) -> Result<(), Failure> {
         Command::Invoke(command) => block_on(invoke::run(terminal, Place::find(&args.global)?, command)),
         Command::Run(command) => block_on(run::run(terminal, Place::find(&args.global)?, command)),
         Command::Runs(command) => block_on(runs::run(terminal, Place::find(&args.global)?, command)),
+        Command::Build(command) => block_on(build::run(terminal, Place::find(&args.global)?, command)),
         Command::Image(command) => block_on(image::run(terminal, Place::find(&args.global)?, command)),
         Command::Backup(command) => block_on(backup::run(terminal, Place::find(&args.global)?, command)),
         Command::Restore(command) => block_on(restore::run(terminal, Place::find(&args.global)?, command)),

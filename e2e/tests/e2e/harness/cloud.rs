@@ -94,6 +94,14 @@ impl Cloud {
         self.import("docker.io/jrottenberg/ffmpeg", "TANDEM_TEST_FFMPEG_IMAGE");
     }
 
+    /// Imports what folders without a Dockerfile are built on, as far as tests build such: for Python, Node, sites.
+    pub(crate) fn import_conventional(&self) {
+        self.import("docker.io/library/busybox:1", "TANDEM_TEST_BUSYBOX_IMAGE");
+        for name in ["docker.io/library/python:3.13-slim", "docker.io/library/node:22-slim"] {
+            self.import(name, "TANDEM_TEST_RUNTIMES_IMAGE");
+        }
+    }
+
     fn import(&self, name: &str, variable: &str) {
         self.tandem(&["image", "import", name, prepared(variable).to_str().unwrap()]).ok();
     }

@@ -4,6 +4,8 @@
 //! and dropped. The image carries a small package repository of its own with transitional packages of these names, so
 //! that the Dockerfile builds as it stands. See docs/decisions/0080-base-image-from-packages.md.
 
+mod runtimes;
+
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
@@ -16,12 +18,13 @@ use anyhow::{Context, Result, bail};
 use crate::{process, setup, tree};
 
 pub(crate) const HELP: &str = "\
-usage: cargo xtask base-image [ffmpeg|busybox]
+usage: cargo xtask base-image [ffmpeg|busybox|runtimes]
 
 Makes a root file system as a tar in target/base-image and prints its path, for `tandem image import NAME FILE`:
 
   ffmpeg   (the default) Debian with ffmpeg, stands for docker.io/jrottenberg/ffmpeg; half a minute
   busybox  one static program, stands for docker.io/library/busybox; at once
+  runtimes Python and Node of this machine, stands for docker.io/library/python:3.13-slim and node:22-slim; a few seconds
 
 An image made before is used again.
 ";
@@ -70,6 +73,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
     let file = match arguments.first().map(String::as_str) {
         None | Some("ffmpeg") => ffmpeg()?,
         Some("busybox") => busybox()?,
+        Some("runtimes") => runtimes()?,
         Some(other) => bail!("there is no recipe `{other}`\n\n{HELP}"),
     };
     println!("{}", file.display());
@@ -182,8 +186,14 @@ pub(crate) fn busybox() -> Result<PathBuf> {
     if file.is_file() {
         return Ok(file);
     }
+    pack(&busybox_tree("busybox")?, &file)?;
+    Ok(file)
+}
+
+/// A root file system of BusyBox, in a folder of that name.
+fn busybox_tree(name: &str) -> Result<PathBuf> {
     let program = Path::new("/bin/busybox");
-    let root = folder.join("busybox");
+    let root = folder()?.join(name);
     if root.exists() {
         fs::remove_dir_all(&root)?;
     }
@@ -199,20 +209,29 @@ pub(crate) fn busybox() -> Result<PathBuf> {
         &root.join("etc/passwd"),
         "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
     )?;
-    let unfinished = folder.join("busybox.part.tar");
+    Ok(root)
+}
+
+/// Makes a tar of a folder, and removes the folder.
+fn pack(root: &Path, file: &Path) -> Result<()> {
+    let unfinished = file.with_extension("part.tar");
     process::output(
         Command::new("tar")
             .arg("--owner=0")
             .arg("--group=0")
             .arg("-C")
-            .arg(&root)
+            .arg(root)
             .arg("-cf")
             .arg(&unfinished)
             .arg("."),
     )?;
-    fs::remove_dir_all(&root)?;
-    fs::rename(&unfinished, &file)?;
-    Ok(file)
+    fs::remove_dir_all(root)?;
+    Ok(fs::rename(&unfinished, file)?)
+}
+
+/// The tar of the image with Python and Node, made unless it is there.
+pub(crate) fn runtimes() -> Result<PathBuf> {
+    runtimes::make()
 }
 
 #[cfg(test)]
