@@ -39,7 +39,10 @@ use crate::{
     target::{self, CloudTarget, Providers, TargetFault},
     task::{self, RunError, Tasks},
     volume::Volumes,
-    wiring::{ContainerLogs, Deferred, Environments, OwnNames, ProgramCalls, unsupported, within_reach},
+    wiring::{
+        ContainerLogs, Deferred, Environments, OwnNames, ProgramCalls, Pruned, Tidying, run_tidying,
+        unsupported, within_reach,
+    },
 };
 
 /// How long attempts and invocations under way may take to end when the cloud closes.
@@ -63,6 +66,7 @@ pub struct Cloud {
     /// The images of tasks and services.
     pub builds: Arc<Images>,
     pub registry: Arc<Registry>,
+    tidying: Arc<Tidying>,
     /// The log knows them weakly, because they write to it.
     _run_logs: Arc<dyn RunLogs>,
     environments: Environments,
@@ -272,7 +276,20 @@ impl Cloud {
         serving.spawn(async move { _ = halt.run_until_cancelled_owned(clearing).await });
         let (sweeping, halt) = (sweep(Arc::downgrade(&buckets)), stop.clone());
         serving.spawn(async move { _ = halt.run_until_cancelled_owned(sweeping).await });
+        let tidying = Arc::new(Tidying {
+            home: home.clone(),
+            store: store.clone(),
+            resources: resources.clone(),
+            target: target.clone(),
+            tasks: tasks.clone(),
+            registry: registry.clone(),
+            images: BuildahStore::tidy(&home.containers()),
+        });
+        let (weak, halt) = (Arc::downgrade(&tidying), stop.clone());
+        let tidying_up = run_tidying(weak, tokio::time::sleep);
+        serving.spawn(async move { _ = halt.run_until_cancelled_owned(tidying_up).await });
         Ok(Arc::new(Self {
+            tidying,
             home,
             started: Timestamp::now(),
             endpoint,
@@ -314,7 +331,17 @@ impl Cloud {
         name: Option<&str>,
         lines: &dyn Lines,
     ) -> Result<Image, Report> {
+        let _underway = self.target.begin();
         self.builds.build_folder(build, name, lines).await.map_err(|error| error.report())
+    }
+
+    /// Removes the images that nobody needs, with `all` also those that have a name; or tells which, with `dry_run`. Waits for
+    /// builds under way.
+    ///
+    /// # Errors
+    /// A [`Report`] for people; what went is gone, and asking again goes on.
+    pub async fn prune_images(&self, all: bool, dry_run: bool) -> Result<Pruned, Report> {
+        self.tidying.prune(all, dry_run).await
     }
 
     /// The variables by which the person who works with a stack reaches it.

@@ -30,3 +30,4 @@ pub mod volume;
 mod wiring;
 
 pub use cloud::{Cloud, OpenError};
+pub use wiring::Pruned;

@@ -16,6 +16,7 @@ pub mod port;
 mod prepared;
 mod reference;
 mod runtime;
+pub mod tidy;
 mod tool;
 
 pub use buildah::BuildahStore;

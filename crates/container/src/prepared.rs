@@ -7,10 +7,12 @@
 //! (exclusive), looks for such bundles, and only then removes it. So no layer goes away under a container.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::{Read, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use nix::fcntl::{Flock, FlockArg};
@@ -110,6 +112,49 @@ fn lock(layout: &Layout, digest: &str, how: FlockArg) -> Result<Option<Flock<Fil
             Err(error) => return Err(at(path)(error)),
         }
     }
+}
+
+/// When an image was prepared or last asked for; `None` if it is not prepared.
+pub(crate) fn asked_for(layout: &Layout, digest: &str) -> Result<Option<SystemTime>, ContainerError> {
+    let Some(path) = file(layout, digest) else { return Ok(None) };
+    match fs::metadata(&path).and_then(|meta| meta.modified()) {
+        Ok(at) => Ok(Some(at)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(at(path)(error)),
+    }
+}
+
+/// Notes that somebody asks for an image just now, so that whoever tidies leaves it. Whether it is still there.
+pub(crate) fn ask_for(layout: &Layout, digest: &str) -> Result<bool, ContainerError> {
+    let Some(lock) = lock(layout, digest, FlockArg::LockShared)? else { return Ok(false) };
+    lock.set_modified(SystemTime::now()).map_err(at(layout.images()))?;
+    Ok(true)
+}
+
+/// Forgets an image that nobody has asked for since, unless a container has it.
+///
+/// # Errors
+/// [`ContainerError::InUse`] if a bundle names it, or somebody has asked for it.
+pub(crate) fn forget_unasked(layout: &Layout, digest: &str, since: SystemTime) -> Result<(), ContainerError> {
+    let Some(lock) = lock(layout, digest, FlockArg::LockExclusive)? else { return Ok(()) };
+    let path = file(layout, digest).ok_or_else(|| missing(digest))?;
+    let asked = lock.metadata().and_then(|meta| meta.modified()).map_err(at(&path))?;
+    if asked > since || used(layout, digest)? {
+        return Err(ContainerError::InUse { image: digest.to_owned() });
+    }
+    fs::remove_file(&path).map_err(at(path))
+}
+
+/// The images that containers have.
+pub(crate) fn in_use(layout: &Layout) -> Result<HashSet<String>, ContainerError> {
+    let folder = layout.bundles();
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashSet::new()),
+        Err(error) => return Err(at(folder)(error)),
+    };
+    let image = |entry: fs::DirEntry| fs::read_to_string(entry.path().join(IMAGE_OF_BUNDLE)).ok();
+    Ok(entries.flatten().filter_map(image).collect())
 }
 
 /// Forgets an image, unless a container has it.

@@ -82,6 +82,15 @@ pub struct BuildFolder {
     pub name: Option<String>,
 }
 
+/// `POST /v1/images/prune`, answered by [`Pruned`](tandem_cloud::Pruned).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Prune {
+    /// Also images that have a name.
+    pub all: bool,
+    pub dry_run: bool,
+}
+
 /// A record of the answer to a build; the last one is `Done` or `Failed`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

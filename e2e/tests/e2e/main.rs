@@ -58,6 +58,8 @@ mod placement;
 #[cfg(test)]
 mod pool;
 #[cfg(test)]
+mod pruning;
+#[cfg(test)]
 mod queue;
 #[cfg(test)]
 mod registry;

@@ -27,15 +27,19 @@ mod error;
 mod facts;
 mod files;
 mod folder;
+mod forgotten;
 mod run;
 
 #[cfg(test)]
 pub(crate) use self::run::PATH;
-pub(crate) use self::run::{Unrunnable, Wanted};
 pub use self::{
     error::ImageError,
     facts::{Base, BuildFacts},
     files::files,
+};
+pub(crate) use self::{
+    forgotten::forgetting,
+    run::{Unrunnable, Wanted},
 };
 
 use crate::{home::Home, provider};

@@ -14,11 +14,13 @@
 
 mod diff;
 mod error;
+mod underway;
 
 use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use bytes::Bytes;
@@ -38,6 +40,7 @@ use uuid::Uuid;
 pub use diff::{diff, foresee};
 pub use error::TargetFault;
 
+use self::underway::Underway;
 use crate::{
     archive,
     provider::{Lines, Provider},
@@ -59,6 +62,7 @@ pub struct CloudTarget {
     turns: Mutex<HashMap<Urn, Arc<tokio::sync::Mutex<()>>>>,
     /// Cancelled when a stack's changes are called off; the next change of that stack gets a new one.
     called_off: Mutex<HashMap<StackId, CancellationToken>>,
+    underway: Underway,
 }
 
 impl fmt::Debug for CloudTarget {
@@ -126,7 +130,18 @@ impl CloudTarget {
             commits: Arc::default(),
             turns: Mutex::default(),
             called_off: Mutex::default(),
+            underway: Underway::default(),
         }
+    }
+
+    /// Since when the oldest change that is not committed yet has been under way. Read it before the resources.
+    pub fn oldest_change(&self) -> Option<SystemTime> {
+        self.underway.oldest()
+    }
+
+    /// Counts something as a change under way that needs images as one does, until it is dropped.
+    pub fn begin(&self) -> underway::Change<'_> {
+        self.underway.begin()
     }
 
     pub fn identity(&self) -> &CloudId {
@@ -208,6 +223,7 @@ impl CloudTarget {
         lines: &dyn Lines,
     ) -> Result<Option<Applied>, Report> {
         let called_off = self.calling_off(&change.urn().stack);
+        let _underway = self.underway.begin();
         let turn = self.turn(change.urn());
         let _turn = turn.lock().await;
         let first = op.map(|op| self.first_result(op)).transpose().map_err(|e| e.report())?;

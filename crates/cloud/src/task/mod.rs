@@ -43,7 +43,7 @@ mod store;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -155,6 +155,15 @@ struct Live {
 }
 
 impl Tasks {
+    /// The images from which runs that have not ended start, now or when they are tried again.
+    ///
+    /// # Errors
+    /// [`RunError`] if the records cannot be read.
+    pub fn images_of_open_runs(&self) -> Result<BTreeSet<String>, RunError> {
+        let open = store::open(&*self.shared.parts.store.snapshot()?)?;
+        Ok(open.into_iter().map(|record| record.spec.image).collect())
+    }
+
     /// Takes up every run that has not ended; what became of their containers is looked at in the background. No run
     /// starts before that is known.
     ///

@@ -6,9 +6,12 @@ mod environment;
 mod images;
 mod invocations;
 mod logs;
+mod tidying;
 
 pub(crate) use calls::ProgramCalls;
 pub(crate) use environment::Environments;
 pub(crate) use images::OwnNames;
 pub(crate) use invocations::{Deferred, unsupported, within_reach};
 pub(crate) use logs::ContainerLogs;
+pub use tidying::Pruned;
+pub(crate) use tidying::{Tidying, run as run_tidying};

@@ -14,11 +14,13 @@
 //! | during a build or an import | perhaps a working container, scratch files | the next build or import clears them |
 //! | after Buildah committed the image (`container.image.built`) | an image without pin | `resolve` pins it |
 //! | after it was pinned (`container.image.pinned`) | pin, no file | `resolve` writes the file |
+//! | while tidying (`container.discard.*`) | an image without file, then without pin, then without some names | the next time goes on |
 //! | during `remove` (`container.image.forgotten`) | an image without file | `resolve` or `remove` again |
 //!
 //! Start reading at [`BuildahStore`]; [`build`] runs builds, [`transcript`] reads their output, [`import`] and
 //! [`archive`] take images from files, [`host`] says what a step may use of this machine, [`session`] clears up after
-//! builds that were killed, [`storage`] reads the store.
+//! builds that were killed, [`storage`] reads the store,
+//! [`tidy`] takes out what nobody needs.
 
 mod archive;
 mod build;
@@ -28,6 +30,7 @@ mod import;
 mod session;
 mod settings;
 mod storage;
+mod tidy;
 mod transcript;
 
 use std::{env, path::Path, sync::Arc, time::Duration};
@@ -44,6 +47,7 @@ use crate::{
     layout::Layout,
     prepared::{self, Prepared},
     reference::{self, Reference},
+    tidy::Tidy,
     tool,
 };
 use storage::{Driver, ImageRecord};
@@ -64,6 +68,12 @@ impl BuildahStore {
     /// Touches nothing and looks for no program yet: that happens at the first use.
     #[must_use]
     pub fn open(folder: &Path) -> Arc<dyn Builder> {
+        Arc::new(Self::new(folder))
+    }
+
+    /// The same store, to be tidied.
+    #[must_use]
+    pub fn tidy(folder: &Path) -> Arc<dyn Tidy> {
         Arc::new(Self::new(folder))
     }
 
@@ -120,6 +130,11 @@ impl BuildahStore {
             .arg("--runroot")
             .arg(self.layout.storage_run())
             .args(["--storage-driver", driver.name()]);
+        if driver == Driver::Overlay {
+            // Else each command mounts the folder of all layers over itself for as long as it runs: a container that is just
+            // being started from them finds its layers in a mount that is gone.
+            command.args(["--storage-opt", "overlay.skip_mount_home=true"]);
+        }
         Ok(command)
     }
 
@@ -131,8 +146,17 @@ impl BuildahStore {
     async fn prepare(&self, record: &ImageRecord) -> Result<Image, ContainerError> {
         let digest = format!("sha256:{}", record.id);
         let names = record.names.clone().unwrap_or_default();
-        if let Some(known) = prepared::read(&self.layout, &digest)? {
+        if let Some(known) = prepared::read(&self.layout, &digest)?
+            && prepared::ask_for(&self.layout, &digest)?
+        {
             return Ok(Image { names, ..known.image });
+        }
+        // Whoever tidies is done with it then, or has not begun.
+        let _tidied =
+            session::take(self, session::open(self)?, rustix::fs::FlockOperation::LockShared).await?;
+        if !self.images().await?.iter().any(|image| image.id == record.id) {
+            let reason = "it was removed just now".into();
+            return Err(ContainerError::NoImage { image: digest, reason });
         }
         let driver = self.driver().await?;
         let pin = pin_name(&record.id);
@@ -255,6 +279,14 @@ impl BuildahStore {
         tool::output("buildah", tag.args(["tag", id, name])).await.map(drop)
     }
 
+    async fn unpin(&self, id: &str) -> Result<(), ContainerError> {
+        if self.pinned(self.driver().await?, id)?.is_some() {
+            let mut unpin = self.buildah().await?;
+            tool::output("buildah", unpin.args(["rm", &pin_name(id)])).await?;
+        }
+        Ok(())
+    }
+
     /// Takes names away; an image goes with its last. One by one: of several in one command, Buildah forgets some.
     async fn remove_names(&self, names: &[String]) -> Result<(), ContainerError> {
         for name in names {
@@ -290,6 +322,9 @@ fn pin_name(id: &str) -> String {
 }
 
 const PIN_PREFIX: &str = "tandem-";
+
+/// How the names begin that builds make up.
+pub(super) const OWN_NAMES: &str = "localhost/tandem/";
 
 /// OCI image spec 1.1, "Image configuration".
 #[derive(Deserialize)]
@@ -397,11 +432,7 @@ impl Builder for BuildahStore {
         }
         prepared::forget(&self.layout, &format!("sha256:{}", record.id), &image.0)?;
         hit("container.image.forgotten");
-        let pin = pin_name(&record.id);
-        if self.pinned(self.driver().await?, &record.id)?.is_some() {
-            let mut unpin = self.buildah().await?;
-            tool::output("buildah", unpin.args(["rm", &pin])).await?;
-        }
+        self.unpin(&record.id).await?;
         let last = if names.is_empty() { vec![record.id.clone()] } else { names };
         self.remove_names(&last).await
     }

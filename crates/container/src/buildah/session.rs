@@ -71,13 +71,17 @@ pub(super) async fn settle(store: &BuildahStore) -> Result<(), ContainerError> {
     clear(store).await
 }
 
-fn open(store: &BuildahStore) -> Result<OwnedFd, ContainerError> {
+pub(super) fn open(store: &BuildahStore) -> Result<OwnedFd, ContainerError> {
     let path = store.layout.settings().join("builds.lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     file.map(OwnedFd::from).map_err(at(path))
 }
 
-async fn take(store: &BuildahStore, lock: OwnedFd, how: FlockOperation) -> Result<OwnedFd, ContainerError> {
+pub(super) async fn take(
+    store: &BuildahStore,
+    lock: OwnedFd,
+    how: FlockOperation,
+) -> Result<OwnedFd, ContainerError> {
     let path = store.layout.settings().join("builds.lock");
     let taken = spawn_blocking(move || flock(&lock, how).map(|()| lock)).await;
     let taken = taken.map_err(std::io::Error::other).and_then(|taken| taken.map_err(std::io::Error::from));

@@ -9,6 +9,7 @@
 //! versions since 2017.
 
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -45,6 +46,9 @@ pub(super) struct ImageRecord {
     /// `sha256:…` of the manifest.
     #[serde(default)]
     pub(super) digest: String,
+    /// The uppermost layer; empty if it has none.
+    #[serde(default)]
+    pub(super) layer: String,
     #[serde(default)]
     pub(super) created: Option<Timestamp>,
 }
@@ -59,14 +63,14 @@ pub(super) struct ContainerRecord {
     pub(super) layer: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct LayerRecord {
-    id: String,
+pub(super) struct LayerRecord {
+    pub(super) id: String,
     #[serde(default)]
-    parent: Option<String>,
+    pub(super) parent: Option<String>,
     #[serde(default)]
-    diff_size: u64,
+    pub(super) diff_size: u64,
 }
 
 /// The unpacked layers of an image, uppermost first, and their size together.
@@ -90,6 +94,12 @@ pub(super) fn images(root: &Path, driver: Driver) -> Result<Vec<ImageRecord>, Co
 
 pub(super) fn containers(root: &Path, driver: Driver) -> Result<Vec<ContainerRecord>, ContainerError> {
     records(&root.join(format!("{}-containers/containers.json", driver.name())))
+}
+
+/// All layers, by id.
+pub(super) fn layers(root: &Path, driver: Driver) -> Result<HashMap<String, LayerRecord>, ContainerError> {
+    let all: Vec<LayerRecord> = records(&root.join(format!("{}-layers/layers.json", driver.name())))?;
+    Ok(all.into_iter().map(|layer| (layer.id.clone(), layer)).collect())
 }
 
 /// The layers below `top`, which is a working container's own and empty.

@@ -1,17 +1,25 @@
-//! Builds of folders that belong to no task and no service.
+//! Images that belong to no task and no service: built by hand, and cleared away.
 
 use std::sync::Arc;
 
 use axum::{Json, Router, body::Body, extract::State, response::IntoResponse, routing::post};
 use futures::StreamExt;
-use tandem_cloud::{Cloud, provider::Lines};
+use tandem_cloud::{Cloud, Pruned, provider::Lines};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::wire::{BuildFolder, Building, record};
+use super::Refusal;
+use crate::wire::{BuildFolder, Building, Prune, record};
 
 pub(super) fn routes() -> Router<super::State> {
-    Router::new().route("/v1/images/build", post(build))
+    Router::new().route("/v1/images/build", post(build)).route("/v1/images/prune", post(prune))
+}
+
+async fn prune(
+    State(cloud): State<Arc<Cloud>>,
+    Json(Prune { all, dry_run }): Json<Prune>,
+) -> Result<Json<Pruned>, Refusal> {
+    cloud.prune_images(all, dry_run).await.map(Json).map_err(Refusal::from)
 }
 
 struct Sent(mpsc::UnboundedSender<Building>);

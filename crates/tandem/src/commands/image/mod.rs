@@ -1,11 +1,14 @@
 //! `tandem image`: the images that tasks run from.
 
+mod prune;
+
 use std::path::PathBuf;
 
 use jiff::Timestamp;
+use tandem_cloud::Pruned;
 use tandem_container::Image;
 use tandem_model::{Explain, age};
-use tandem_server::wire::ImageName;
+use tandem_server::wire::{ImageName, Prune};
 
 use crate::{
     background,
@@ -39,6 +42,18 @@ enum Command {
     },
     /// List the images
     Ls,
+    /// Remove the images that no stack, run, container and name needs, and steps of builds that nothing is built upon
+    ///
+    /// What a stack uses is never removed. The cloud does the same by itself with what nobody asked for in seven days; while
+    /// the disk is nearly full, in an hour. Waits for builds under way.
+    Prune {
+        /// Also images that have a name, if nothing that is deployed uses them: base images are pulled or imported anew then
+        #[arg(short, long)]
+        all: bool,
+        /// Only say what would go
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Remove an image, by name or digest
     Rm {
         /// The name or digest
@@ -85,6 +100,10 @@ pub(crate) async fn run(terminal: &Terminal, place: Place, Args { command }: Arg
             let rows = images.iter().flat_map(rows);
             let heads = ["NAME", "DIGEST", "SIZE", "AGE"];
             terminal.data(&ui::table(heads, rows, terminal.data_width()))?;
+        }
+        Command::Prune { all, dry_run } => {
+            let pruned: Pruned = place.client().post("/v1/images/prune", &Prune { all, dry_run }).await?;
+            prune::tell(terminal, &pruned, dry_run)?;
         }
         Command::Rm { name } => {
             place.client().post::<()>("/v1/images/remove", &ImageName { name: name.clone() }).await?;
