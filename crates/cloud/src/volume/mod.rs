@@ -13,7 +13,7 @@
 //! | while it is removed | `volume/doomed/<id>` | partly there | removes the rest |
 //!
 //! A folder that no record names is removed only if it is empty: if the records are lost, the files are not. Backups
-//! have no volumes, whose files nobody can copy at one moment; after a restore they are there, and empty.
+//! have no volumes, whose files nobody can copy at one moment; after a restore they are there, and empty (0154).
 
 mod error;
 
