@@ -282,6 +282,7 @@ impl Cloud {
             resources: resources.clone(),
             target: target.clone(),
             tasks: tasks.clone(),
+            services: services.clone(),
             registry: registry.clone(),
             images: BuildahStore::tidy(&home.containers()),
         });

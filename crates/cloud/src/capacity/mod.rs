@@ -142,13 +142,9 @@ impl Capacity {
         held
     }
 
-    /// Changes what is set aside for one that holds room.
+    /// Changes what is set aside for one that holds room, or waits for it.
     pub(crate) fn resize(&self, claim: Claim) {
-        self.change(|inner| {
-            if inner.queue.is_held(&claim.id) {
-                inner.queue.hold(claim);
-            }
-        });
+        self.change(|inner| inner.queue.resize(claim));
     }
 
     /// Why it waits; `None` if it does not.

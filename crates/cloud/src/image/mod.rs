@@ -28,6 +28,7 @@ mod facts;
 mod files;
 mod folder;
 mod forgotten;
+mod needed;
 mod run;
 
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub use self::{
 };
 pub(crate) use self::{
     forgotten::forgetting,
+    needed::{digests_of, stand_in},
     run::{Unrunnable, Wanted},
 };
 
@@ -128,6 +130,14 @@ impl Images {
         batch.put(image_key(&image.digest), encode(&image));
         self.store.commit(batch).await?;
         Ok(image)
+    }
+
+    /// Whether `tandem` made this image on this machine, so that no registry has a newer one of it.
+    ///
+    /// # Errors
+    /// [`ImageError`] if the store cannot be read.
+    pub fn is_made_here(&self, digest: &str) -> Result<bool, ImageError> {
+        Ok(self.made(digest)?.is_some())
     }
 
     /// Whether [`deployed`](Self::deployed) answers at once.

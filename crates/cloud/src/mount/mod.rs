@@ -40,7 +40,7 @@ pub(crate) fn resolve(
     mounts.iter().map(of).collect()
 }
 
-/// As [`resolve`], for what was deployed: a folder of the host that is gone is left as it was named, and the start of a
+/// As [`resolve`], for what was deployed: a folder of the host that cannot be reached is left as it was named, and the start of a
 /// container tells.
 ///
 /// # Errors
@@ -52,7 +52,7 @@ pub(crate) fn deployed(
     mounts: &[inputs::Mount],
 ) -> Result<Vec<Volume>, MountError> {
     let of = |mount: &inputs::Mount| match resolve(home, resources, stack, std::slice::from_ref(mount)) {
-        Err(MountError::HostPath { path, source }) if source.kind() == io::ErrorKind::NotFound => {
+        Err(MountError::HostPath { path, .. }) => {
             let (target, read_only) = (mount.container_path.clone(), mount.read_only);
             Ok(vec![Volume { source: path.into(), target, read_only }])
         }
@@ -60,6 +60,27 @@ pub(crate) fn deployed(
     };
     let all: Vec<Vec<Volume>> = mounts.iter().map(of).collect::<Result<_, _>>()?;
     Ok(all.concat())
+}
+
+/// Just before a start: that no folder of the host leads elsewhere than when it was resolved.
+///
+/// # Errors
+/// [`MountError`] names the one that does, or is gone.
+pub(crate) fn recheck(home: &Home, volumes: &[Volume]) -> Result<(), MountError> {
+    let (own, mut all) = (home.volumes(), volumes.iter());
+    all.try_for_each(|Volume { source, .. }| {
+        if source.starts_with(&own) {
+            return Ok(());
+        }
+        let path = source.to_string_lossy();
+        match host(home, &path)? {
+            real if real == *source => Ok(()),
+            real => {
+                let moved = io::Error::other(format!("it leads to `{}` now", real.display()));
+                Err(MountError::HostPath { path: path.into_owned(), source: moved })
+            }
+        }
+    })
 }
 
 fn volume(home: &Home, resources: &Resources, stack: &StackId, id: &str) -> Result<PathBuf, MountError> {
@@ -117,6 +138,23 @@ mod tests {
         for other in ["data-2", "data-3", "../data-1"] {
             assert!(matches!(of(other), Err(MountError::NoVolume { .. })), "{other}");
         }
+    }
+
+    #[test]
+    fn a_folder_that_leads_elsewhere_since_is_not_mounted() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = fs::canonicalize(folder.path()).unwrap();
+        let home = Home::new(folder.join("home"));
+        fs::create_dir_all(home.volumes()).unwrap();
+        fs::create_dir_all(folder.join("other")).unwrap();
+        let at = |source: PathBuf| [Volume { source, target: "/data".into(), read_only: true }];
+        let shared = at(home.volumes().join("data-1"));
+        let other = at(folder.join("other"));
+        assert!(recheck(&home, &shared).is_ok() && recheck(&home, &other).is_ok());
+        fs::remove_dir(folder.join("other")).unwrap();
+        assert!(matches!(recheck(&home, &other), Err(MountError::HostPath { .. })));
+        std::os::unix::fs::symlink(home.path(), folder.join("other")).unwrap();
+        assert!(matches!(recheck(&home, &other), Err(MountError::Own { .. })));
     }
 
     #[test]

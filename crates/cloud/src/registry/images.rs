@@ -167,9 +167,8 @@ impl Registry {
     /// Lets the image store forget a name, unless a deployed task or service would be left without its image.
     pub(super) async fn forget_name(&self, name: &str, image: &str) -> Result<(), RegistryError> {
         let others = self.image_names().await.into_iter().any(|(other, of)| of == image && other != name);
-        let uses = |outputs: &tandem_model::resource::Properties| {
-            outputs.get("image").and_then(|value| value.as_str()) == Some(image)
-        };
+        let uses =
+            |outputs: &tandem_model::resource::Properties| crate::image::digests_of(outputs).contains(image);
         let all = self.resources.list(None);
         let runs = |kind: Kind| matches!(kind, Kind::Task | Kind::Service);
         if let Some(user) = all.iter().find(|r| !others && runs(r.urn.kind) && uses(&r.outputs)) {

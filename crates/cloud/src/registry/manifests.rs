@@ -240,6 +240,18 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// Whether clients pushed an image of that name.
+    ///
+    /// # Errors
+    /// [`RegistryError`] if that cannot be read.
+    pub fn was_pushed(&self, image: &str) -> Result<bool, RegistryError> {
+        let name = tandem_container::complete(image).unwrap_or_default();
+        let tags = store::tags(&*self.store.snapshot()?, None)?;
+        Ok(tags.iter().any(|(repository, tag, _)| repository.image(tag) == name))
+    }
+}
+
 /// Whether a tag other than this one means a manifest, or an index names it.
 pub(super) fn is_tagged(
     snapshot: &dyn Snapshot,

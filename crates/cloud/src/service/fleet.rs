@@ -1,7 +1,8 @@
 //! One service as it runs: its replicas, and the ports that lead to them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    io::ErrorKind,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -33,6 +34,8 @@ use crate::capacity::{Capacity, Claim, Room};
 
 /// So many restarts before it was ever well, and a new version is given up.
 const ATTEMPTS: u32 = 3;
+/// How long a port that was ours may take to be free.
+const CLOSING: Duration = Duration::from_secs(1);
 /// Beyond the start period, for the start itself.
 const MARGIN: Duration = Duration::from_secs(15);
 
@@ -44,8 +47,10 @@ pub(super) struct Fleet {
     slots: Mutex<BTreeMap<(String, u32), Slot>>,
     /// Let go, and perhaps not gone yet.
     leaving: Mutex<Vec<Leaving>>,
-    /// By container.
-    checks: Mutex<BTreeMap<String, Check>>,
+    /// By version, one for each of its containers.
+    checks: Mutex<BTreeMap<String, Vec<Check>>>,
+    /// The version that the record says, once it is known.
+    deployed: Mutex<String>,
     /// How many replicas the load needs, if their number follows it.
     scaled: AtomicU32,
     /// So many stay while a change is prepared, whatever the load.
@@ -64,6 +69,7 @@ struct Slot {
     retire: CancellationToken,
     keeping: JoinHandle<()>,
     claim: Claim,
+    version: Arc<Version>,
 }
 
 impl Fleet {
@@ -74,6 +80,7 @@ impl Fleet {
             slots: Mutex::default(),
             leaving: Mutex::default(),
             checks: Mutex::default(),
+            deployed: Mutex::default(),
             scaled: AtomicU32::new(0),
             floor: AtomicU32::new(0),
             following: Mutex::default(),
@@ -89,18 +96,20 @@ impl Fleet {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn checks(&self) -> MutexGuard<'_, BTreeMap<String, Check>> {
+    fn checks(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Check>>> {
         self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What one of the containers is asked; nothing if the service has no such container any more.
-    pub(super) fn check(&self, container: &str) -> Option<Check> {
-        self.checks().get(container).cloned()
+    /// What a container of a version is asked. Another version's is none of its business.
+    pub(super) fn check(&self, version: &str, container: usize) -> Option<Check> {
+        self.checks().get(version)?.get(container).cloned()
     }
 
-    pub(super) fn set_checks(&self, service: &inputs::Service) {
-        let of = |(name, container): (&String, &inputs::Container)| (name.clone(), Check::of(container));
-        *self.checks() = service.containers.iter().map(of).collect();
+    pub(super) fn set_checks(&self, version: &str, service: &inputs::Service) {
+        let kept: BTreeSet<String> = self.slots().keys().map(|(name, _)| name.clone()).collect();
+        let mut checks = self.checks();
+        checks.retain(|name, _| kept.contains(name));
+        checks.insert(version.to_owned(), service.containers.values().map(Check::of).collect());
     }
 
     /// How many replicas there should be at this moment.
@@ -126,7 +135,7 @@ impl Fleet {
         version: &Arc<Version>,
         service: &inputs::Service,
     ) {
-        let patience = service.autoscale.as_ref().map(|_| self.patience());
+        let patience = service.autoscale.as_ref().map(|_| self.patience(&version.name));
         self.backends.set_hold(patience);
         let following = service.autoscale.clone().map(|bounds| {
             let stop = shared.closing.child_token();
@@ -178,10 +187,17 @@ impl Fleet {
         self.let_go_where(&mut self.slots(), |(of, slot)| of == name && *slot >= count);
     }
 
-    /// How long a replica may take to become healthy.
-    fn patience(&self) -> Duration {
-        let longest = self.checks().values().map(|check| check.start_period).max();
+    /// How long a replica of a version may take to become healthy.
+    fn patience(&self, version: &str) -> Duration {
+        let longest = self.checks().get(version).into_iter().flatten().map(|check| check.start_period).max();
         longest.unwrap_or_default() + MARGIN
+    }
+
+    /// The images that its replicas are of, also while one of them is to be started again.
+    pub(super) fn images(&self) -> BTreeSet<String> {
+        let slots = self.slots();
+        let members = slots.values().flat_map(|slot| &slot.version.members);
+        members.map(|member| member.spec.image.clone()).collect()
     }
 
     /// How each replica of a version stands, in order; of all versions without one.
@@ -227,7 +243,7 @@ impl Fleet {
                 claim: claim.clone(),
             };
             let keeping = shared.tracker.spawn(keeper.keep(replica));
-            slots.insert(key, Slot { state: watched, retire, keeping, claim });
+            slots.insert(key, Slot { state: watched, retire, keeping, claim, version: version.clone() });
         }
     }
 
@@ -247,7 +263,19 @@ impl Fleet {
     /// Lets everything go but the first `count` replicas of the version that serves. Does not wait.
     pub(super) fn let_go_of_others(&self, count: u32) {
         let current = self.backends.current();
-        self.let_go(Some(&current), count);
+        // One that was committed and not waited for is still on its way.
+        let deployed = self.deployed();
+        self.let_go_where(&mut self.slots(), |(name, slot)| {
+            *name != current && *name != deployed || *slot >= count
+        });
+    }
+
+    pub(super) fn deployed(&self) -> String {
+        self.deployed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_deployed(&self, version: &str) {
+        version.clone_into(&mut self.deployed.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Lets replicas go that are not among the first `count` of this version: of others, and beyond. Does not wait.
@@ -286,7 +314,7 @@ impl Fleet {
     /// # Errors
     /// [`ServiceError::Unhealthy`] if one is not in time, or ended again and again.
     pub(super) async fn healthy(&self, version: &str, count: u32) -> Result<(), ServiceError> {
-        let patience = self.patience();
+        let patience = self.patience(version);
         let watched: Vec<_> = {
             let slots = self.slots();
             let of = (0..count).filter_map(|slot| slots.get(&(version.to_owned(), slot)));
@@ -347,12 +375,30 @@ impl Fleet {
             new.push(Listener::open(port, self.backends.clone()).map_err(|source| ServiceError::Port {
                 service: self.urn.clone().into(),
                 port: port.port,
-                by: (source.kind() == std::io::ErrorKind::AddrInUse).then(|| occupant(port.port)).flatten(),
+                by: (source.kind() == ErrorKind::AddrInUse).then(|| occupant(port.port)).flatten(),
                 source,
             })?);
         }
         listeners.append(&mut new);
         Ok(())
+    }
+
+    /// As [`listen`](Self::listen), just after ports were closed: one that leads elsewhere now is free in a moment.
+    ///
+    /// # Errors
+    /// As of [`listen`](Self::listen).
+    pub(super) async fn listen_anew(&self, service: &inputs::Service) -> Result<(), ServiceError> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            match self.listen(service.ports()) {
+                Err(ServiceError::Port { source, .. })
+                    if source.kind() == ErrorKind::AddrInUse && begun.elapsed() < CLOSING =>
+                {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                listening => return listening,
+            }
+        }
     }
 
     /// Closes what is not among these.

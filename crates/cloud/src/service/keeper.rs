@@ -40,7 +40,10 @@ use super::{
     store::{self, Replica, StackNetwork},
     version::{Member, Version},
 };
-use crate::capacity::{Claim, Held};
+use crate::{
+    capacity::{Claim, Held},
+    mount,
+};
 
 /// How long a replica that is told to end may take, with what it has under way and then to end itself.
 const GRACE: Duration = Duration::from_secs(10);
@@ -224,7 +227,9 @@ impl Keeper {
                 Container::Unstarted => runtime.remove(id).await?,
                 Container::Absent => {}
             }
-            runtime.start(id, &self.spec(member, id, replica, &network)).await?;
+            let spec = self.spec(member, id, replica, &network);
+            mount::recheck(&self.shared.parts.home, &spec.volumes)?;
+            runtime.start(id, &spec).await?;
             hit("service.replica.started");
         }
         Ok(())
@@ -284,12 +289,13 @@ impl Keeper {
     /// Asks again and again whether its containers are well; returns when one has not been for too long.
     async fn ask(&self, replica: &Replica, backend: &Backend) -> (ContainerId, String) {
         let unwell = AtomicUsize::new(self.version.members.len());
-        let ask = async |id: ContainerId, name: &str| {
-            let why = self.ask_one(name, replica, backend, &unwell).await;
+        let ask = async |at: usize, id: ContainerId, name: &str| {
+            let why = self.ask_one(at, replica, backend, &unwell).await;
             (id, self.of_container(name, why))
         };
-        let members = replica.containers().into_iter().zip(&self.version.members);
-        let mut asked: FuturesUnordered<_> = members.map(|(id, member)| ask(id, &member.name)).collect();
+        let members = replica.containers().into_iter().zip(&self.version.members).enumerate();
+        let mut asked: FuturesUnordered<_> =
+            members.map(|(at, (id, member))| ask(at, id, &member.name)).collect();
         match asked.next().await {
             Some(failed) => failed,
             None => std::future::pending().await,
@@ -299,7 +305,7 @@ impl Keeper {
     /// `unwell`: how many of the replica's containers have not been well yet.
     async fn ask_one(
         &self,
-        container: &str,
+        container: usize,
         replica: &Replica,
         backend: &Backend,
         unwell: &AtomicUsize,
@@ -307,8 +313,11 @@ impl Keeper {
         let begun = tokio::time::Instant::now();
         let (mut was_well, mut failures) = (false, 0);
         loop {
-            // It is renamed or gone in the version that is being prepared, and this one is to go.
-            let Some(check) = self.fleet.check(container) else { return std::future::pending().await };
+            // Set before any replica of the version is kept.
+            let Some(check) = self.fleet.check(&self.version.name, container) else {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            };
             match check.ask(replica.address).await {
                 Ok(()) => {
                     if !was_well {

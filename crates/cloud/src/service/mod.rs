@@ -25,7 +25,7 @@ mod store;
 mod version;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt, fs,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -169,7 +169,9 @@ impl Services {
         let shared = self.shared.clone();
         let nobodys: Vec<Replica> = {
             let mut found = shared.found.lock().unwrap_or_else(PoisonError::into_inner);
-            found.drain().flat_map(|(_, replicas)| replicas).collect()
+            // Of those that could not be settled, or not yet, the containers go on.
+            let gone = found.extract_if(|urn, _| shared.parts.resources.by_urn(urn).is_none());
+            gone.flat_map(|(_, replicas)| replicas).collect()
         };
         self.shared.tracker.spawn(async move {
             for replica in nobodys {
@@ -177,6 +179,12 @@ impl Services {
                 shared.forget(&replica.service).await;
             }
         });
+    }
+
+    /// The images of all replicas that are kept running, of all versions.
+    pub fn images(&self) -> BTreeSet<String> {
+        let fleets: Vec<Arc<Fleet>> = self.shared.fleets().values().cloned().collect();
+        fleets.iter().flat_map(|fleet| fleet.images()).collect()
     }
 
     /// The services of a stack, or of all, in the order of their urns.

@@ -124,7 +124,7 @@ impl Shared {
         let mut beginning = Beginning { shared: self, fleet: fleet.clone(), happens: false };
         fleet.listen(service.ports())?;
         if service.wait_for_steady_state {
-            fleet.set_checks(&service);
+            fleet.set_checks(&version.name, &service);
             // At least one, also where none is needed at the moment: it shows whether the version becomes healthy.
             let count = fleet.count(&service).max(1);
             fleet.begin(self, &version, count);
@@ -159,7 +159,8 @@ impl Shared {
         let version = Arc::new(Version::of(urn, &service, parts)?);
         let fleet =
             self.fleets().entry(urn.clone()).or_insert_with(|| Arc::new(Fleet::new(urn.clone()))).clone();
-        fleet.set_checks(&service);
+        fleet.set_checks(&version.name, &service);
+        fleet.set_deployed(&version.name);
         let found = {
             let mut found = self.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             found.remove(urn).unwrap_or_default()
@@ -173,7 +174,7 @@ impl Shared {
         fleet.keep(self, &version, count, found);
         self.remove_in_background(others);
         fleet.listen_only(service.ports());
-        let listening = fleet.listen(service.ports());
+        let listening = fleet.listen_anew(&service).await;
         self.take_over(fleet, version, &service);
         listening
     }
@@ -236,7 +237,7 @@ impl Shared {
             recorded.as_ref().and_then(|recorded| inputs::read(&fleet.urn, &recorded.inputs).ok());
         match before {
             Some(before) => {
-                fleet.set_checks(&before);
+                fleet.set_checks(&fleet.deployed(), &before);
                 fleet.resize(&self.parts.capacity, room::of(&before));
                 fleet.listen_only(before.ports());
                 fleet.let_go_of_others(fleet.count(&before));

@@ -16,7 +16,10 @@ use super::{
     disk, exchange, request,
     store::{self, Record},
 };
-use crate::log::{Line, Stream};
+use crate::{
+    log::{Line, Stream},
+    mount,
+};
 
 /// After a failure that may pass (a full disk, a tool that could not be run), it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -259,6 +262,9 @@ async fn start_when_there_is_room(shared: &Shared, record: &Record) -> Event {
         Err(error) => return Event::StartFailed { at: Timestamp::now(), error: error.report().into() },
     };
     let spec = request::spec(record, shared.parts.environment.for_task(&record.task), input);
+    if let Err(error) = mount::recheck(&shared.parts.home, &spec.volumes) {
+        return Event::StartFailed { at: Timestamp::now(), error: error.report().into() };
+    }
     let begun = tokio::time::Instant::now();
     loop {
         match shared.parts.runtime.start(&record.container(), &spec).await {

@@ -9,7 +9,7 @@
 //! | killed | record | folder | a restart |
 //! |---|---|---|---|
 //! | before the commit of a creation | none | there, empty | removes it, as no record names it; a repetition makes it again |
-//! | after the commit of a deletion | `volume/doomed/<id>` | there, with files | removes it |
+//! | after the commit of a deletion | `volume/doomed/<id>` | there | removes it; with files only if the deletion was forced |
 //! | while it is removed | `volume/doomed/<id>` | partly there | removes the rest |
 //!
 //! A folder that no record names is removed only if it is empty: if the records are lost, the files are not. Backups
@@ -44,6 +44,10 @@ use crate::{
 };
 
 const DOOMED: &str = "volume/doomed/";
+/// The folder goes with its files.
+const FORCED: &[u8] = b"forced";
+/// It goes if nothing is in it.
+const EMPTY: &[u8] = b"empty";
 
 /// The volumes of one cloud.
 #[derive(Debug)]
@@ -86,19 +90,35 @@ impl Volumes {
         Ok(())
     }
 
-    /// The folder, and then the note that it is to go.
+    /// The folder, and then the note that it is to go. Without force a file that came since it was counted stays, and
+    /// the folder with it.
     async fn remove(&self, id: &PhysicalId) -> Result<(), VolumeError> {
+        let Some(how) = self.store.snapshot()?.get(&doomed(id))? else { return Ok(()) };
         let folder = self.home.volume(id);
         let path = folder.clone();
-        match blocking(move || fs::remove_dir_all(folder)).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(VolumeError::Io { path, source: error });
+        let removed = blocking(move || match &*how {
+            FORCED => fs::remove_dir_all(folder),
+            _ => remove_empty(&folder),
+        });
+        match removed.await {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                tracing::warn!(folder = %path.display(), "a volume is gone, and files that came at the last moment are kept");
             }
-            _ => hit("volume.folder.removed"),
+            Err(error) => return Err(VolumeError::Io { path, source: error }),
         }
+        hit("volume.folder.removed");
         let mut batch = Batch::default();
         batch.delete(doomed(id)).frees();
         Ok(self.store.commit(batch).await?)
+    }
+
+    /// Whether it may go with its files.
+    fn is_forced(&self, urn: &Urn, id: &PhysicalId, force: bool) -> bool {
+        let recorded = self.resources.by_id(Kind::Volume, id);
+        let declared = recorded.map(|r| inputs::read::<inputs::Volume>(urn, &r.inputs));
+        force || declared.is_some_and(|read| read.is_ok_and(|volume| volume.force_destroy))
     }
 
     async fn make(&self, id: &PhysicalId) -> Result<(), VolumeError> {
@@ -107,9 +127,11 @@ impl Volumes {
         let made = blocking(move || {
             // What is in a volume may belong to anybody and grant rights, so nobody else of the host gets there.
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&all)?;
-            fs::create_dir_all(&folder)?;
-            // Images have users of their own.
-            fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))?;
+            if !folder.exists() {
+                fs::create_dir(&folder)?;
+                // Images have users of their own.
+                fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))?;
+            }
             fs::File::open(&all)?.sync_all()
         });
         made.await.map_err(|source| VolumeError::Io { path, source })
@@ -137,9 +159,7 @@ impl Provider for Volumes {
                 self.make(id).await
             }
             Change::Delete { urn, force, .. } => {
-                let recorded = self.resources.by_id(Kind::Volume, id);
-                let declared = recorded.map(|r| inputs::read::<inputs::Volume>(urn, &r.inputs));
-                let forced = *force || declared.is_some_and(|read| read.is_ok_and(|v| v.force_destroy));
+                let forced = self.is_forced(urn, id, *force);
                 match self.count(id).await {
                     Ok(holding) if holding.items > 0 && !forced => {
                         Err(VolumeError::NotEmpty { name: urn.name.to_string(), files: holding.items })
@@ -156,8 +176,8 @@ impl Provider for Volumes {
     }
 
     fn write(&self, batch: &mut Batch, change: &Change, id: &PhysicalId) -> Result<(), Report> {
-        if matches!(change, Change::Delete { .. }) {
-            batch.put(doomed(id), &b""[..]);
+        if let Change::Delete { urn, force, .. } = change {
+            batch.put(doomed(id), if self.is_forced(urn, id, *force) { FORCED } else { EMPTY });
         }
         Ok(())
     }
@@ -182,6 +202,18 @@ impl Provider for Volumes {
 
 fn doomed(id: &PhysicalId) -> Bytes {
     format!("{DOOMED}{}", id.0).into()
+}
+
+/// Removes folders that have nothing but folders in them.
+fn remove_empty(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if !entry.file_type()?.is_dir() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        remove_empty(&entry.path())?;
+    }
+    fs::remove_dir(folder)
 }
 
 /// Whatever is no folder counts as a file. What vanishes meanwhile is not there.

@@ -23,13 +23,15 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tandem_container::tidy::{Needs, Tidy, Unused};
 use tandem_failpoint::hit;
 use tandem_model::{ByteSize, Explain, Kind, Report};
 use tandem_store::Store;
 
-use crate::{home::Home, image, registry::Registry, resource::Resources, target::CloudTarget, task::Tasks};
+use crate::{
+    home::Home, image, registry::Registry, resource::Resources, service::Services, target::CloudTarget,
+    task::Tasks,
+};
 
 /// How long what nobody needs is kept by itself. The guide says so.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -59,6 +61,7 @@ pub(crate) struct Tidying {
     pub(crate) resources: Arc<Resources>,
     pub(crate) target: Arc<CloudTarget>,
     pub(crate) tasks: Tasks,
+    pub(crate) services: Services,
     pub(crate) registry: Arc<Registry>,
     pub(crate) images: Arc<dyn Tidy>,
 }
@@ -96,11 +99,18 @@ impl Tidying {
 
     async fn unused(&self, named: bool, since: Option<SystemTime>) -> Result<Vec<Unused>, Report> {
         let since = self.target.oldest_change().into_iter().chain(since).min();
-        let mut images = self.tasks.images_of_open_runs().map_err(|error| error.report())?;
-        for resource in self.resources.list(None) {
-            if matches!(resource.urn.kind, Kind::Task | Kind::Service) {
-                resource.outputs.values().for_each(|output| digests(output, &mut images));
-            }
+        // Resources before runs: a run has the image that its task had when it was accepted.
+        let deployed = self.resources.list(None).into_iter();
+        let deployed = deployed.filter(|r| matches!(r.urn.kind, Kind::Task | Kind::Service));
+        let mut images: BTreeSet<String> = deployed.flat_map(|r| image::digests_of(&r.outputs)).collect();
+        images.extend(self.tasks.images_of_open_runs().map_err(|error| error.report())?);
+        // A version that serves until the deployed one is healthy.
+        images.extend(self.services.images());
+        // What was made again after a restore has another digest than the outputs say.
+        let snapshot = self.store.snapshot().map_err(|error| error.report())?;
+        for digest in images.clone() {
+            let stand_in = image::stand_in(&*snapshot, &digest).map_err(|error| error.report())?;
+            images.extend(stand_in);
         }
         let needs = Needs { images, named, since };
         self.images.unused(&needs).await.map_err(|error| error.report())
@@ -153,35 +163,8 @@ pub(crate) async fn run<S: Future<Output = ()>>(tidying: Weak<Tidying>, sleep: i
     }
 }
 
-/// All digests of images in a value.
-fn digests(value: &Value, found: &mut BTreeSet<String>) {
-    match value {
-        Value::String(text) if text.starts_with("sha256:") => _ = found.insert(text.clone()),
-        Value::Array(items) => items.iter().for_each(|item| digests(item, found)),
-        Value::Object(map) => map.values().for_each(|item| digests(item, found)),
-        _ => {}
-    }
-}
-
 fn nearly_full(folder: &Path) -> bool {
     let Ok(disk) = nix::sys::statvfs::statvfs(folder) else { return false };
     let (free, all) = (disk.blocks_available() * disk.fragment_size(), disk.blocks() * disk.fragment_size());
     free < NEARLY_FULL && free < all / 10
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn digests_are_found_wherever_an_output_has_them() {
-        let mut found = BTreeSet::new();
-        digests(
-            &json!({ "image": "sha256:a", "containers": [{ "image": "sha256:b" }], "name": "x" }),
-            &mut found,
-        );
-        assert_eq!(found, BTreeSet::from(["sha256:a".to_owned(), "sha256:b".to_owned()]));
-    }
 }

@@ -89,7 +89,7 @@ pub(super) async fn take(
 }
 
 /// Removes what killed builds left. Only under the exclusive lock.
-async fn clear(store: &BuildahStore) -> Result<(), ContainerError> {
+pub(super) async fn clear(store: &BuildahStore) -> Result<(), ContainerError> {
     let state = settings::build_state(&store.layout);
     for entry in fs::read_dir(&state).into_iter().flatten().flatten() {
         let mut delete = Command::new(tool::oci_runtime(None)?);

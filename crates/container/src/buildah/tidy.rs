@@ -122,10 +122,12 @@ impl Tidy for BuildahStore {
             if !free {
                 return Ok(None);
             }
+            session::clear(self).await?;
             forget_lost(self).await?;
             return Ok(Some(Box::new(Held(lock))));
         }
         let lock = session::take(self, lock, FlockOperation::LockExclusive).await?;
+        session::clear(self).await?;
         forget_lost(self).await?;
         Ok(Some(Box::new(Held(lock))))
     }

@@ -139,8 +139,8 @@ fn environment(id: &ContainerId, spec: &Spec, user: &User) -> Vec<String> {
 
 fn volume(volume: &Volume) -> Value {
     let access = if volume.read_only { "ro" } else { "rw" };
-    // What the host mounts below it later is not seen; nothing in it is a device or grants rights.
-    let options = ["rbind", access, "nosuid", "nodev", "rprivate"];
+    // Nothing in it is a device or grants rights. Not what is mounted below it, to which these would not apply.
+    let options = ["bind", access, "nosuid", "nodev", "rprivate"];
     json!({ "destination": volume.target, "type": "bind", "source": volume.source, "options": options })
 }
 

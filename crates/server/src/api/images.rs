@@ -34,7 +34,15 @@ async fn pull(
     State(cloud): State<Arc<Cloud>>,
     Json(ImageName { name }): Json<ImageName>,
 ) -> Result<Json<Image>, Refusal> {
-    let platform = cloud.images.resolve(&ImageRef(name.clone())).await.ok().and_then(|image| image.platform);
+    let known = cloud.images.resolve(&ImageRef(name.clone())).await.ok();
+    // A registry's image of that name is somebody else's.
+    if let Some(image) = &known
+        && (cloud.builds.is_made_here(&image.digest).map_err(|e| Refusal::of(&e))?
+            || cloud.registry.was_pushed(&name).map_err(|e| Refusal::of(&e))?)
+    {
+        return Ok(Json(image.clone()));
+    }
+    let platform = known.and_then(|image| image.platform);
     cloud.images.pull(&ImageRef(name), platform.as_ref()).await.map(Json).map_err(|e| Refusal::of(&e))
 }
 

@@ -215,6 +215,23 @@ fn replicas_outlive_the_cloud_and_serve_again_once_it_runs() {
     project.edit("index.js", &program(port, 1, "one"));
     project.up();
     until("one replica", || (ids(&replicas(&project)).len() == 1).then_some(()));
+
+    // So do they when a port leads to them in another way, or the only container is called otherwise: and it is still asked
+    // whether it is well.
+    let last = ids(&replicas(&project));
+    let renamed =
+        program(port, 1, "one").replace("protocol: 'http'", "protocol: 'tcp'").replace("httpd: {", "www: {");
+    project.edit("index.js", &renamed);
+    project.up();
+    assert_eq!(get(port).unwrap(), "one 0");
+    assert_eq!(ids(&replicas(&project)), last);
+    let bundle = cloud.home().join("containers/bundles").join(&last[0]);
+    let pid = fs::read_to_string(bundle.join("container.pid")).unwrap();
+    kill(Pid::from_raw(pid.trim().parse().unwrap()), Signal::SIGKILL).unwrap();
+    until("another replica", || {
+        let now = replicas(&project);
+        (now.len() == 1 && now[0]["healthy"] == true && ids(&now) != last).then_some(())
+    });
     project.destroy();
 }
 

@@ -153,7 +153,13 @@ impl Queue {
     pub(super) fn not_recorded(&mut self, id: &str) {
         let waiter = self.turns.get(id).and_then(|turn| self.waiting.get(turn));
         if waiter.is_some_and(|waiter| !waiter.recorded) {
-            self.leave(id);
+            self.retire(id);
+        }
+    }
+
+    fn retire(&mut self, id: &str) {
+        if let Some(turn) = self.turns.remove(id) {
+            self.waiting.remove(&turn);
         }
     }
 
@@ -172,6 +178,15 @@ impl Queue {
         self.held.insert(claim.id.clone(), claim);
     }
 
+    /// Changes what somebody claims who waits or holds room.
+    pub(super) fn resize(&mut self, claim: Claim) {
+        if let Some(waiter) = self.turns.get(&claim.id).and_then(|turn| self.waiting.get_mut(turn)) {
+            waiter.claim = claim;
+        } else if self.is_held(&claim.id) {
+            self.hold(claim);
+        }
+    }
+
     pub(super) fn is_held(&self, id: &str) -> bool {
         self.held.contains_key(id)
     }
@@ -179,9 +194,7 @@ impl Queue {
     /// Forgets who waits or holds room.
     pub(super) fn leave(&mut self, id: &str) {
         self.held.remove(id);
-        if let Some(turn) = self.turns.remove(id) {
-            self.waiting.remove(&turn);
-        }
+        self.retire(id);
     }
 
     /// Takes from the queue what may start, and sets its room aside.

@@ -98,6 +98,10 @@ fn who_came_first_is_first_also_if_others_are_recorded_before() {
     assert_eq!(queue.admit(), ids([2]));
     queue.not_recorded("2");
     assert!(queue.is_held("2"));
+    // Asked for once more while it runs: its room is its own.
+    queue.place(claim(2), at(9));
+    queue.not_recorded("2");
+    assert!(queue.is_held("2") && queue.all_waiting().is_empty());
 }
 
 #[test]

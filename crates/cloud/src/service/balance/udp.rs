@@ -11,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::UdpSocket, time::timeout};
+use tokio::{
+    net::UdpSocket,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Backends, Use};
@@ -20,6 +23,8 @@ use super::{Backends, Use};
 const LARGEST: usize = 64 << 10;
 /// How long a client may be silent, both ways, and keep its replica.
 const IDLE: Duration = Duration::from_secs(60);
+/// How often it is looked whether a replica is still able.
+const LOOK: Duration = Duration::from_millis(500);
 /// How many clients a port has at once; datagrams of further ones are lost.
 const CLIENTS: usize = 4096;
 
@@ -36,6 +41,19 @@ struct Session {
     /// Connected to the replica.
     socket: UdpSocket,
     chosen: Use,
+    /// When something went either way.
+    last: Mutex<Instant>,
+    over: CancellationToken,
+}
+
+impl Session {
+    fn touch(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn is_idle(&self) -> bool {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).elapsed() >= IDLE
+    }
 }
 
 impl Relay {
@@ -57,7 +75,9 @@ impl Relay {
                 Err(error) => tracing::debug!(%error, "cannot receive a datagram"),
             }
         }
-        self.clients().clear();
+        for (_, session) in self.clients().drain() {
+            session.over.cancel();
+        }
     }
 
     async fn pass(self: &Arc<Self>, client: SocketAddr, datagram: &[u8], stop: &CancellationToken) {
@@ -72,6 +92,7 @@ impl Relay {
                 }
             };
             if session.socket.send(datagram).await.is_ok() {
+                session.touch();
                 return;
             }
             self.forget(client, &session);
@@ -90,7 +111,10 @@ impl Relay {
                 Some(session) if self.backends.still_able(&session.chosen) => {
                     return Ok(Some(session.clone()));
                 }
-                Some(_) => drop(clients.remove(&client)),
+                Some(session) => {
+                    session.over.cancel();
+                    clients.remove(&client);
+                }
                 None if clients.len() >= CLIENTS => return Ok(None),
                 None => {}
             }
@@ -98,23 +122,28 @@ impl Relay {
         let Some(chosen) = self.backends.pick(&[]) else { return Ok(None) };
         let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)).await?;
         socket.connect(SocketAddrV4::new(chosen.address(), self.target)).await?;
-        let session = Arc::new(Session { socket, chosen });
+        let (last, over) = (Mutex::new(Instant::now()), stop.child_token());
+        let session = Arc::new(Session { socket, chosen, last, over });
         self.clients().insert(client, session.clone());
-        let (relay, answering, stop) = (self.clone(), session.clone(), stop.clone());
+        let (relay, answering) = (self.clone(), session.clone());
         tokio::spawn(async move {
-            stop.run_until_cancelled(relay.answer(client, &answering)).await;
+            answering.over.run_until_cancelled(relay.answer(client, &answering)).await;
             relay.forget(client, &answering);
         });
         Ok(Some(session))
     }
 
-    /// Passes answers back, until there was none for long.
-    async fn answer(&self, client: SocketAddr, session: &Arc<Session>) {
+    /// Passes answers back, until nothing went either way for long or the replica is not able any more.
+    async fn answer(&self, client: SocketAddr, session: &Session) {
         let mut datagram = vec![0; LARGEST];
-        while let Ok(Ok(size)) = timeout(IDLE, session.socket.recv(&mut datagram)).await {
-            let _ = self.socket.send_to(&datagram[..size], client).await;
-            if !self.clients().get(&client).is_some_and(|now| Arc::ptr_eq(now, session)) {
-                return;
+        while !session.is_idle() && self.backends.still_able(&session.chosen) {
+            match timeout(LOOK, session.socket.recv(&mut datagram)).await {
+                Err(_) => {}
+                Ok(Err(_)) => return,
+                Ok(Ok(size)) => {
+                    session.touch();
+                    let _ = self.socket.send_to(&datagram[..size], client).await;
+                }
             }
         }
     }
@@ -124,6 +153,7 @@ impl Relay {
         if clients.get(&client).is_some_and(|now| Arc::ptr_eq(now, session)) {
             clients.remove(&client);
         }
+        session.over.cancel();
     }
 }
 
