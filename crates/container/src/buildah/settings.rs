@@ -6,6 +6,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use tokio::process::Command;
@@ -76,7 +77,10 @@ pub(super) fn replace(path: &Path, text: &str) -> Result<(), ContainerError> {
     if fs::read_to_string(path).is_ok_and(|now| now == text) {
         return Ok(());
     }
-    let unfinished = path.with_extension(format!("{}.new", std::process::id()));
+    // Of its own: two builds that begin at once write the same.
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let unfinished = path.with_extension(format!("{}-{next}.new", std::process::id()));
     let write = || {
         fs::write(&unfinished, text)?;
         fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o755))?;

@@ -118,6 +118,7 @@ impl Networks {
             let _ = stdin.write_all(request);
         }
         let done = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
+        keep_apart()?;
         if done.status.success() {
             return Ok(());
         }
@@ -146,6 +147,29 @@ fn files(bundle: &Path, container: &str, network: &Network) -> Result<(), Contai
         fs::write(&path, text).map_err(at(path))?;
     }
     Ok(())
+}
+
+/// Makes sure that the rules which keep networks apart are asked. `netavark` 1.4 takes the way to those of all networks
+/// away when it takes down the last container of any. Called under the lock.
+fn keep_apart() -> Result<(), ContainerError> {
+    const RULES: &str = "NETAVARK_ISOLATION_1";
+    let iptables = tool::require("iptables", "iptables")?;
+    let succeeds = |arguments: &[&str]| {
+        let mut command = Command::new(&iptables);
+        command.env_clear().env("PATH", super::program::PATH).arg("-w").args(arguments);
+        let done = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        done.is_ok_and(|status| status.success())
+    };
+    let is_asked = !succeeds(&["-n", "-L", RULES]) || succeeds(&["-C", "FORWARD", "-j", RULES]) || {
+        // Before what lets them through.
+        succeeds(&["-I", "FORWARD", "-j", RULES])
+    };
+    match is_asked {
+        true => Ok(()),
+        false => {
+            Err(ContainerError::Start { reason: "networks cannot be kept apart: see `iptables -S`".into() })
+        }
+    }
 }
 
 fn lock() -> Result<File, ContainerError> {

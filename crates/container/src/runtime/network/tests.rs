@@ -77,6 +77,10 @@ async fn neighbours_find_each_other_by_name_and_strangers_find_nothing() {
     // The machine reaches the container at its address, others do not: neither by name nor by address.
     let direct = tokio::net::TcpStream::connect((web.address, 80)).await;
     assert!(direct.is_ok(), "{direct:?}");
+    // Nor after a third network came and went.
+    runtime.start(&id("passing"), &on(network(2, 2, "passing"), home.script("exit"))).await.unwrap();
+    runtime.wait(&id("passing")).await.unwrap();
+    runtime.remove(&id("passing")).await.unwrap();
     let pry = format!("{}; {}; echo no", ask("web"), ask(&web.address.to_string()));
     runtime.start(&id("stranger"), &on(network(1, 2, "stranger"), home.script(&pry))).await.unwrap();
     runtime.wait(&id("stranger")).await.unwrap();
