@@ -272,7 +272,8 @@ new cloud.Task("job", {{ image: "busybox", command: ["sh", "-c", "{}; echo over"
     assert_eq!(run.end().0, Some(0), "the first request lets the run end");
 
     let mut run = Running::start(project.command().args(["run", "job"]));
-    gate.wait_for("running");
+    // Held, or the container ends by itself.
+    let _visit = gate.wait_for("running");
     run.signal(Signal::SIGINT);
     run.wait_for("to end. Ctrl-C again stops it");
     run.signal(Signal::SIGINT);
