@@ -16,7 +16,7 @@ use futures::{
 };
 use tandem_model::{
     Urn,
-    inputs::{self, Port},
+    inputs::{self, Port, Protocol},
 };
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -106,7 +106,9 @@ impl Fleet {
     }
 
     pub(super) fn set_checks(&self, version: &str, service: &inputs::Service) {
-        let kept: BTreeSet<String> = self.slots().keys().map(|(name, _)| name.clone()).collect();
+        let mut kept: BTreeSet<String> = self.slots().keys().map(|(name, _)| name.clone()).collect();
+        // It may have no replica at the moment, and be woken at any.
+        kept.insert(self.deployed());
         let mut checks = self.checks();
         checks.retain(|name, _| kept.contains(name));
         checks.insert(version.to_owned(), service.containers.values().map(Check::of).collect());
@@ -372,11 +374,15 @@ impl Fleet {
             if listeners.iter().any(|listener| listener.port.place() == port.place()) {
                 continue;
             }
-            new.push(Listener::open(port, self.backends.clone()).map_err(|source| ServiceError::Port {
-                service: self.urn.clone().into(),
-                port: port.port,
-                by: (source.kind() == ErrorKind::AddrInUse).then(|| occupant(port.port)).flatten(),
-                source,
+            new.push(Listener::open(port, self.backends.clone()).map_err(|source| {
+                ServiceError::Port {
+                    service: self.urn.clone().into(),
+                    port: port.port,
+                    by: (source.kind() == ErrorKind::AddrInUse && port.protocol != Protocol::Udp)
+                        .then(|| occupant(port.port))
+                        .flatten(),
+                    source,
+                }
             })?);
         }
         listeners.append(&mut new);

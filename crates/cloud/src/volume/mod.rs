@@ -127,11 +127,9 @@ impl Volumes {
         let made = blocking(move || {
             // What is in a volume may belong to anybody and grant rights, so nobody else of the host gets there.
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&all)?;
-            if !folder.exists() {
-                fs::create_dir(&folder)?;
-                // Images have users of their own.
-                fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))?;
-            }
+            fs::create_dir_all(&folder)?;
+            // Images have users of their own.
+            fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))?;
             fs::File::open(&all)?.sync_all()
         });
         made.await.map_err(|source| VolumeError::Io { path, source })
@@ -156,7 +154,11 @@ impl Provider for Volumes {
         let done = match change {
             Change::Create { urn, inputs } | Change::Update { urn, new: inputs, .. } => {
                 inputs::read::<inputs::Volume>(urn, inputs).map_err(|e| VolumeError::from(e).report())?;
-                self.make(id).await
+                match change {
+                    Change::Create { .. } => self.make(id).await,
+                    // Its folder is the containers' by now.
+                    _ => Ok(()),
+                }
             }
             Change::Delete { urn, force, .. } => {
                 let forced = self.is_forced(urn, id, *force);
