@@ -245,3 +245,37 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tandem_store::MemoryStore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_came_after_the_count_stays_unless_the_deletion_was_forced() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::new(folder.path());
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let volumes = Volumes::new(home.clone(), store.clone(), Arc::default());
+        let urn: Urn = "urn:tandem:shop:dev:volume:data".parse().unwrap();
+        for (name, force, stays) in [("empty", false, false), ("late", false, true), ("forced", true, false)]
+        {
+            let id = PhysicalId(name.into());
+            volumes.make(&id).await.unwrap();
+            let mut batch = Batch::default();
+            let change = Change::Delete { urn: urn.clone(), id: id.clone(), force };
+            volumes.write(&mut batch, &change, &id).unwrap();
+            store.commit(batch).await.unwrap();
+            fs::create_dir(home.volume(&id).join("folder")).unwrap();
+            if name != "empty" {
+                fs::write(home.volume(&id).join("folder/file"), "words").unwrap();
+            }
+            volumes.settle(&urn, &id, None).await;
+            assert_eq!(home.volume(&id).join("folder/file").exists(), stays, "{name}");
+            assert_eq!(home.volume(&id).exists(), stays, "{name}");
+            volumes.sweep().await;
+            assert_eq!(home.volume(&id).exists(), stays, "{name}: a start takes no files either");
+        }
+    }
+}

@@ -43,7 +43,8 @@ mod tests {
         let told = occupant(port).unwrap();
         assert!(told.ends_with(&format!(" (process {})", std::process::id())), "{told}");
         drop(listener);
-        assert_eq!(occupant(port), None);
+        // Another program may listen there by now.
+        assert_ne!(occupant(port).as_deref(), Some(&*told));
     }
 
     #[test]
