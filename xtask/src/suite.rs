@@ -21,6 +21,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
     let ffmpeg = base_image::ffmpeg()?;
     let busybox = base_image::busybox()?;
     let runtimes = base_image::runtimes()?;
+    let servers = base_image::servers()?;
     // With --workspace it gets the features that the tests' build gives it, so that nothing is compiled twice.
     let mut build = Command::new(&cargo);
     process::run(build.args(["build", "--workspace", "--bin", "tandem"]))?;
@@ -37,6 +38,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
     tests.env("TANDEM_TEST_FFMPEG_IMAGE", ffmpeg);
     tests.env("TANDEM_TEST_BUSYBOX_IMAGE", busybox);
     tests.env("TANDEM_TEST_RUNTIMES_IMAGE", runtimes);
+    tests.env("TANDEM_TEST_SERVERS_IMAGE", servers);
     tests.env("TANDEM_TEST_VIDEO", video);
     process::run(&mut tests)
 }

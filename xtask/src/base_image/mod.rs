@@ -5,6 +5,7 @@
 //! that the Dockerfile builds as it stands. See docs/decisions/0080-base-image-from-packages.md.
 
 mod runtimes;
+mod servers;
 
 use std::{
     fs,
@@ -18,13 +19,14 @@ use anyhow::{Context, Result, bail};
 use crate::{process, setup, tree};
 
 pub(crate) const HELP: &str = "\
-usage: cargo xtask base-image [ffmpeg|busybox|runtimes]
+usage: cargo xtask base-image [ffmpeg|busybox|runtimes|servers]
 
 Makes a root file system as a tar in target/base-image and prints its path, for `tandem image import NAME FILE`:
 
   ffmpeg   (the default) Debian with ffmpeg, stands for docker.io/jrottenberg/ffmpeg; half a minute
   busybox  one static program, stands for docker.io/library/busybox; at once
   runtimes Python and Node of this machine, stands for docker.io/library/python:3.13-slim and node:22-slim; a few seconds
+  servers  nginx and redis, stands for docker.io/library/nginx and redis; a quarter of a minute
 
 An image made before is used again.
 ";
@@ -74,6 +76,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
         None | Some("ffmpeg") => ffmpeg()?,
         Some("busybox") => busybox()?,
         Some("runtimes") => runtimes()?,
+        Some("servers") => servers()?,
         Some(other) => bail!("there is no recipe `{other}`\n\n{HELP}"),
     };
     println!("{}", file.display());
@@ -232,6 +235,11 @@ fn pack(root: &Path, file: &Path) -> Result<()> {
 /// The tar of the image with Python and Node, made unless it is there.
 pub(crate) fn runtimes() -> Result<PathBuf> {
     runtimes::make()
+}
+
+/// The tar of the image with nginx and redis, made unless it is there.
+pub(crate) fn servers() -> Result<PathBuf> {
+    servers::make()
 }
 
 #[cfg(test)]

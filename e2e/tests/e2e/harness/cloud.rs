@@ -102,7 +102,7 @@ impl Cloud {
         }
     }
 
-    fn import(&self, name: &str, variable: &str) {
+    pub(crate) fn import(&self, name: &str, variable: &str) {
         self.tandem(&["image", "import", name, prepared(variable).to_str().unwrap()]).ok();
     }
 

@@ -1,6 +1,7 @@
 //! Services: replicas behind a port, one version after another, and what kills do to them.
 
 mod scaling;
+mod stock;
 mod together;
 
 use std::{
