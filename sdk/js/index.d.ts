@@ -277,6 +277,8 @@ export interface TaskArgs {
     cpu?: Input<number>;
     /** The processors that its containers may run on: `"0-1,3"`. All if not given. */
     cpuSet?: Input<string>;
+    /** How much a container may write to its own file system; then that is full: MiB, or a text. As much as the disk takes if not given. */
+    ephemeralStorage?: Input<number | string>;
     /**
      * Runs with a higher one go first: a point goes for a minute of waiting, so that nobody waits for ever. -1000 to 1000; 0 if
      * not given.
@@ -293,6 +295,8 @@ export interface TaskArgs {
     environment?: Input<Record<string, Input<string>>>;
     /** Replaces the image's command. */
     command?: Input<Input<string>[]>;
+    /** For programs that look at containers from outside: annotations of the OCI runtime, labels of Docker. */
+    dockerLabels?: Input<Record<string, Input<string>>>;
     /** Folders that its containers see. */
     volumes?: VolumeMount[];
     /** Upper bound of one attempt of a run, in seconds. No bound if not given. */
@@ -384,9 +388,15 @@ export interface ServiceContainer {
     cpu?: Input<number>;
     /** The processors that its containers may run on: `"0-1,3"`. All if not given. */
     cpuSet?: Input<string>;
+    /** How much it may write to its own file system; then that is full: MiB, or a text. As much as the disk takes if not given. */
+    ephemeralStorage?: Input<number | string>;
+    /** Devices of the machine that it uses, at the same path, together with others that share them: `"/dev/fuse"`. */
+    devices?: (string | { path: string; shared?: true })[];
     environment?: Input<Record<string, Input<string>>>;
     /** Replaces the image's command. */
     command?: Input<Input<string>[]>;
+    /** For programs that look at containers from outside: annotations of the OCI runtime, labels of Docker. */
+    dockerLabels?: Input<Record<string, Input<string>>>;
     ports?: ServicePort[];
     /** Folders that it sees. */
     volumes?: VolumeMount[];
@@ -419,8 +429,12 @@ export interface ServiceAutoscale {
     /** 1 if not given. */
     min?: number;
     max: number;
-    /** How many requests and connections one replica is to have under way at once. */
-    target: { requests: number };
+    /**
+     * What one replica is to have: so many `requests` and connections under way at once, so much of the processor time that it may
+     * have (`cpu`, in percent; on the average of five seconds; a container without `cpu` of its own counts as one core), or both:
+     * then the one counts that needs more replicas.
+     */
+    target: { requests: number; cpu?: number } | { requests?: number; cpu: number };
     /** In seconds; 60 if not given. */
     scaleDownAfter?: number;
 }

@@ -52,6 +52,8 @@ macro_rules! container_conformance_tests {
             a_container_over_its_memory_is_told_from_one_that_was_killed,
             a_command_that_is_not_there_is_refused_and_leaves_nothing,
             an_id_is_used_once_and_removed_as_often_as_asked,
+            a_container_fills_its_own_disk_and_no_other,
+            the_processor_time_of_a_container_is_told,
             what_one_opened_another_finds,
         );
     };
@@ -160,6 +162,8 @@ pub fn script(image: &Image, text: &str) -> Spec {
         network: None,
         volumes: vec![],
         exchange: None,
+        storage: None,
+        labels: BTreeMap::new(),
     }
 }
 
@@ -508,6 +512,50 @@ pub async fn an_id_is_used_once_and_removed_as_often_as_asked(subject: &dyn Subj
     runtime.start(&one, &script(&image, "exit 2")).await.unwrap();
     assert_eq!(runtime.wait(&one).await.unwrap(), Exit::Code { code: 2 });
     runtime.remove(&one).await.unwrap();
+}
+
+pub async fn a_container_fills_its_own_disk_and_no_other(subject: &dyn Subject) {
+    let image = import_base(subject).await;
+    let runtime = subject.runtime();
+    let storage = Some(ByteSize::mebibytes(24));
+    let text = "dd if=/dev/zero of=/fill bs=1M count=64; echo $?; rm /fill; dd if=/dev/zero of=/again bs=1M count=8 && ls /";
+    let spec = Spec { storage, ..script(&image, text) };
+    runtime.start(&id("full"), &spec).await.unwrap();
+    // Another one's is not touched by it, nor is what has no limit.
+    runtime
+        .start(&id("other"), &Spec { storage, ..script(&image, "dd if=/dev/zero of=/a bs=1M count=16") })
+        .await
+        .unwrap();
+    let unlimited = "dd if=/dev/zero of=/a bs=1M count=64";
+    runtime.start(&id("unlimited"), &script(&image, unlimited)).await.unwrap();
+    for name in ["full", "other", "unlimited"] {
+        assert_eq!(runtime.wait(&id(name)).await.unwrap(), Exit::Code { code: 0 }, "{name}");
+    }
+    let (said, errors) = (logged(&*runtime, &id("full"), "stdout"), logged(&*runtime, &id("full"), "stderr"));
+    assert!(said.starts_with("1\n") && !said.contains("lost+found"), "{said}");
+    assert!(errors.contains("No space left on device"), "{errors}");
+    for name in ["full", "other", "unlimited"] {
+        runtime.remove(&id(name)).await.unwrap();
+    }
+}
+
+pub async fn the_processor_time_of_a_container_is_told(subject: &dyn Subject) {
+    let image = import_base(subject).await;
+    let runtime = subject.runtime();
+    let absent = runtime.cpu_time(&id("busy")).await.unwrap_err();
+    assert_eq!(absent.code(), "E0406");
+    runtime.start(&id("busy"), &script(&image, "while :; do :; done")).await.unwrap();
+    runtime.start(&id("idle"), &script(&image, "sleep 600")).await.unwrap();
+    let enough = Duration::from_millis(300);
+    while runtime.cpu_time(&id("busy")).await.unwrap() < enough {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(runtime.cpu_time(&id("idle")).await.unwrap() < enough);
+    for name in ["busy", "idle"] {
+        runtime.signal(&id(name), libc::SIGKILL, true).await.unwrap();
+        runtime.wait(&id(name)).await.unwrap();
+        runtime.remove(&id(name)).await.unwrap();
+    }
 }
 
 pub async fn what_one_opened_another_finds(subject: &dyn Subject) {

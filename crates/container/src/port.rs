@@ -156,6 +156,12 @@ pub struct Spec {
     /// Folders of the host that it sees.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<Volume>,
+    /// How much it may write to its own file system, deletions aside: then that is full. `None`: as much as there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<ByteSize>,
+    /// For programs that look at containers; the container itself does not see them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Whether it gets an input or leaves a result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange: Option<Exchange>,
@@ -263,6 +269,12 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`ContainerError::Absent`] if it does not run.
     async fn signal(&self, id: &ContainerId, signal: i32, all: bool) -> Result<(), ContainerError>;
+
+    /// How long all its processes together, also those that ended, have had a processor.
+    ///
+    /// # Errors
+    /// [`ContainerError::Absent`] if there is no such container.
+    async fn cpu_time(&self, id: &ContainerId) -> Result<Duration, ContainerError>;
 
     /// What an ended container left in the file that [`RESULT`](crate::exchange::RESULT) named, until `remove`.
     ///

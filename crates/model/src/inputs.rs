@@ -160,6 +160,12 @@ pub struct Task {
     /// Devices of the machine that its containers use.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub devices: Vec<Device>,
+    /// How much a container may write to its own file system; then that is full. A number is MiB. None: as much as the disk takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ephemeral_storage: Option<ByteSize>,
+    /// For programs that look at containers from outside.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub docker_labels: BTreeMap<String, String>,
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
     /// Replaces the image's command.

@@ -130,7 +130,16 @@ fn check_service(service: &inputs::Service, inputs: &Properties) -> Result<(), S
         return Err("`containers` is empty; a service has at least one".to_owned());
     }
     if let Some(inputs::Autoscale { min, max, target, scale_down_after }) = &service.autoscale {
-        positive("autoscale.target.requests", Some(target.requests))?;
+        positive("autoscale.target.requests", target.requests)?;
+        match (target.requests, target.cpu) {
+            (None, None) => return Err("`autoscale.target` has `requests`, `cpu`, or both".to_owned()),
+            (_, Some(percent)) if !(percent > 0.0 && percent <= 100.0) => {
+                return Err(format!(
+                    "`autoscale.target.cpu` is {percent}; it is above 0 and up to 100, in percent"
+                ));
+            }
+            _ => {}
+        }
         positive("autoscale.scaleDownAfter", Some(*scale_down_after))?;
         if *max == 0 || min > max {
             return Err(format!("`autoscale.max` is at least 1 and `min`, not {max}"));
@@ -139,7 +148,8 @@ fn check_service(service: &inputs::Service, inputs: &Properties) -> Result<(), S
             // Nobody could tell whether a version that has no replicas at the moment is to take over.
             return Err("`autoscale` goes with `waitForSteadyState` only".to_owned());
         }
-        if service.ports().next().is_none() {
+        if service.ports().next().is_none() && (target.requests.is_some() || *min == 0) {
+            // Without ports the processors tell the load, but nobody would wake it.
             return Err("`autoscale` counts what comes over `ports`, and there are none".to_owned());
         }
     }

@@ -16,6 +16,7 @@ const bucket = new cloud.Bucket("bucket");
 
 const job = new cloud.Task("job", {{
     image: "docker.io/library/busybox",
+    ephemeralStorage: 32,
     command: ["sh", "-c", "echo begin $KEY; {stop}; echo end $KEY; exit 7"],
 }});
 
@@ -48,6 +49,7 @@ const COMMIT_POINTS: &[&str] = &[
     // The run that the handler starts.
     "task.run.committed",
     "container.start.prepared",
+    "container.start.disk",
     "container.start.mounted",
     "container.start.monitored",
     "container.start.begun",

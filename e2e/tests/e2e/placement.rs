@@ -1,6 +1,6 @@
 //! Where containers are put: what they set aside, who waits for whom and why, and what would fit.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,8 @@ const PROGRAM: &str = r#"
 const cloud = require('@tandem/cloud');
 const image = 'docker.io/library/busybox';
 const shell = (script) => ['sh', '-c', script];
-new cloud.Service('web', { image, command: shell('trap exit TERM; sleep 1000 & wait'), replicas: 2, memoryReservation: 64, cpuSet: '0' });
+new cloud.Service('web', { image, command: shell('trap exit TERM; sleep 1000 & wait'), replicas: 2, memoryReservation: 64, cpuSet: '0',
+    devices: ['/dev/full'], dockerLabels: { team: 'shop' }, ephemeralStorage: 16 });
 new cloud.Task('one', { image, command: shell('GATE'), concurrency: 1, memoryReservation: 32 });
 new cloud.Task('pinned', { image, command: shell('grep Cpus_allowed_list /proc/self/status'), cpuSet: '0' });
 new cloud.Task('device', { image, command: shell('exec 3<>DEVICE && GATE'), devices: ['DEVICE'] });
@@ -53,6 +54,13 @@ fn runs_wait_for_their_like_and_for_devices_and_it_is_told_why_and_what_would_fi
     let ran = project.tandem(&["run", "pinned"]).ok();
     assert_eq!(ran.stdout.split_whitespace().last(), Some("0"), "{}", ran.all());
     project.tandem(&["run", "without"]).ok();
+    let ps: Value = serde_json::from_str(&project.tandem(&["ps", "--json"]).ok().stdout).unwrap();
+    let replica = ps["services"][0]["replicas"][0]["id"].as_str().unwrap().to_owned();
+    let bundle = cloud.home().join("containers/bundles").join(replica);
+    let config: Value = serde_json::from_slice(&fs::read(bundle.join("config.json")).unwrap()).unwrap();
+    assert_eq!(config["annotations"], json!({ "team": "shop" }));
+    let devices = config["linux"]["devices"].as_array().unwrap();
+    assert!(devices.iter().any(|given| given["path"] == "/dev/full"), "{devices:?}");
 
     let first = start("one");
     let inside = gate.wait_for("gate");
@@ -73,7 +81,11 @@ fn runs_wait_for_their_like_and_for_devices_and_it_is_told_why_and_what_would_fi
     assert_eq!(held("service:web"), (json!(2), json!(mebibytes(128))), "{seen:#}");
     assert_eq!(held("task:one"), (json!(1), json!(mebibytes(32))), "{seen:#}");
     assert_eq!(seen["held"]["memoryBytes"], json!(mebibytes(128 + 32 + 128)), "{seen:#}");
-    assert_eq!(seen["devices"][0]["path"], device());
+    let used = |path: &str| {
+        let all = seen["devices"].as_array().unwrap();
+        all.iter().find(|one| one["path"] == path).unwrap()["usedBy"].as_array().unwrap().len()
+    };
+    assert_eq!((used(device()), used("/dev/full")), (1, 2), "both replicas share it: {seen:#}");
     let waiting: Vec<&str> =
         seen["waiting"].as_array().unwrap().iter().filter_map(|w| w["id"].as_str()).collect();
     assert_eq!(waiting, [second.as_str(), other.as_str()]);
@@ -124,6 +136,15 @@ fn what_this_machine_does_not_have_is_named() {
     refused(&task("concurrency: 0"), "E0506", "`concurrency` of task/t is a whole number from 1 on, not 0");
     let many = "new cloud.Service('s', { image, command: ['sleep', '1000'], replicas: 250, memoryReservation: '1000GiB' })";
     refused(many, "E0703", "250 replicas of service/s set aside");
+    let service = |options: &str| format!("new cloud.Service('s', {{ image, {options} }})");
+    let alone = service("devices: [{ path: '/dev/null', shared: false }]");
+    refused(&alone, "E0707", "`/dev/null` must be `shared: true`");
+    refused(&service("ephemeralStorage: 1"), "E0707", "cannot start with less than 16 MiB");
+    refused(&service("memory: 1"), "E0707", "cannot start with less than 4 MiB");
+    let scaled = |target: &str| service(&format!("autoscale: {{ max: 2, target: {target} }}"));
+    refused(&scaled("{}"), "E0531", "has `requests`, `cpu`, or both");
+    refused(&scaled("{ cpu: 101 }"), "E0531", "it is above 0 and up to 100");
+    refused(&scaled("{ requests: 1 }"), "E0531", "and there are none");
     let fair = "new cloud.Service('s', { image, command: ['sleep', '1000'], replicas: 250, cpu: 1 })";
     refused(fair, "E0703", "would fit");
 }

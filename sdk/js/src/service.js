@@ -4,11 +4,11 @@ import { buildOf } from "./build.js";
 import { checkOptions, checkPositive, checkSize, checkType, invalid, shown } from "./check.js";
 import { output } from "./output.js";
 import { Resource, textsOf } from "./resource.js";
-import { checkCommand, checkSource } from "./task.js";
+import { checkCommand, checkSource, devicesOf } from "./task.js";
 import { volumesOf } from "./volume.js";
 
-const PLACEMENT = ["memory", "memoryReservation", "cpu", "cpuSet"];
-const CONTAINER = ["build", "image", ...PLACEMENT, "environment", "command", "ports", "volumes", "healthCheck"];
+const PLACEMENT = ["memory", "memoryReservation", "cpu", "cpuSet", "ephemeralStorage", "devices"];
+const CONTAINER = ["build", "image", ...PLACEMENT, "environment", "command", "dockerLabels", "ports", "volumes", "healthCheck"];
 /** As many as a task definition of Amazon ECS has. */
 const MOST = 10;
 /** A part of the id of a container. */
@@ -121,14 +121,16 @@ function autoscaleOf(key, autoscale) {
     if (typeof target !== "object" || target === null)
         throw invalid(
             `\`target\` of ${what} is an object, not ${shown(target)}`,
-            "write `target: { requests: 10 }`: so many under way in one replica",
+            "write `target: { requests: 10 }`, so many under way in one replica, or `{ cpu: 60 }`, in percent",
         );
-    const { requests } = checkOptions(`\`target\` of ${what}`, target, ["requests"]);
-    if (typeof requests !== "number")
-        throw invalid(`\`requests\` of the target of ${what} is a number, not ${shown(requests)}`, "");
-    checkPositive(what, "target.requests", requests);
+    const { requests, cpu } = checkOptions(`\`target\` of ${what}`, target, ["requests", "cpu"]);
+    for (const [name, value] of Object.entries({ requests, cpu })) {
+        if (value !== undefined && typeof value !== "number")
+            throw invalid(`\`${name}\` of the target of ${what} is a number, not ${shown(value)}`, "");
+        checkPositive(what, `target.${name}`, value);
+    }
     checkPositive(what, "scaleDownAfter", scaleDownAfter);
-    return { min, max, target: { requests }, scaleDownAfter };
+    return { min, max, target: { requests, cpu }, scaleDownAfter };
 }
 
 /** The name of a container that has none. */
@@ -145,13 +147,14 @@ function portsByContainer(containers) {
 
 function inputs(key, container) {
     const { build, image, memory, memoryReservation, cpu, cpuSet } = container;
-    const { environment, command, ports, volumes, healthCheck } = container;
+    const { environment, command, dockerLabels, ephemeralStorage, devices, ports, volumes, healthCheck } = container;
     checkSource(key, build, image);
     checkType(key, "image", image, ["string"]);
     checkSize(key, "memory", memory);
     checkSize(key, "memoryReservation", memoryReservation);
     checkPositive(key, "cpu", cpu);
     checkType(key, "cpuSet", cpuSet, ["string"]);
+    checkSize(key, "ephemeralStorage", ephemeralStorage);
     checkCommand(key, command);
     return {
         build: buildOf(key, build),
@@ -160,8 +163,12 @@ function inputs(key, container) {
         memoryReservation,
         cpu,
         cpuSet,
+        ephemeralStorage,
+        // Replicas of two versions run at once during an update.
+        devices: devicesOf(key, devices, true),
         environment: textsOf(key, "environment", environment),
         command,
+        dockerLabels: textsOf(key, "dockerLabels", dockerLabels),
         ports: portsOf(key, ports),
         volumes: volumesOf(key, volumes),
         healthCheck: healthCheckOf(key, healthCheck),

@@ -7,8 +7,8 @@ import { isOutput } from "./output.js";
 import { Resource, inHandlerOnly, textsOf } from "./resource.js";
 import { volumesOf } from "./volume.js";
 
-const PLACEMENT = ["memory", "memoryReservation", "cpu", "cpuSet", "priority", "concurrency", "devices"];
-const OPTIONS = ["build", "image", ...PLACEMENT, "environment", "command", "volumes", "timeout", "retries"];
+const PLACEMENT = ["memory", "memoryReservation", "cpu", "cpuSet", "ephemeralStorage", "priority", "concurrency", "devices"];
+const OPTIONS = ["build", "image", ...PLACEMENT, "environment", "command", "dockerLabels", "volumes", "timeout", "retries"];
 const DEVICE = ["path", "shared"];
 const RETRIES = ["attempts", "backoff", "maxBackoff", "on"];
 const ENDS = ["exited", "badResult", "outOfMemory", "timedOut", "lost"];
@@ -106,13 +106,14 @@ function told(status) {
 function inputs(key, container) {
     const all = checkOptions(key, container, OPTIONS);
     const { build, image, memory, memoryReservation, cpu, cpuSet, priority, concurrency, devices } = all;
-    const { environment, command, volumes, timeout, retries } = all;
+    const { environment, command, dockerLabels, ephemeralStorage, volumes, timeout, retries } = all;
     checkSource(key, build, image);
     checkType(key, "image", image, ["string"]);
     checkSize(key, "memory", memory);
     checkSize(key, "memoryReservation", memoryReservation);
     checkPositive(key, "cpu", cpu);
     checkType(key, "cpuSet", cpuSet, ["string"]);
+    checkSize(key, "ephemeralStorage", ephemeralStorage);
     checkWhole(key, "priority", priority, -1000);
     checkWhole(key, "concurrency", concurrency, 1);
     checkPositive(key, "timeout", timeout);
@@ -125,11 +126,13 @@ function inputs(key, container) {
         memoryReservation,
         cpu,
         cpuSet,
+        ephemeralStorage,
         priority,
         concurrency,
         devices: devicesOf(key, devices),
         environment: texts,
         command,
+        dockerLabels: textsOf(key, "dockerLabels", dockerLabels),
         volumes: volumesOf(key, volumes),
         timeout,
         retries: retriesOf(key, retries),
@@ -147,18 +150,19 @@ export function checkSource(key, build, image) {
     }
 }
 
-function devicesOf(key, devices) {
+/** `byDefault`: whether one that does not say so is shared. */
+export function devicesOf(key, devices, byDefault) {
     if (devices === undefined) return undefined;
     if (!Array.isArray(devices))
         throw invalid(`\`devices\` of ${key} is a list, not ${shown(devices)}`, 'write `devices: ["/dev/fuse"]`');
     return devices.map((device, n) => {
-        if (typeof device === "string") return { path: device };
+        if (typeof device === "string") return { path: device, shared: byDefault };
         const what = `\`devices[${n}]\` of ${key}`;
         const { path, shared } = checkOptions(what, device, DEVICE);
         if (typeof path !== "string")
             throw invalid(`\`path\` of ${what} is a text, not ${shown(path)}`, 'write `{ path: "/dev/fuse", shared: true }`');
         checkType(what, "shared", shared, ["boolean"]);
-        return { path, shared };
+        return { path, shared: shared ?? byDefault };
     });
 }
 

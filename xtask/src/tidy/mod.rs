@@ -26,7 +26,7 @@ Checks what the compiler does not:
   error pages  every error code has its page in docs/errors, and every page its code
   failpoints   every failpoint's name stands in one place, and a test names it
   decisions    docs/decisions/NNNN-*.md have numbers of their own and a title
-  markers      nothing is left to do later in a comment
+  markers      nothing is left to do later in a comment, and no conflict of a merge
 ";
 
 /// One text file of the project.

@@ -1,7 +1,7 @@
-//! What the kernel says about this machine: its memory, processors and devices, and what a container uses. Versions 1 and 2
+//! What the kernel says about this machine: its memory and processors, and what a container uses. Versions 1 and 2
 //! of control groups.
 
-use std::{fs, os::unix::fs::FileTypeExt};
+use std::fs;
 
 use tandem_model::ByteSize;
 
@@ -20,56 +20,6 @@ impl Room {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self { memory, millicores: 1000 * cores as u64 }
     }
-}
-
-/// What is wrong with a device that is to be given to a container; `None` if nothing is.
-pub(crate) fn wrong_device(path: &str) -> Option<String> {
-    if !path.starts_with("/dev/") || path.contains("/../") {
-        return Some(format!("the device `{path}` is not below `/dev`"));
-    }
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Some(format!("this machine has no device `{path}`"))
-        }
-        Err(error) => Some(format!("the device `{path}` cannot be looked at: {error}")),
-        Ok(found) if found.file_type().is_symlink() => {
-            let target = fs::read_link(path).unwrap_or_default();
-            Some(format!("`{path}` is a link to `{}`; name the device itself", target.display()))
-        }
-        Ok(found) if found.file_type().is_block_device() => Some(format!(
-            "`{path}` is a block device; a container that writes to it could write to any file on it"
-        )),
-        Ok(found) if !found.file_type().is_char_device() => Some(format!("`{path}` is not a device")),
-        Ok(_) => None,
-    }
-}
-
-/// What is wrong with a list of processors such as `0-1,3`; `None` if nothing is.
-pub(crate) fn wrong_cpu_set(set: &str) -> Option<String> {
-    let Some(wanted) = processors(set) else {
-        return Some(format!("`cpuSet` is `{set}`; write a list such as `0`, `0-1` or `0,2-3`"));
-    };
-    let online = fs::read_to_string("/sys/devices/system/cpu/online").ok();
-    let online = online.as_deref().map(str::trim)?;
-    let has = processors(online)?;
-    let missing = wanted.iter().find(|n| !has.contains(n))?;
-    Some(format!("`cpuSet` is `{set}`; this machine has no processor {missing}, it has {online}"))
-}
-
-/// The processors of a list; `None` if it is none.
-fn processors(list: &str) -> Option<Vec<u16>> {
-    let mut all = Vec::new();
-    for part in list.split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let number =
-            |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u16>().ok())?;
-        let (first, last) = (number(first)?, number(last)?);
-        if first > last {
-            return None;
-        }
-        all.extend(first..=last);
-    }
-    Some(all)
 }
 
 /// What the control group of a process uses now; `None` if the process is gone or in no group of its own.
@@ -122,29 +72,6 @@ mod tests {
         let unified = "0::/tandem/r1\n";
         assert_eq!(find_group(unified, "v1", "v2"), Some(("", "/tandem/r1", "v2")));
         assert_eq!(find_group("", "v1", "v2"), None);
-    }
-
-    #[test]
-    fn lists_of_processors_are_read_and_held_against_the_machine() {
-        assert_eq!(processors("0-2,5"), Some(vec![0, 1, 2, 5]));
-        for wrong in ["", "-", "a", "1-0", "0,", "+1", " 0", "0-1-2", "70000"] {
-            assert_eq!(processors(wrong), None, "{wrong}");
-            assert!(wrong_cpu_set(wrong).unwrap().contains("write a list"), "{wrong}");
-        }
-        assert_eq!(wrong_cpu_set("0"), None);
-        assert!(wrong_cpu_set("0,9999").unwrap().contains("no processor 9999"));
-    }
-
-    #[test]
-    fn only_devices_of_characters_are_given_away() {
-        assert_eq!(wrong_device("/dev/null"), None);
-        let told =
-            |path, what| assert!(wrong_device(path).unwrap().contains(what), "{:?}", wrong_device(path));
-        told("/dev/no-such-device", "this machine has no device `/dev/no-such-device`");
-        told("/etc/passwd", "is not below `/dev`");
-        told("/dev/../etc/passwd", "is not below `/dev`");
-        told("/dev/stdin", "is a link to");
-        told("/dev/pts", "is not a device");
     }
 
     #[test]

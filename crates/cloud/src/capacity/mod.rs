@@ -5,6 +5,7 @@
 //!
 //! Nobody is admitted while a [`Survey`] goes on: at its start the cloud first finds out what runs already, and that counts.
 
+mod asked;
 mod machine;
 mod queue;
 mod room;
@@ -22,8 +23,11 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-pub(crate) use self::machine::{memory_of, wrong_cpu_set, wrong_device};
 use self::queue::Queue;
+pub(crate) use self::{
+    asked::{Asked, unusable},
+    machine::memory_of,
+};
 pub use self::{
     queue::{Claim, Waiting},
     room::Room,

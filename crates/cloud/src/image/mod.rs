@@ -18,7 +18,7 @@ use std::{
 
 use bytes::Bytes;
 use tandem_container::{Builder, ContainerError, Image, ImageRef, Lines};
-use tandem_model::{ByteSize, Secrets, Urn, inputs};
+use tandem_model::{Secrets, Urn, inputs};
 use tandem_store::{Batch, Store};
 
 mod build;
@@ -178,15 +178,6 @@ impl Images {
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);
         turns.entry(hash.to_owned()).or_default().clone()
     }
-}
-
-/// What is wrong with a limit below which no container starts: a mistake of the unit.
-pub(crate) fn too_small(property: &str, memory: ByteSize) -> Option<String> {
-    (memory.bytes() < 4 << 20).then(|| {
-        format!(
-            "`{property}` is {memory}; a container cannot start with less than 4 MiB (a plain number is MiB)"
-        )
-    })
 }
 
 /// Whether a row only repeats what the image store of this machine has, and so is not to be restored on another.

@@ -19,6 +19,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) memory: Option<ByteSize>,
     pub(crate) cpu: Option<f64>,
     pub(crate) cpu_set: Option<&'a str>,
+    pub(crate) storage: Option<ByteSize>,
+    pub(crate) labels: Option<&'a BTreeMap<String, String>>,
 }
 
 /// Why an image cannot be run like this.
@@ -67,6 +69,8 @@ impl Wanted<'_> {
             network: None,
             volumes: self.volumes,
             exchange: None,
+            storage: self.storage,
+            labels: self.labels.cloned().unwrap_or_default(),
         })
     }
 }

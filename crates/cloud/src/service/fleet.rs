@@ -234,7 +234,7 @@ impl Fleet {
             let replica = at.map(|at| found.swap_remove(at));
             let (state, watched) = watch::channel(State::default());
             let retire = CancellationToken::new();
-            let claim = room::claim(&self.urn, needs, slot, replica.as_ref());
+            let claim = room::claim(&self.urn, needs, version.devices.clone(), slot, replica.as_ref());
             let keeper = Keeper {
                 shared: shared.clone(),
                 fleet: self.clone(),

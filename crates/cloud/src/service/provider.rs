@@ -26,8 +26,8 @@ use tandem_model::{
 
 use super::{ServiceError, Services, Shared, fleet::Fleet, room, store::Replica, version::Version};
 use crate::{
-    capacity::wrong_cpu_set,
-    image::{Source, too_small},
+    capacity::Asked,
+    image::Source,
     mount,
     provider::{Lines, Provider},
 };
@@ -90,13 +90,9 @@ impl Shared {
         lines: &dyn Lines,
     ) -> Result<Properties, ServiceError> {
         let service: inputs::Service = inputs::read(urn, inputs)?;
-        let too_small = |container: &Container| container.memory.and_then(|m| too_small("memory", m));
-        if let Some(reason) = service.containers.values().find_map(too_small) {
-            return Err(ServiceError::Invalid { service: urn.clone().into(), reason });
-        }
         let wrong = |(name, container): (&String, &Container)| {
-            let why = container.cpu_set.as_deref().and_then(wrong_cpu_set)?;
-            Some(format!("`containers.{name}`: {why}"))
+            let why = asked(container).wrong().or_else(|| unshared(container))?;
+            Some(if service.containers.len() == 1 { why } else { format!("`containers.{name}`: {why}") })
         };
         if let Some(reason) = service.containers.iter().find_map(wrong) {
             return Err(ServiceError::Invalid { service: urn.clone().into(), reason });
@@ -310,6 +306,25 @@ fn tell(urn: &Urn, done: Result<(), ServiceError>) {
 
 fn source(container: &Container) -> Source<'_> {
     Source { build: container.build.as_ref(), image: container.image.as_deref() }
+}
+
+fn asked(container: &Container) -> Asked<'_> {
+    Asked {
+        memory: container.memory,
+        storage: container.ephemeral_storage,
+        cpu: container.cpu,
+        cpu_set: container.cpu_set.as_deref(),
+        devices: &container.devices,
+    }
+}
+
+/// A device that nobody else is to use: the next version starts while this one has it.
+fn unshared(container: &Container) -> Option<String> {
+    let device = container.devices.iter().find(|device| !device.shared)?;
+    Some(format!(
+        "`{}` must be `shared: true`: an update starts the next replica beside this one",
+        device.path
+    ))
 }
 
 /// Where a port of a service is reached.

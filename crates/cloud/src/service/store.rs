@@ -45,9 +45,14 @@ impl Replica {
 
     /// All of its containers; the first one first.
     pub(super) fn containers(&self) -> Vec<ContainerId> {
-        let others = self.others.iter().map(|name| ContainerId(format!("{}-{name}", self.id)));
-        std::iter::once(self.first()).chain(others).collect()
+        container_ids(&self.id, self.others.iter().map(String::as_str))
     }
+}
+
+/// The containers of a replica, by the names of those after the first.
+pub(super) fn container_ids<'a>(replica: &str, others: impl Iterator<Item = &'a str>) -> Vec<ContainerId> {
+    let others = others.map(|name| ContainerId(format!("{replica}-{name}")));
+    std::iter::once(ContainerId(replica.to_owned())).chain(others).collect()
 }
 
 /// The bridge of a stack.

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
-use tandem_container::{Image, Spec, Volume};
-use tandem_model::{Urn, inputs};
+use tandem_container::{ContainerId, Image, Spec, Volume};
+use tandem_model::{
+    Urn,
+    inputs::{self, Device},
+};
 
-use super::{ServiceError, room};
+use super::{ServiceError, room, store::container_ids};
 use crate::{
     capacity::Room,
     image::{Unrunnable, Wanted},
@@ -22,6 +25,10 @@ pub(super) struct Version {
     pub(super) members: Vec<Member>,
     /// What a replica sets aside on the machine. Not part of the name: a change of it keeps the containers.
     pub(super) needs: Room,
+    /// How many processors the containers of a replica may use; each counts as one without a bound of its own.
+    pub(super) processors: f64,
+    /// What it shares of the machine's devices.
+    pub(super) devices: Vec<Device>,
 }
 
 /// One of the containers.
@@ -34,6 +41,12 @@ pub(super) struct Member {
 }
 
 impl Version {
+    /// The containers of a replica; the first one first.
+    pub(super) fn containers(&self, replica: &str) -> Vec<ContainerId> {
+        let others = self.members.iter().skip(1).map(|member| member.name.as_str());
+        container_ids(replica, others)
+    }
+
     /// `parts`: for each container its image and the folders that it sees.
     ///
     /// # Errors
@@ -53,16 +66,20 @@ impl Version {
                 memory: container.memory,
                 cpu: container.cpu,
                 cpu_set: container.cpu_set.as_deref(),
+                storage: container.ephemeral_storage,
+                labels: Some(&container.docker_labels),
             };
-            let spec = wanted.of(image).map_err(|unrunnable| match unrunnable {
+            let mut spec = wanted.of(image).map_err(|unrunnable| match unrunnable {
                 Unrunnable::Nothing => ServiceError::NothingToRun(urn.clone().into()),
                 Unrunnable::Invalid(reason) => ServiceError::Invalid {
                     service: urn.clone().into(),
                     reason: format!("`containers.{name}`: {reason}"),
                 },
             })?;
+            spec.devices = container.devices.iter().map(|device| device.path.clone()).collect();
             members.push(Member { name: name.clone(), spec, environment: container.environment.clone() });
         }
+        let processors = service.containers.values().map(|container| container.cpu.unwrap_or(1.0)).sum();
         // Not what the only one is called: nobody is told.
         let of = |member: &Member| match service.containers.len() {
             1 => serde_json::json!([member.spec, member.environment]),
@@ -70,6 +87,6 @@ impl Version {
         };
         let text = serde_json::Value::Array(members.iter().map(of).collect()).to_string();
         let name = HEXLOWER.encode(&Sha256::digest(text)[..6]);
-        Ok(Self { name, members, needs: room::of(service) })
+        Ok(Self { name, members, needs: room::of(service), processors, devices: room::devices(service) })
     }
 }

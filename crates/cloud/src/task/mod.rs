@@ -68,7 +68,7 @@ pub use self::{
 
 use self::{core::Event, disk::Roomless, driver::Driver, store::Record};
 use crate::{
-    capacity::{Capacity, Claim, Room, Wake},
+    capacity::{Capacity, Claim, Room, Wake, unusable},
     home::Home,
     image::{Images, Source},
     log::{self, Filter, RunLog, RunLogs, Sink},
@@ -211,7 +211,7 @@ impl Tasks {
         if !needs.fits(capacity) {
             return Err(RunError::NeverFits { task: urn, needs, capacity });
         }
-        if let Some(reason) = provider::unusable(&record.devices) {
+        if let Some(reason) = unusable(&record.devices) {
             return Err(RunError::Invalid { task: urn, reason });
         }
         // To its end, also if whoever asks goes away: what is recorded has somebody who drives it.

@@ -1,7 +1,5 @@
 //! Tasks as resources: what `up` and `destroy` do to them.
 
-use std::collections::HashSet;
-
 use async_trait::async_trait;
 use serde_json::json;
 use tandem_model::{
@@ -13,8 +11,8 @@ use tandem_model::{
 
 use super::{RunError, Tasks};
 use crate::{
-    capacity::{Room, wrong_cpu_set, wrong_device},
-    image::{Source, too_small},
+    capacity::{Asked, Room},
+    image::Source,
     mount,
     provider::{Lines, Provider},
 };
@@ -78,7 +76,13 @@ fn wrong(task: &inputs::Task) -> Option<String> {
         let bad = value.filter(|value| !value.is_finite() || *value <= 0.0)?;
         Some(format!("`{name}` is {bad}; it must be a positive number"))
     };
-    let too_small = task.memory.and_then(|memory| too_small("memory", memory));
+    let asked = Asked {
+        memory: task.memory,
+        storage: task.ephemeral_storage,
+        cpu: task.cpu,
+        cpu_set: task.cpu_set.as_deref(),
+        devices: &task.devices,
+    };
     let retries = task.retries.as_ref().and_then(|retries| match retries {
         Retries { attempts: 0 | 101.., .. } => Some(format!(
             "`retries.attempts` is {}; it is 1 to 100, the first attempt included",
@@ -96,22 +100,5 @@ fn wrong(task: &inputs::Task) -> Option<String> {
         .then(|| format!("`priority` is {}; it is -1000 to 1000", task.priority));
     let concurrency = (task.concurrency == Some(0))
         .then(|| "`concurrency` is 0; at least one run must be allowed at once".to_owned());
-    positive("cpu", task.cpu)
-        .or_else(|| positive("timeout", task.timeout))
-        .or(too_small)
-        .or(retries)
-        .or(priority)
-        .or(concurrency)
-        .or_else(|| task.cpu_set.as_deref().and_then(wrong_cpu_set))
-        .or_else(|| unusable(&task.devices))
-}
-
-/// What is wrong with the devices of a task, on this machine and now.
-pub(super) fn unusable(devices: &[inputs::Device]) -> Option<String> {
-    let mut seen = HashSet::new();
-    devices.iter().find_map(|device| {
-        let twice =
-            (!seen.insert(&device.path)).then(|| format!("the device `{}` is there twice", device.path));
-        twice.or_else(|| wrong_device(&device.path))
-    })
+    positive("timeout", task.timeout).or_else(|| asked.wrong()).or(retries).or(priority).or(concurrency)
 }

@@ -86,6 +86,8 @@ pub(super) fn record(
         memory: task.memory,
         cpu: task.cpu,
         cpu_set: task.cpu_set.as_deref(),
+        storage: task.ephemeral_storage,
+        labels: Some(&task.docker_labels),
     };
     let spec = match wanted.of(image) {
         Ok(spec) => spec,

@@ -6,12 +6,13 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use rustix::fs::{FlockOperation, flock};
 use tandem_failpoint::{hit, try_hit};
 
-use super::{cgroup, exchange, monitor, network::Networks, rootfs, seccomp, spec, user};
+use super::{cgroup, disk, exchange, monitor, network::Networks, rootfs, seccomp, spec, user};
 use crate::{
     ContainerError, ContainerId, Exit, Networking, Spec,
     layout::{Layout, at},
@@ -104,7 +105,7 @@ impl Bundle {
             starting: Arc::new(locked(&unfinished.join(STARTING))?),
             monitor: Arc::new(locked(&unfinished.join(MONITOR))?),
         };
-        for folder in ["rootfs", "upper", "work", "persist"] {
+        for folder in ["rootfs", "persist"] {
             fs::create_dir(unfinished.join(folder)).map_err(at(&unfinished))?;
         }
         if self.exit_file.exists() {
@@ -132,7 +133,15 @@ impl Bundle {
     /// Mounts the root file system, makes the network if it has one, and writes the OCI configuration.
     pub(super) fn prepare(&self, spec: &Spec, prepared: &Prepared) -> Result<(), ContainerError> {
         try_hit("container.start.prepared").map_err(at(&self.folder))?;
-        rootfs::mount(&self.folder, &prepared.layers)?;
+        let own = match spec.storage {
+            Some(size) => {
+                let own = disk::make(&self.folder, size)?;
+                hit("container.start.disk");
+                own
+            }
+            None => self.folder.clone(),
+        };
+        rootfs::mount(&self.folder, &prepared.layers, &own)?;
         try_hit("container.start.mounted").map_err(at(&self.folder))?;
         match &spec.network {
             Some(Networking::Own(network)) => {
@@ -233,6 +242,11 @@ impl Bundle {
         self.cgroup().map_or(0, |name| cgroup::oom_kills(&name))
     }
 
+    /// What its processes have used of the processors. `None` if there is no such container.
+    pub(super) fn cpu_time(&self) -> Result<Option<Duration>, ContainerError> {
+        Ok(self.cgroup().and_then(|name| cgroup::cpu_time(&name)))
+    }
+
     fn cgroup(&self) -> Option<String> {
         fs::read_to_string(self.folder.join(CGROUP)).ok()
     }
@@ -248,6 +262,7 @@ impl Bundle {
             cgroup::remove(&name)?;
         }
         rootfs::unmount(&self.rootfs())?;
+        disk::unmount(&self.folder)?;
         hit("container.remove.unmounted");
         self.networks.disconnect(&self.folder)?;
         hit("container.remove.disconnected");

@@ -50,6 +50,18 @@ pub(super) fn oom_kills(name: &str) -> u64 {
         .sum()
 }
 
+/// What the processes of the group have used of the processors. `None`: there is no such group.
+pub(super) fn cpu_time(name: &str) -> Option<Duration> {
+    let root = Path::new(ROOT);
+    // Nanoseconds.
+    if let Ok(text) = fs::read_to_string(root.join("cpuacct").join(name).join("cpuacct.usage")) {
+        return text.trim().parse().ok().map(Duration::from_nanos);
+    }
+    let text = fs::read_to_string(root.join(name).join("cpu.stat")).ok()?;
+    let used = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
+    used.trim().parse().ok().map(Duration::from_micros)
+}
+
 /// Every folder that is this group in some hierarchy.
 fn folders(name: &str) -> Vec<PathBuf> {
     let root = Path::new(ROOT);

@@ -21,6 +21,7 @@
 //! | killed after | failpoint | found | then |
 //! |---|---|---|---|
 //! | the bundle was written | `container.start.prepared` | no monitor, not begun | `Unstarted`: remove, start again |
+//! | its own disk was mounted, if it has one | `container.start.disk` | the same; `remove` unmounts | `Unstarted` |
 //! | the root file system was mounted | `container.start.mounted` | the same; `remove` unmounts | `Unstarted` |
 //! | the network was made | `container.start.connected` | the same; `remove` takes it down | `Unstarted` |
 //! | `conmon` was started | `container.start.monitored` | a monitor, not begun | `Unstarted`; `remove` ends monitor and process |
@@ -37,6 +38,7 @@
 
 mod bundle;
 mod cgroup;
+mod disk;
 mod exchange;
 mod monitor;
 mod network;
@@ -51,6 +53,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -269,6 +272,11 @@ impl Runtime for OciRuntime {
     async fn result(&self, id: &ContainerId, limit: ByteSize) -> Result<Left, ContainerError> {
         let bundle = self.bundle(id)?;
         blocking(move || exchange::left(&bundle.folder, limit)).await
+    }
+
+    async fn cpu_time(&self, id: &ContainerId) -> Result<Duration, ContainerError> {
+        let bundle = self.bundle(id)?;
+        blocking(move || bundle.cpu_time()).await?.ok_or_else(|| ContainerError::Absent(id.clone()))
     }
 
     fn log_file(&self, id: &ContainerId) -> PathBuf {

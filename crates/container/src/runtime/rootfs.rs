@@ -5,7 +5,7 @@
 
 use std::{
     ffi::OsString,
-    fs::File,
+    fs::{self, File},
     os::{fd::AsRawFd, unix::ffi::OsStrExt},
     path::{Path, PathBuf},
 };
@@ -20,10 +20,13 @@ use crate::{ContainerError, layout::at};
 /// The kernel takes one page of options.
 const OPTIONS_LIMIT: usize = 4000;
 
-/// Mounts `<bundle>/rootfs` from `layers` (uppermost first) with `<bundle>/upper` on top.
-pub(super) fn mount(bundle: &Path, layers: &[PathBuf]) -> Result<(), ContainerError> {
+/// Mounts `<bundle>/rootfs` from `layers` (uppermost first) with a folder in `own` on top, which takes what is written.
+pub(super) fn mount(bundle: &Path, layers: &[PathBuf], own: &Path) -> Result<(), ContainerError> {
     let target = bundle.join("rootfs");
-    let (upper, work) = (bundle.join("upper"), bundle.join("work"));
+    let (upper, work) = (own.join("upper"), own.join("work"));
+    for folder in [&upper, &work] {
+        fs::create_dir(folder).map_err(at(folder))?;
+    }
     let all = || layers.iter().chain([&upper, &work]);
     let plain = options(layers, &upper, &work);
     let separators =
@@ -91,15 +94,11 @@ pub(super) fn unmount(target: &Path) -> Result<(), ContainerError> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn bundle(parent: &Path) -> PathBuf {
         let bundle = parent.join("bundle");
-        for folder in ["rootfs", "upper", "work"] {
-            fs::create_dir_all(bundle.join(folder)).unwrap();
-        }
+        fs::create_dir_all(bundle.join("rootfs")).unwrap();
         bundle
     }
 
@@ -120,7 +119,7 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let parent = folder.path().join("a:b,c\\d e");
         let (bundle, layers) = (bundle(&parent), layers(&parent, 120));
-        mount(&bundle, &layers).unwrap();
+        mount(&bundle, &layers, &bundle).unwrap();
         let root = bundle.join("rootfs");
         let seen = fs::read_dir(&root).unwrap().count();
         let uppermost = fs::read_to_string(root.join("who")).unwrap();

@@ -109,6 +109,7 @@ pub(super) fn configuration(
             "oomScoreAdj": FIRST_TO_GO,
         },
         "mounts": mounts,
+        "annotations": spec.labels,
         "linux": {
             "cgroupsPath": format!("/{cgroup}"),
             "namespaces": namespaces,

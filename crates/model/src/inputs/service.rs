@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Build, Mount, Task};
+use super::{Build, Device, Mount, Task};
 use crate::size::ByteSize;
 
 /// Containers that are kept running, replicated and load-balanced.
@@ -52,12 +52,17 @@ pub struct Autoscale {
     pub scale_down_after: f64,
 }
 
-/// What one replica is to have.
+/// What one replica is to have: at least one of them. Of two, the one counts that needs more replicas.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ScaleTarget {
     /// So many requests and connections under way at once.
-    pub requests: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<f64>,
+    /// So much of the processor time that it may have, in percent: of its containers' `cpu`, each of which counts as one core
+    /// without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<f64>,
 }
 
 impl Autoscale {
@@ -91,6 +96,15 @@ pub struct Container {
     /// The processors that it may run on: `0-1,3`. None: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_set: Option<String>,
+    /// Devices of the machine that it uses, all of them shared: two versions run at once during an update.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<Device>,
+    /// How much a container may write to its own file system; then that is full. A number is MiB. None: as much as the disk takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ephemeral_storage: Option<ByteSize>,
+    /// For programs that look at containers from outside.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub docker_labels: BTreeMap<String, String>,
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
     /// Replaces the image's command.

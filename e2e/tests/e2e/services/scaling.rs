@@ -1,6 +1,7 @@
 //! A service whose number of replicas follows its load.
 
 use std::{
+    fs,
     io::{Read, Write},
     net::TcpStream,
     thread,
@@ -48,6 +49,38 @@ fn busy_until(port: u16, enough: impl Fn() -> bool) {
         }
     }
     panic!("it is never enough");
+}
+
+#[test]
+fn replicas_come_with_the_processor_time_and_go_with_it() {
+    let cloud = Cloud::new();
+    let _serving = cloud.serve();
+    cloud.import_busybox();
+    let folder = cloud.scratch().join("told");
+    fs::create_dir(&folder).unwrap();
+    let program = format!(
+        "const cloud = require('@tandem/cloud');\n\
+         new cloud.Service('worker', {{\n\
+             image: 'docker.io/library/busybox',\n\
+             command: ['sh', '-c', 'while :; do [ -e /told/work ] || sleep 0.1; done'],\n\
+             cpu: 0.1,\n\
+             volumes: [{{ containerPath: '/told', sourceVolume: new cloud.HostPathVolume({folder:?}) }}],\n\
+             autoscale: {{ max: 3, target: {{ cpu: 50 }}, scaleDownAfter: 1 }},\n\
+         }});\n"
+    );
+    let project = cloud.project("shop", &[("index.js", &program)]);
+    project.up();
+    let well = |count: usize| {
+        let now = replicas(&project);
+        (now.len() == count && now.iter().all(|replica| replica["healthy"] == true)).then_some(())
+    };
+    until("one replica", || well(1));
+    // One that may have a tenth of a processor and uses all of it has twice what it is to have, and so have two.
+    fs::write(folder.join("work"), "").unwrap();
+    until("three replicas", || well(3));
+    fs::remove_file(folder.join("work")).unwrap();
+    until("one replica", || well(1));
+    project.destroy();
 }
 
 #[test]
@@ -106,7 +139,7 @@ fn bounds_that_make_no_sense_are_named() {
     for (old, new, code, says) in [
         ("max: 2", "max: 0", "E0506", "from 1 on, not 0"),
         ("min: 0, max: 2", "min: 3, max: 2", "E0531", "`autoscale.max`"),
-        ("requests: 1", "cpu: 70", "E0506", "no option \"cpu\""),
+        ("requests: 1", "memory: 70", "E0506", "no option \"memory\""),
         ("autoscale:", "replicas: 2, autoscale:", "E0506", "both `replicas` and `autoscale`"),
         ("autoscale:", "waitForSteadyState: false, autoscale:", "E0531", "`waitForSteadyState`"),
     ] {

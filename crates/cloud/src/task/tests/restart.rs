@@ -90,6 +90,8 @@ async fn a_container_that_no_record_knows_is_ended_and_removed() {
         network: None,
         volumes: vec![],
         exchange: None,
+        storage: None,
+        labels: BTreeMap::new(),
     };
     scene.runtime.start(&stranger, &spec).await.unwrap();
     let before = scene.open();
