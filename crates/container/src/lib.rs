@@ -11,6 +11,7 @@ pub mod conformance;
 mod descriptor;
 pub mod exchange;
 mod layout;
+pub mod log;
 mod platform;
 pub mod port;
 mod prepared;

@@ -283,7 +283,8 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     async fn result(&self, id: &ContainerId, limit: ByteSize) -> Result<Left, ContainerError>;
 
     /// The log, one line a record: `<RFC 3339 time> <stdout|stderr> <F|P> <text>` (Kubernetes' format, which `conmon`
-    /// writes). `P` marks a part whose line goes on in the next record of that stream.
+    /// writes). `P` marks a part whose line goes on in the next record of that stream. A file that has grown large is
+    /// replaced by a new one: see [`log`](crate::log).
     fn log_file(&self, id: &ContainerId) -> PathBuf;
 
     /// Removes what is left of an ended container, except its log. Idempotent.

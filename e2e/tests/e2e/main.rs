@@ -45,6 +45,7 @@ mod guarded;
 mod held;
 #[cfg(test)]
 mod killed;
+mod long_logs;
 #[cfg(test)]
 mod many_containers;
 #[cfg(test)]

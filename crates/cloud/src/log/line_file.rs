@@ -42,15 +42,16 @@ impl LineFile {
         Ok(Some(Self { reader, inode: metadata.ino(), line: Vec::new(), given: false }))
     }
 
-    /// Goes to the place that `search` finds in what there is now, which is the start of a line. Before the first read.
-    pub(super) fn seek(&mut self, search: impl FnOnce(&File, u64) -> io::Result<u64>) -> io::Result<()> {
+    /// Goes to the place that `search` finds in what there is now, which is the start of a line, and answers it. Before the
+    /// first read.
+    pub(super) fn seek(&mut self, search: impl FnOnce(&File, u64) -> io::Result<u64>) -> io::Result<u64> {
         let file = self.reader.get_mut();
         let end = file.limit().min(file.get_ref().metadata()?.len());
         let at = search(file.get_ref(), end)?;
         file.get_mut().seek(SeekFrom::Start(at))?;
         let limit = file.limit();
         file.set_limit(limit - at);
-        Ok(())
+        Ok(at)
     }
 
     /// The next complete line without its line feed; `None` if there is none for now.
@@ -67,7 +68,16 @@ impl LineFile {
         Ok(Some(&self.line))
     }
 
-    /// Whether the path now names another file, or this one was cut.
+    pub(super) fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    /// Reads to the end from here on, wherever that was at first: nothing is written there any more.
+    pub(super) fn read_on(&mut self) {
+        self.reader.get_mut().set_limit(u64::MAX);
+    }
+
+    /// Whether the path now names another file, or this one was cut. Of one that is read live.
     pub(super) fn is_replaced(&self, path: &Path) -> bool {
         let read = u64::MAX - self.reader.get_ref().limit();
         std::fs::metadata(path).is_ok_and(|m| m.ino() != self.inode || m.len() < read)

@@ -35,16 +35,17 @@ mod tests;
 use std::{
     fmt, io,
     ops::ControlFlow,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tandem_model::{Explain, Kind, StackId, Urn};
+use tandem_model::{ByteSize, Explain, Kind, StackId, Urn};
 use tandem_store::ReadError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -332,6 +333,25 @@ fn cut(text: &mut String) {
         text.truncate(text.floor_char_boundary(TEXT_LIMIT));
         text.push_str(&format!("… ({more} more bytes were cut)"));
     }
+}
+
+/// How often the log of a container that runs is tended.
+pub(crate) const TEND: Duration = Duration::from_millis(500);
+
+/// Keeps the end of a container's log, and has it said when older lines are gone for it.
+pub(crate) fn tend(log: &Path, say: impl FnOnce(String)) {
+    match tandem_container::log::tend(log) {
+        Ok(false) => {}
+        Ok(true) => say(format!(
+            "the log has grown: of what the container printed, the last {} are kept",
+            kept_of_container()
+        )),
+        Err(error) => tracing::warn!(log = %log.display(), %error, "cannot keep the end of a log"),
+    }
+}
+
+fn kept_of_container() -> ByteSize {
+    ByteSize(tandem_container::log::PART)
 }
 
 /// The last lines of a run that has ended. Blocks.

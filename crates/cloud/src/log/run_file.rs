@@ -6,6 +6,7 @@
 use std::io;
 
 use jiff::Timestamp;
+use tandem_container::log;
 
 use super::{
     Line, RunLog, Stream,
@@ -23,11 +24,13 @@ const PARTED: usize = 16;
 pub(super) struct RunFile {
     pub(super) run: RunLog,
     reach: Reach,
-    /// Where to begin in the file, until it is opened.
+    /// What need not be read.
     begin: Begin,
     file: Option<LineFile>,
-    /// Whether the path names another file by now.
-    replaced: bool,
+    /// The file that was written to when a reader of what there is then began.
+    newest: Option<u64>,
+    /// Whether nothing more is written to the file.
+    complete: bool,
     /// Of stdout and of stderr.
     begun: [Begun; 2],
 }
@@ -47,7 +50,7 @@ struct Record<'a> {
 impl RunFile {
     pub(super) fn new(run: RunLog, reach: Reach, begin: Begin) -> Self {
         let begin = Begin { last: begin.last.map(|last| last.saturating_add(PARTED)), ..begin };
-        Self { run, reach, begin, file: None, replaced: false, begun: [None, None] }
+        Self { run, reach, begin, file: None, newest: None, complete: false, begun: [None, None] }
     }
 
     /// Whether nothing was read yet; then no line is older than the run.
@@ -59,36 +62,66 @@ impl RunFile {
     pub(super) fn next(&mut self) -> io::Result<Option<Line>> {
         loop {
             if self.file.is_none() {
-                self.open()?;
+                self.file = self.begin()?;
             }
             let Some(file) = &mut self.file else { return Ok(None) };
             let begun = &mut self.begun;
             match file.next()?.map(|bytes| Record::parse(bytes).and_then(|record| take_up(begun, &record))) {
                 Some(Some((time, stream, text))) => return Ok(Some(self.line(time, stream, &text))),
                 Some(None) => {}
-                None if self.replaced => (self.file, self.replaced) = (None, false),
-                // The monitor starts its file anew when it has grown too large. Only now it is certain that the old
-                // one is complete, so it is read once more.
-                None if self.reach == Reach::Live && file.is_replaced(&self.run.file) => self.replaced = true,
+                None if self.complete => {
+                    self.complete = false;
+                    self.file = self.after()?;
+                }
+                // The monitor has begun another file. Only now it is certain that this one is complete, so it is read
+                // once more.
+                None if match self.newest {
+                    None => file.is_replaced(&self.run.file),
+                    Some(newest) => file.inode() != newest,
+                } =>
+                {
+                    file.read_on();
+                    self.complete = true;
+                }
                 None => return Ok(self.run.ended.and_then(|_| self.unfinished())),
             }
         }
     }
 
-    fn open(&mut self) -> io::Result<()> {
-        self.file = LineFile::open(&self.run.file, self.reach)?;
-        if let Some(file) = &mut self.file {
-            // A file that replaces this one is read from its start.
-            let Begin { since, last } = std::mem::take(&mut self.begin);
-            let time = |bytes: &[u8]| Record::parse(bytes).map(|record| record.time);
-            let whole = |bytes: &[u8]| Record::parse(bytes).is_some_and(|record| !record.partial);
-            file.seek(|file, end| {
+    /// The file that has the first line that is asked for, there.
+    fn begin(&mut self) -> io::Result<Option<LineFile>> {
+        let time = |bytes: &[u8]| Record::parse(bytes).map(|record| record.time);
+        let whole = |bytes: &[u8]| Record::parse(bytes).is_some_and(|record| !record.partial);
+        let Begin { since, last } = self.begin;
+        let mut first = None;
+        let files = log::files(&self.run.file)?;
+        self.newest = files.last().map(|(inode, _)| *inode).filter(|_| self.reach == Reach::Now);
+        for (_, path) in files.iter().rev() {
+            let Some(mut file) = LineFile::open(path, self.reach)? else { continue };
+            let at = file.seek(|file, end| {
                 let by_time = since.map(|since| position::of_time(file, end, since, time)).transpose()?;
                 let by_count = last.map(|last| position::of_last(file, end, last, whole)).transpose()?;
                 Ok(by_time.unwrap_or(0).max(by_count.unwrap_or(0)))
             })?;
+            first = Some(file);
+            // In the middle of a file: what is asked for begins there. At its start, it may have begun in the one before.
+            if at > 0 {
+                break;
+            }
         }
-        Ok(())
+        Ok(first)
+    }
+
+    /// The file after the one that is read.
+    fn after(&self) -> io::Result<Option<LineFile>> {
+        let Some(read) = &self.file else { return Ok(None) };
+        let files = log::files(&self.run.file)?;
+        // One that is not there any more came before all.
+        let next = files.iter().position(|(inode, _)| *inode == read.inode()).map_or(0, |at| at + 1);
+        match files.get(next).or(files.last()) {
+            Some((_, path)) => LineFile::open(path, self.reach),
+            None => Ok(None),
+        }
     }
 
     fn unfinished(&mut self) -> Option<Line> {
@@ -211,6 +244,60 @@ mod tests {
         let texts = texts(&mut file);
         assert!(texts.len() < 40, "{} lines were read", texts.len());
         assert_eq!(texts[texts.len() - 2..], ["warning", "99999!"]);
+    }
+
+    #[test]
+    fn all_files_of_a_log_are_read_in_order_from_where_it_was_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let begin_anew = |minutes: std::ops::Range<i64>| {
+            let next = folder.path().join("log.tmp");
+            let line = |n: i64| format!("{} stdout F {n}\n", Timestamp::from_second(60 * n).unwrap());
+            fs::write(&next, minutes.map(line).collect::<String>()).unwrap();
+            fs::rename(next, &path).unwrap();
+        };
+        begin_anew(0..10);
+        log::tend(&path).unwrap();
+        let mut live = RunFile::new(run(&path), Reach::Live, Begin::default());
+        assert_eq!(texts(&mut live).len(), 10);
+        begin_anew(10..20);
+        log::tend(&path).unwrap();
+        begin_anew(20..30);
+        let texts_from = |begin| texts(&mut RunFile::new(run(&path), Reach::Now, begin));
+        let expected: Vec<String> = (0..30).map(|n| n.to_string()).collect();
+        assert_eq!(texts_from(Begin::default()), expected);
+        assert_eq!(texts(&mut live), expected[10..], "who follows misses none");
+        let last = texts_from(Begin { last: Some(15), since: None });
+        assert_eq!(last[last.len() - 15..], expected[15..]);
+        let since = Some(Timestamp::from_second(60 * 29).unwrap());
+        assert_eq!(texts_from(Begin { last: None, since }).last(), expected.last());
+        // Of what is gone nothing can be read; the rest is.
+        log::tend(&path).unwrap();
+        begin_anew(30..40);
+        log::tend(&path).unwrap();
+        assert_eq!(texts(&mut live), (30..40).map(|n| n.to_string()).collect::<Vec<_>>());
+        assert_eq!(texts_from(Begin::default()).first().unwrap(), "20");
+    }
+
+    #[test]
+    fn who_reads_what_there_is_ends_though_the_log_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let write = |text: &str| {
+            let next = folder.path().join("log.tmp");
+            fs::write(&next, format!("2024-05-01T10:00:00Z stdout F {text}\n")).unwrap();
+            fs::rename(next, &path).unwrap();
+            log::tend(&path).unwrap();
+        };
+        write("0");
+        let mut now = RunFile::new(run(&path), Reach::Now, Begin::default());
+        let mut read = Vec::new();
+        for n in 1.. {
+            let Some(line) = now.next().unwrap() else { break };
+            read.push(line.text);
+            write(&n.to_string());
+        }
+        assert_eq!(read, ["0"]);
     }
 
     #[test]

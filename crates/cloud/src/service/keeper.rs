@@ -42,7 +42,7 @@ use super::{
 };
 use crate::{
     capacity::{Claim, Held},
-    mount,
+    log, mount,
 };
 
 /// How long a replica that is told to end may take, with what it has under way and then to end itself.
@@ -276,8 +276,22 @@ impl Keeper {
         tokio::select! {
             Some((id, why)) = ended.next() => Over::Failed(id, why),
             (id, why) = self.ask(replica, backend) => Over::Failed(id, why),
+            never = self.tend_logs(replica) => never,
             () = self.retire.cancelled() => Over::Retired,
             () = self.shared.closing.cancelled() => Over::Closing,
+        }
+    }
+
+    /// Keeps the ends of its logs, for as long as it is watched.
+    async fn tend_logs(&self, replica: &Replica) -> ! {
+        let mut looks = tokio::time::interval(log::TEND);
+        loop {
+            looks.tick().await;
+            for id in replica.containers() {
+                log::tend(&self.shared.parts.runtime.log_file(&id), |word| {
+                    self.shared.say(&self.fleet.urn, &id.0, word);
+                });
+            }
         }
     }
 
@@ -399,10 +413,10 @@ impl Shared {
     }
 
     pub(super) fn say(&self, service: &Urn, id: &str, text: String) {
-        self.parts.log.write(crate::log::Line {
+        self.parts.log.write(log::Line {
             time: Timestamp::now(),
             resource: service.clone(),
-            stream: crate::log::Stream::System,
+            stream: log::Stream::System,
             id: id.to_owned(),
             text,
         });

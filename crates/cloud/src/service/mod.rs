@@ -26,7 +26,7 @@ mod version;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    fmt, fs,
+    fmt,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -314,13 +314,8 @@ impl Shared {
             return Ok(());
         }
         for log in ended.iter().flat_map(|replica| self.logs_of(replica)) {
-            let file = log.file;
-            if let Err(error) = fs::remove_file(&file)
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
-                let path = file.display().to_string();
-                return Err(ServiceError::Io { path, source: error });
-            }
+            let path = log.file.display().to_string();
+            tandem_container::log::remove(&log.file).map_err(|source| ServiceError::Io { path, source })?;
         }
         Ok(self.parts.store.commit(store::forget(&ids)).await?)
     }

@@ -12,9 +12,10 @@
 //! | while the old one is let go | the new version | both, or the new one's | as above |
 //! | after the commit of a deletion | none | the last version's | they are removed |
 
-use std::{fs, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use serde_json::json;
 use tandem_failpoint::hit;
 use tandem_model::{
@@ -28,6 +29,7 @@ use super::{ServiceError, Services, Shared, fleet::Fleet, room, store::Replica, 
 use crate::{
     capacity::Asked,
     image::Source,
+    log::{self, RunLog},
     mount,
     provider::{Lines, Provider},
 };
@@ -277,17 +279,20 @@ impl Shared {
         let states = fleet.states(Some(version));
         let unwell = states.iter().filter(|(_, _, state)| !state.healthy);
         let ids = unwell.filter_map(|(_, _, state)| state.ended.clone().or_else(|| state.id.clone()));
-        let tail = ids.map(|id| self.tail(&id)).find(|tail| !tail.is_empty()).unwrap_or_default();
+        let tail = ids.map(|id| self.tail(&fleet.urn, &id)).find(|tail| !tail.is_empty()).unwrap_or_default();
         ServiceError::Unhealthy { service, reason, tail }
     }
 
-    fn tail(&self, id: &str) -> Vec<String> {
-        let file = self.parts.runtime.log_file(&tandem_container::ContainerId(id.to_owned()));
-        let text =
-            fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-        // `<time> <stream> <F|P> <text>`
-        let lines: Vec<&str> = text.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect();
-        lines[lines.len().saturating_sub(TAIL)..].iter().map(|line| (*line).to_owned()).collect()
+    fn tail(&self, service: &Urn, id: &str) -> Vec<String> {
+        let run = RunLog {
+            task: service.clone(),
+            id: id.to_owned(),
+            file: self.parts.runtime.log_file(&tandem_container::ContainerId(id.to_owned())),
+            since: Timestamp::UNIX_EPOCH,
+            ended: Some(Timestamp::now()),
+        };
+        // Without them the error is as true.
+        log::tail_of_run(run, TAIL).unwrap_or_default()
     }
 }
 

@@ -1,3 +1,6 @@
+//! What happens to a run's log while its container runs: of one that grows the end is kept (see [`crate::log`]), and a full disk
+//! costs lines.
+//!
 //! What a full disk does to runs: those that start wait for room and say so; to those that are under way it costs lines,
 //! which is told in their log.
 //!
@@ -15,9 +18,10 @@ use nix::sys::statvfs::statvfs;
 use tandem_failpoint::hit;
 
 use super::{RunId, Shared, store::Record};
+use crate::log;
 
 /// How often it is looked.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = log::TEND;
 /// A disk with less than this counts as full: a monitor writes pieces of up to 32 KiB.
 const LEAST: u64 = 64 << 10;
 /// How long it is waited for room to say that a run was cut.
@@ -68,9 +72,10 @@ impl Disk {
     }
 }
 
-/// Waits for the end of a run, and has it said in the run's log if the disk was full meanwhile.
+/// Waits for the end of a run, tends its log meanwhile, and has it said in the run's log if the disk was full meanwhile.
 pub(super) async fn watched<T>(shared: &Arc<Shared>, record: &Record, end: impl Future<Output = T>) -> T {
     let disk = Disk(shared.parts.home.path().to_owned());
+    let log = shared.parts.runtime.log_file(&record.container());
     let mut full = false;
     let mut looks = tokio::time::interval(LOOK);
     let mut end = std::pin::pin!(end);
@@ -79,6 +84,7 @@ pub(super) async fn watched<T>(shared: &Arc<Shared>, record: &Record, end: impl 
             biased;
             ended = &mut end => break ended,
             _ = looks.tick() => {
+                log::tend(&log, |word| shared.say(record, word));
                 let now = disk.is_full();
                 if now && !full {
                     hit("task.disk.seen-full");

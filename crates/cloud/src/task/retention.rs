@@ -1,6 +1,6 @@
 //! How runs are forgotten: the oldest ended ones of a task, and all of a task that was deleted.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -43,12 +43,7 @@ impl Shared {
         // The logs first: a record without its log is found and forgotten again, a log without its record never.
         for id in &excess.logs {
             let log = self.parts.runtime.log_file(id);
-            match std::fs::remove_file(&log) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(RunError::Io { path: log, source });
-                }
-                _ => {}
-            }
+            tandem_container::log::remove(&log).map_err(|source| RunError::Io { path: log, source })?;
         }
         hit("task.logs.removed");
         self.parts.store.commit(excess.batch).await?;

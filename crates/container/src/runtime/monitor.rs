@@ -28,12 +28,8 @@ use super::{
 use crate::{
     ContainerError,
     layout::{Layout, at},
-    tool,
+    log, tool,
 };
-
-/// A log may grow to this size; what a container prints beyond is dropped, so that one container cannot fill the disk.
-/// The beginning is kept rather than the end: `conmon` could only keep the end by throwing away all that came before.
-pub(super) const LOG_LIMIT: u64 = 256 << 20;
 
 /// A monitor that lives, held by a descriptor that no later process can take over.
 #[derive(Debug)]
@@ -90,7 +86,7 @@ pub(super) async fn launch(
         .arg(bundle.persist())
         .arg("--log-path")
         .arg(format!("k8s-file:{}", bundle.log.display()))
-        .args(["--log-global-size-max", &LOG_LIMIT.to_string()])
+        .args(["--log-size-max", &log::PART.to_string()])
         .current_dir(&bundle.folder)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

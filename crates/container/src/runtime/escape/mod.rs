@@ -197,11 +197,13 @@ async fn a_container_that_forks_without_end_is_bounded_and_can_be_ended() {
 async fn a_log_without_an_end_is_cut_and_the_container_goes_on() {
     let stage = Stage::set().await;
     let one = id("hostile");
-    let text = "dd if=/dev/zero bs=1048576 count=400 2>/dev/null | busybox tr '\\0' x; exit 5";
+    let text =
+        "dd if=/dev/zero bs=1048576 count=200 2>/dev/null | busybox tr '\\0' x; echo; echo the end; exit 5";
     stage.runtime.start(&one, &stage.home.script(text)).await.unwrap();
     assert_eq!(stage.runtime.wait(&one).await.unwrap(), Exit::Code { code: 5 });
     let size = fs::metadata(stage.runtime.log_file(&one)).unwrap().len();
-    assert!((200 << 20..=monitor::LOG_LIMIT + (1 << 20)).contains(&size), "{size}");
+    assert!((1..=crate::log::PART + (1 << 20)).contains(&size), "{size}");
+    assert!(logged(&*stage.runtime, &one, "stdout").ends_with("\nthe end\n"), "its end is kept");
     stage.all_is_well().await;
 }
 
