@@ -11,7 +11,7 @@ use tandem_store::CommitError;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Outcome, RunError, Shared,
+    Outcome, RunError, Shared, age,
     core::{self, Answer, Effect, Event, Phase, Run},
     disk, exchange, request,
     store::{self, Record},
@@ -218,7 +218,14 @@ impl Driver {
     fn watch(&self, started: Timestamp) {
         let timeout = self.record.timeout.and_then(|t| SignedDuration::try_from_secs_f64(t).ok());
         if let Some(timeout) = timeout {
-            let left = Run::remaining(started, timeout, Timestamp::now()).unsigned_abs();
+            let pid = match self.record.run.phase {
+                Phase::Running { pid, .. } => pid,
+                _ => None,
+            };
+            // The clock may have been set since the start; the process knows better.
+            let age = pid.and_then(age::of_process).and_then(|age| SignedDuration::try_from(age).ok());
+            let age = age.unwrap_or_else(|| Timestamp::now().duration_since(started));
+            let left = Run::remaining(age, timeout).unsigned_abs();
             self.pending.push(tokio::time::sleep(left).map(|()| Event::Deadline).boxed());
         }
     }

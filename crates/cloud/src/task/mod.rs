@@ -26,6 +26,7 @@
 //! Start at [`Tasks::run`].
 
 mod accept;
+mod age;
 mod consumer;
 mod core;
 mod disk;

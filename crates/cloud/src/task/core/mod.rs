@@ -320,9 +320,9 @@ impl Run {
     }
 
     /// What is left until the timeout.
-    pub(super) fn remaining(started: Timestamp, timeout: SignedDuration, now: Timestamp) -> SignedDuration {
-        // A clock that was set back does not make a timeout longer.
-        timeout.saturating_sub(now.duration_since(started)).clamp(SignedDuration::ZERO, timeout)
+    pub(super) fn remaining(age: SignedDuration, timeout: SignedDuration) -> SignedDuration {
+        // An age below zero, by a clock that was set back, does not make a timeout longer.
+        timeout.saturating_sub(age).clamp(SignedDuration::ZERO, timeout)
     }
 }
 

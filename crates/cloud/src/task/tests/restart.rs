@@ -42,6 +42,48 @@ async fn a_container_that_ended_while_there_was_no_cloud_keeps_its_exit_code_pas
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_forward_over_a_restart_ends_no_run_before_its_time() {
+    let scene = Scene::new();
+    let gate = scene.gate("gate");
+    let task = scene.deploy("job", "read go <$GATE; exit 7", json!({ "timeout": 1000 }));
+    let tasks = scene.open();
+    let id = tasks.run(at_gate(&task, &gate)).await.unwrap();
+    running(&tasks, &id).await;
+    tasks.close().await;
+    // What the record says of the start is long ago by the clock of now.
+    let mut record = store::get(&*scene.store.snapshot().unwrap(), &id).unwrap().unwrap();
+    let core::Phase::Running { started, pid } = record.run.phase else { panic!("{:?}", record.run.phase) };
+    let started = started.checked_sub(jiff::SignedDuration::from_hours(9)).unwrap();
+    record.run.phase = core::Phase::Running { started, pid };
+    scene.store.commit(store::advance(&record)).await.unwrap();
+
+    let tasks = scene.open();
+    running(&tasks, &id).await;
+    gate.open().await;
+    assert_eq!(tasks.wait(&id).await.unwrap().outcome, Some(Outcome::Exited { code: 7 }));
+}
+
+#[tokio::test]
+async fn a_timeout_that_passed_while_there_was_no_cloud_ends_the_run() {
+    let scene = Scene { grace: Duration::from_millis(50), ..Scene::new() };
+    let gate = scene.gate("gate");
+    let task = scene.deploy("job", "read go <$GATE; exec sleep 1000", json!({ "timeout": 0.3 }));
+    let tasks = scene.open();
+    let id = tasks.run(at_gate(&task, &gate)).await.unwrap();
+    running(&tasks, &id).await;
+    let record = store::get(&*scene.store.snapshot().unwrap(), &id).unwrap().unwrap();
+    tasks.close().await;
+    let core::Phase::Running { pid: Some(pid), .. } = record.run.phase else {
+        panic!("{:?}", record.run.phase)
+    };
+    while age::of_process(pid).unwrap() < Duration::from_millis(400) {
+        tokio::task::yield_now().await;
+    }
+    let tasks = scene.open();
+    assert_eq!(tasks.wait(&id).await.unwrap().outcome, Some(Outcome::TimedOut));
+}
+
+#[tokio::test]
 async fn a_run_is_lost_only_if_its_monitor_died() {
     let scene = Scene::new();
     let gate = scene.gate("gate");
