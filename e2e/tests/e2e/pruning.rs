@@ -5,11 +5,12 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde_json::Value;
 
-use crate::harness::{Cloud, Project, Ran};
+use crate::harness::{Cloud, PATIENCE, Project, Ran};
 
 const TASK: &str = "const cloud = require('@tandem/cloud');\nnew cloud.Task('job', { build: './job' });\n";
 
@@ -152,5 +153,44 @@ fn builds_updates_and_runs_go_on_beside_prunes() {
         let times = pruning.join().unwrap();
         assert!(ended.is_ok() && times > 1, "{times} prunes went well");
     });
+    project.destroy();
+}
+
+#[test]
+fn what_nobody_asked_for_in_seven_days_goes_by_itself() {
+    let cloud = Cloud::new();
+    let serving = cloud.serve();
+    cloud.import_busybox();
+    let project = project(&cloud, "one");
+    project.up();
+    let former = names(&cloud);
+    project.edit("job/Dockerfile", &dockerfile("two"));
+    project.up();
+    let all = names(&cloud);
+    assert!(serving.terminate().success());
+
+    // As if nobody had asked for any of them for so long.
+    let aged = |days: u64| {
+        let then = SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60);
+        for file in fs::read_dir(cloud.home().join("containers/images")).unwrap() {
+            fs::File::options().write(true).open(file.unwrap().path()).unwrap().set_modified(then).unwrap();
+        }
+    };
+    aged(6);
+    let serving = cloud.serve();
+    runs(&project, "two");
+    assert_eq!(names(&cloud), all);
+    assert!(serving.terminate().success());
+    aged(8);
+    let _serving = cloud.serve();
+    let deadline = Instant::now() + PATIENCE;
+    while names(&cloud).len() == all.len() {
+        assert!(Instant::now() < deadline, "it does not go");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let gone: Vec<_> = all.iter().filter(|name| !names(&cloud).contains(name)).cloned().collect();
+    assert_eq!(gone.len(), 1, "{gone:?}");
+    assert!(former.contains(&gone[0]) && gone[0].starts_with("localhost/tandem/"), "{gone:?}");
+    runs(&project, "two");
     project.destroy();
 }

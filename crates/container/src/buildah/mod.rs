@@ -390,10 +390,21 @@ impl Builder for BuildahStore {
     async fn list(&self) -> Result<Vec<Image>, ContainerError> {
         let mut all = Vec::new();
         for record in self.images().await? {
-            // Without a name it is a step of some build, kept to be built upon, unless somebody runs it.
-            let named = record.names.as_ref().is_some_and(|names| !names.is_empty());
-            if named || prepared::read(&self.layout, &format!("sha256:{}", record.id))?.is_some() {
-                all.push(self.prepare(&record).await?);
+            let names = record.names.clone().unwrap_or_default();
+            // Who lists them asks for none of them: one that nobody uses goes all the same.
+            if let Some(known) = prepared::read(&self.layout, &format!("sha256:{}", record.id))? {
+                all.push(Image { names, ..known.image });
+                continue;
+            }
+            // Without a name it is a step of some build, kept to be built upon.
+            if names.is_empty() {
+                continue;
+            }
+            match self.prepare(&record).await {
+                Ok(image) => all.push(image),
+                // It goes just now.
+                Err(ContainerError::NoImage { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
         all.sort_by(|a, b| (&a.names, &a.digest).cmp(&(&b.names, &b.digest)));

@@ -3,6 +3,9 @@
 //! Each holds `builds.lock` shared, and so do the programs it starts, until the last of them has ended. Whoever gets it
 //! exclusively knows that nobody builds: every working container that is no pin, every step's control group and every
 //! scratch file is then left over.
+//!
+//! Who waits for it exclusively holds `door.lock` meanwhile, through which builds and imports go before they take theirs:
+//! otherwise new ones that overlap with the old could keep it waiting for ever.
 
 use std::{
     fs::{self, OpenOptions},
@@ -27,11 +30,13 @@ impl Session {
     /// Begins, after clearing up if nobody else is at work.
     pub(super) async fn begin(store: &BuildahStore) -> Result<Self, ContainerError> {
         store.driver().await?;
+        let door = take(store, at_door(store)?, FlockOperation::LockShared).await?;
         let lock = open(store)?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
             clear(store).await?;
         }
         let lock = take(store, lock, FlockOperation::LockShared).await?;
+        drop(door);
         Ok(Self { store: store.clone(), lock: Some(Arc::new(lock)), finished: false })
     }
 
@@ -71,8 +76,22 @@ pub(super) async fn settle(store: &BuildahStore) -> Result<(), ContainerError> {
     clear(store).await
 }
 
+/// The lock, once nobody builds or imports; whoever wants to begin waits until it is let go.
+pub(super) async fn alone(store: &BuildahStore) -> Result<OwnedFd, ContainerError> {
+    let _door = take(store, at_door(store)?, FlockOperation::LockExclusive).await?;
+    take(store, open(store)?, FlockOperation::LockExclusive).await
+}
+
 pub(super) fn open(store: &BuildahStore) -> Result<OwnedFd, ContainerError> {
-    let path = store.layout.settings().join("builds.lock");
+    lock_file(store, "builds.lock")
+}
+
+fn at_door(store: &BuildahStore) -> Result<OwnedFd, ContainerError> {
+    lock_file(store, "door.lock")
+}
+
+fn lock_file(store: &BuildahStore, name: &str) -> Result<OwnedFd, ContainerError> {
+    let path = store.layout.settings().join(name);
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
     file.map(OwnedFd::from).map_err(at(path))
 }
@@ -82,7 +101,7 @@ pub(super) async fn take(
     lock: OwnedFd,
     how: FlockOperation,
 ) -> Result<OwnedFd, ContainerError> {
-    let path = store.layout.settings().join("builds.lock");
+    let path = store.layout.settings();
     let taken = spawn_blocking(move || flock(&lock, how).map(|()| lock)).await;
     let taken = taken.map_err(std::io::Error::other).and_then(|taken| taken.map_err(std::io::Error::from));
     taken.map_err(at(path))

@@ -359,3 +359,31 @@ async fn opening_touches_nothing_and_a_missing_buildah_is_named() {
     let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     assert!(said.contains("NotInstalled { program: \"buildah\", package: \"buildah\" }"), "{said}");
 }
+
+/// Builds that overlap without end must not keep somebody waiting who needs all of them to be done.
+#[tokio::test]
+async fn who_waits_for_the_end_of_builds_comes_before_those_that_begin_later() {
+    let home = Home::new();
+    import_base(&home).await;
+    let first = session::Session::begin(&home.store()).await.unwrap();
+    let waiting = tokio::spawn({
+        let store = home.store();
+        async move { store.quiet(true).await.unwrap().unwrap() }
+    });
+    let door = fs::File::open(home.store().layout.settings().join("door.lock")).unwrap();
+    while door.try_lock_shared().is_ok() {
+        door.unlock().unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let second = tokio::spawn({
+        let store = home.store();
+        async move { session::Session::begin(&store).await.unwrap().finish() }
+    });
+    first.finish();
+    let quiet = waiting.await.unwrap();
+    assert!(!second.is_finished());
+    // Of what is there, anybody may be asked for meanwhile.
+    home.builder().resolve(&ImageRef(BASE.to_owned())).await.unwrap();
+    drop(quiet);
+    second.await.unwrap();
+}

@@ -116,8 +116,8 @@ impl Quiet for Held {}
 impl Tidy for BuildahStore {
     async fn quiet(&self, wait: bool) -> Result<Option<Box<dyn Quiet>>, ContainerError> {
         self.driver().await?;
-        let lock = session::open(self)?;
         if !wait {
+            let lock = session::open(self)?;
             let free = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok();
             if !free {
                 return Ok(None);
@@ -126,7 +126,7 @@ impl Tidy for BuildahStore {
             forget_lost(self).await?;
             return Ok(Some(Box::new(Held(lock))));
         }
-        let lock = session::take(self, lock, FlockOperation::LockExclusive).await?;
+        let lock = session::alone(self).await?;
         session::clear(self).await?;
         forget_lost(self).await?;
         Ok(Some(Box::new(Held(lock))))

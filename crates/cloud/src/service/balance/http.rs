@@ -176,7 +176,7 @@ impl Proxy {
             match self.client.request(request).await {
                 Ok(response) => return Ok((response, chosen)),
                 Err(error) => {
-                    tried.push(chosen.address());
+                    tried.push(chosen.id());
                     let again = whole && (error.is_connect() || parts.method.is_idempotent());
                     if !again || tried.len() == TRIES {
                         tracing::debug!(%error, "a replica did not answer");

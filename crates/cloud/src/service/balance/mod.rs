@@ -75,6 +75,11 @@ impl Use {
     fn address(&self) -> Ipv4Addr {
         self.0.address
     }
+
+    /// Of this replica only: the next one may have its address.
+    fn id(&self) -> String {
+        self.0.id.clone()
+    }
 }
 
 impl Drop for Use {
@@ -199,19 +204,19 @@ impl Backends {
     }
 
     /// The healthy replica with the least under way, of those that were not tried.
-    fn pick(&self, tried: &[Ipv4Addr]) -> Option<Use> {
+    fn pick(&self, tried: &[String]) -> Option<Use> {
         let picked = self.pick_able(tried);
         self.asked(picked.is_some());
         picked
     }
 
-    fn pick_able(&self, tried: &[Ipv4Addr]) -> Option<Use> {
+    fn pick_able(&self, tried: &[String]) -> Option<Use> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         self.read(|inner| {
             let able = |backend: &&Arc<Backend>| {
                 backend.version == inner.current
                     && backend.healthy.load(Ordering::Acquire)
-                    && !tried.contains(&backend.address)
+                    && !tried.contains(&backend.id)
             };
             let able: Vec<_> = inner.all.iter().filter(able).collect();
             let count = able.len();
@@ -232,7 +237,7 @@ impl Backends {
     }
 
     /// As [`pick`](Self::pick), and waits a while for one.
-    async fn pick_or_wait(&self, tried: &[Ipv4Addr]) -> Option<Use> {
+    async fn pick_or_wait(&self, tried: &[String]) -> Option<Use> {
         if let Some(found) = self.pick(tried) {
             return Some(found);
         }
@@ -278,8 +283,13 @@ mod tests {
         drop(first);
         let third = backends.pick(&[]).unwrap();
         assert_ne!(third.address(), second.address(), "the one that has nothing under way");
-        assert_eq!(backends.pick(&[address(1)]).unwrap().address(), address(2));
-        assert!(backends.pick(&[address(1), address(2)]).is_none());
+        assert_eq!(backends.pick(&["1".to_owned()]).unwrap().address(), address(2));
+        let both = ["1", "2"].map(str::to_owned);
+        assert!(backends.pick(&both).is_none());
+        let next = backends.add("4", "b", address(1));
+        backends.set_healthy(&next, true);
+        assert_eq!(backends.pick(&both).unwrap().id(), "4", "it has the address of one that was tried");
+        backends.remove(&next);
         backends.set_current("a");
         assert_eq!(backends.pick(&[]).unwrap().address(), address(3));
         backends.remove(&old);

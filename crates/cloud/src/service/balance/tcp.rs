@@ -22,7 +22,7 @@ async fn connect(backends: &Backends, target: u16) -> Option<(TcpStream, Use)> {
         match timeout(CONNECT, TcpStream::connect(place)).await {
             Ok(Ok(stream)) => return Some((stream, chosen)),
             // Its health is somebody else's business.
-            Ok(Err(_)) | Err(_) => tried.push(chosen.address()),
+            Ok(Err(_)) | Err(_) => tried.push(chosen.id()),
         }
     }
     None
