@@ -131,6 +131,30 @@ impl Cloud {
         self.trace.mounts()
     }
 
+    /// What a restart of the machine leaves: nothing that runs, no mount, no network and no rule of one. Call it when the cloud
+    /// itself was killed.
+    pub(crate) fn lose_all_but_the_disk(&self) {
+        let bridges = self.networks();
+        self.trace.kill_monitors_first();
+        self.trace.clean();
+        for bridge in bridges {
+            let [second, third] = bridge.rsplit('-').take(2).collect::<Vec<_>>()[..] else {
+                panic!("{bridge}")
+            };
+            let (subnet, table_of) = (format!("10.{third}.{second}."), ["nat", "filter"]);
+            for table in table_of {
+                let rules = Command::new("iptables").args(["-w", "-t", table, "-S"]).output().unwrap();
+                let rules = String::from_utf8(rules.stdout).unwrap();
+                for rule in rules.lines().filter(|rule| rule.contains(&subnet)) {
+                    let words = rule.replacen("-A", "-D", 1).replace('"', "");
+                    let done =
+                        Command::new("iptables").args(["-w", "-t", table]).args(words.split(' ')).status();
+                    assert!(done.unwrap().success(), "{rule}");
+                }
+            }
+        }
+    }
+
     /// The bridges of this cloud.
     pub(crate) fn networks(&self) -> Vec<String> {
         self.trace.networks()

@@ -126,6 +126,15 @@ impl Trace {
         }
     }
 
+    /// Kills everything in an order in which nobody notes how another one ended.
+    pub(super) fn kill_monitors_first(&self) {
+        let mut all: Vec<(i32, String)> = self.pids().into_iter().collect();
+        all.sort_by_key(|(_, shown)| !shown.contains("conmon"));
+        for (pid, _) in all {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+
     /// Ends what is left, as far as it can be.
     pub(super) fn clean(&self) {
         for bridge in self.networks() {

@@ -1,5 +1,6 @@
 //! Services: replicas behind a port, one version after another, and what kills do to them.
 
+mod rebooted;
 mod scaling;
 mod stock;
 mod together;
@@ -57,10 +58,15 @@ fn service(port: u16, replicas: u32, script: &str) -> String {
 }
 
 fn get(port: u16) -> Result<String, String> {
+    get_path(port, "/index.html")
+}
+
+fn get_path(port: u16, path: &str) -> Result<String, String> {
     let told = |error: std::io::Error| error.to_string();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(told)?;
     stream.set_read_timeout(Some(Duration::from_secs(20))).map_err(told)?;
-    stream.write_all(b"GET /index.html HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n").map_err(told)?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(told)?;
     let mut text = String::new();
     stream.read_to_string(&mut text).map_err(told)?;
     match text.split_once("\r\n\r\n") {
@@ -72,6 +78,14 @@ fn get(port: u16) -> Result<String, String> {
 fn replicas(project: &Project<'_>) -> Vec<Value> {
     let ps: Value = serde_json::from_str(&project.tandem(&["ps", "--json"]).ok().stdout).unwrap();
     ps["services"][0]["replicas"].as_array().cloned().unwrap_or_default()
+}
+
+fn replicas_of(project: &Project<'_>, service: &str) -> Vec<Value> {
+    let ps: Value = serde_json::from_str(&project.tandem(&["ps", "--json"]).ok().stdout).unwrap();
+    let all = ps["services"].as_array().unwrap();
+    let urn = format!(":{service}");
+    let found = all.iter().find(|one| one["urn"].as_str().unwrap().ends_with(&urn)).unwrap();
+    found["replicas"].as_array().unwrap().clone()
 }
 
 #[track_caller]

@@ -11,8 +11,8 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{Load, free_port, get, ids, until};
-use crate::harness::{Cloud, Project};
+use super::{Load, free_port, get, ids, replicas_of, until};
+use crate::harness::Cloud;
 
 const IMAGE: &str = "docker.io/library/servers";
 
@@ -51,14 +51,6 @@ fn redis(port: u16, command: &str) -> Option<String> {
     let first = lines.next()?.ok()?;
     // A text comes after its length.
     if first.starts_with('$') { lines.next()?.ok() } else { Some(first) }
-}
-
-fn replicas_of(project: &Project<'_>, service: &str) -> Vec<serde_json::Value> {
-    let ps: serde_json::Value = serde_json::from_str(&project.tandem(&["ps", "--json"]).ok().stdout).unwrap();
-    let all = ps["services"].as_array().unwrap();
-    let urn = format!(":{service}");
-    let found = all.iter().find(|one| one["urn"].as_str().unwrap().ends_with(&urn)).unwrap();
-    found["replicas"].as_array().unwrap().clone()
 }
 
 #[test]

@@ -14,11 +14,13 @@
 //! `netavark` keeps its rules in tables that the whole machine shares, and two of it at once disturb each other: one
 //! lock for all clouds of a machine.
 
+mod names;
 mod request;
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Write},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -59,7 +61,7 @@ impl Networks {
         let path = bundle.join(REQUEST);
         fs::write(&path, &request).map_err(at(path))?;
         make_namespace(&namespace(bundle))?;
-        self.netavark("setup", bundle, &request)?;
+        self.netavark("setup", bundle, &request, Some(network.gateway))?;
         files(bundle, container, network)
     }
 
@@ -82,16 +84,27 @@ impl Networks {
         };
         // Without a namespace there is no interface; after a restart of the machine there is nothing at all.
         if is_namespace(&namespace(bundle)) {
-            if let Err(error) = self.netavark("teardown", bundle, &request) {
+            if let Err(error) = self.netavark("teardown", bundle, &request, None) {
                 // What it did not find is not there, and with the namespace the rest goes.
                 tracing::debug!(%error, "a network was not taken down in order");
             }
             unmount(&namespace(bundle))?;
         }
+        if let Some(container) = bundle.file_name().and_then(|name| name.to_str()) {
+            let _lock = lock()?;
+            names::forget(&self.names, container).map_err(at(&self.names))?;
+        }
         fs::remove_file(&path).map_err(at(path))
     }
 
-    fn netavark(&self, what: &str, bundle: &Path, request: &[u8]) -> Result<(), ContainerError> {
+    /// `asks`: where names must be answered afterwards.
+    fn netavark(
+        &self,
+        what: &str,
+        bundle: &Path,
+        request: &[u8],
+        asks: Option<Ipv4Addr>,
+    ) -> Result<(), ContainerError> {
         let netavark = tool::require("netavark", "netavark")?;
         let names = tool::require("aardvark-dns", "aardvark-dns")?;
         fs::create_dir_all(&self.names).map_err(at(&self.names))?;
@@ -105,7 +118,7 @@ impl Networks {
             .arg("--config")
             .arg(&self.names)
             .arg("--aardvark-binary")
-            .arg(names)
+            .arg(&names)
             .arg(what)
             .arg(namespace(bundle))
             .stdin(Stdio::piped())
@@ -119,10 +132,13 @@ impl Networks {
         }
         let done = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
         keep_apart()?;
-        if done.status.success() {
-            return Ok(());
+        if !done.status.success() {
+            return Err(failed(request::words(&done.stdout, &done.stderr)));
         }
-        Err(failed(request::words(&done.stdout, &done.stderr)))
+        if let Some(gateway) = asks {
+            names::ensure_answers(&self.names, &names, gateway).map_err(|error| failed(error.to_string()))?;
+        }
+        Ok(())
     }
 }
 

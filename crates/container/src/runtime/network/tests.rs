@@ -2,6 +2,11 @@
 
 use std::{fs, net::Ipv4Addr, path::Path, process::Command, slice};
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
 use crate::{
     Container, Exit, Network, Networking, Spec,
     conformance::{id, logged},
@@ -86,9 +91,16 @@ async fn neighbours_find_each_other_by_name_and_strangers_find_nothing() {
     runtime.wait(&id("stranger")).await.unwrap();
     assert_eq!(logged(&*runtime, &id("stranger"), "stdout"), "no\n");
 
+    // Who answers names may die; the next container has it answered again.
+    let pid = fs::read_to_string(home.containers().join("names/aardvark-dns/aardvark.pid")).unwrap();
+    kill(Pid::from_raw(pid.trim().parse().unwrap()), Signal::SIGKILL).unwrap();
+    runtime.start(&id("late"), &on(network(0, 4, "late"), home.script(&ask("web")))).await.unwrap();
+    assert_eq!(runtime.wait(&id("late")).await.unwrap(), Exit::Code { code: 0 });
+    assert!(logged(&*runtime, &id("late"), "stdout").ends_with("well\n"));
+
     runtime.signal(&id("web"), libc::SIGKILL, true).await.unwrap();
     runtime.wait(&id("web")).await.unwrap();
-    for name in ["friend", "web", "stranger"] {
+    for name in ["friend", "web", "stranger", "late"] {
         runtime.remove(&id(name)).await.unwrap();
     }
     assert_no_network_is_left(&home);
