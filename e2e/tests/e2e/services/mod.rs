@@ -289,6 +289,48 @@ fn the_cloud_killed_at_each_step_of_a_rollout_serves_a_whole_version_afterwards(
 }
 
 #[test]
+fn up_killed_amid_a_rollout_leaves_the_former_version_serving_and_nothing_of_the_next() {
+    let cloud = Cloud::new();
+    let _serving = cloud.serve();
+    cloud.import_busybox();
+    let port = free_port();
+    let built = |version: &str| {
+        program(port, 2, version).replace("image: 'docker.io/library/busybox'", "build: './web'")
+    };
+    let dockerfile = |version: &str| format!("FROM busybox\nENV VERSION={version}\n");
+    let project =
+        cloud.project("shop", &[("index.js", &built("one")), ("web/Dockerfile", &dockerfile("one"))]);
+    project.up();
+    let before = ids(&replicas(&project));
+    let load = Load::on(port);
+    // One that does not become healthy, so that there is time; who began it is gone, and it is given up all the same.
+    project.edit("web/Dockerfile", &dockerfile("two"));
+    project.edit("index.js", &built("two").replace("path: '/index.html'", "path: '/no', startPeriod: 3"));
+    let mut up = project.command().args(["up", "--yes"]).spawn().unwrap();
+    until("replicas of both versions", || (ids(&replicas(&project)).len() == 4).then_some(()));
+    up.kill().unwrap();
+    up.wait().unwrap();
+    until("the former ones alone", || (ids(&replicas(&project)) == before).then_some(()));
+    // What serves is needed, whatever the program says by now.
+    let pruned = cloud.tandem(&["image", "prune", "--all"]).ok();
+    load.go_on();
+    load.none_failed();
+    let bundle = cloud.home().join("containers/bundles").join(&before[0]);
+    let pid = fs::read_to_string(bundle.join("container.pid")).unwrap();
+    kill(Pid::from_raw(pid.trim().parse().unwrap()), Signal::SIGKILL).unwrap();
+    until("another in its place", || {
+        let now = replicas(&project);
+        (now.len() == 2 && now.iter().all(|one| one["healthy"] == true) && ids(&now) != before).then_some(())
+    });
+    assert!(get(port).unwrap().starts_with("one "), "{}", pruned.all());
+    cloud.import_busybox();
+    project.edit("index.js", &built("two"));
+    project.up();
+    assert!(get(port).unwrap().starts_with("two "));
+    project.destroy();
+}
+
+#[test]
 fn an_update_that_is_not_waited_for_takes_over_when_it_is_healthy_and_the_last_one_stays() {
     let cloud = Cloud::new();
     let _serving = cloud.serve();
