@@ -18,7 +18,7 @@ use tandem_model::{ByteSize, Explain};
 
 use crate::{
     BuildRequest, Builder, Container, ContainerError, ContainerId, Exit, Image, ImageRef, Lines, Platform,
-    Runtime, Spec,
+    Runtime, Spec, Unheard,
     exchange::{Exchange, Left},
 };
 
@@ -133,7 +133,7 @@ pub async fn an_image_that_was_written_out_is_taken_in_again_as_the_same(subject
     assert_eq!((&again.digest, &again.command), (&base.digest, &base.command));
     let name = "docker.io/library/again:1".to_owned();
     assert_eq!(builder.names().await.unwrap(), [(name.clone(), base.digest)]);
-    assert_eq!(builder.resolve(&ImageRef("again:1".into())).await.unwrap().names, [name]);
+    assert_eq!(builder.resolve(&ImageRef("again:1".into()), &Unheard).await.unwrap().names, [name]);
     let absent = format!("sha256:{}", "0".repeat(64));
     let error = builder.export(&absent, &subject.scratch().join("nothing")).await.unwrap_err();
     assert_eq!(error.code(), "E0403");
@@ -219,7 +219,7 @@ pub async fn an_imported_image_is_found_by_name_and_digest(subject: &dyn Subject
     assert!(image.size > ByteSize::mebibytes(1), "{:?}", image.size);
     let builder = subject.builder();
     for name in ["base", "library/base:latest", "docker.io/library/base", &image.digest] {
-        assert_eq!(builder.resolve(&ImageRef(name.to_owned())).await.unwrap(), image, "{name}");
+        assert_eq!(builder.resolve(&ImageRef(name.to_owned()), &Unheard).await.unwrap(), image, "{name}");
     }
     assert_eq!(builder.list().await.unwrap(), slice::from_ref(&image));
     let again = builder.import(&subject.scratch().join("base.tar"), "other:1").await.unwrap();
@@ -248,7 +248,7 @@ pub async fn a_build_makes_an_image_that_runs(subject: &dyn Subject) {
     assert_eq!((image.working_dir.as_str(), image.user.as_str()), ("/tmp/work", "app"));
     assert_eq!(image.entrypoint, ["/bin/sh", "-c", "cat /greeting"]);
     assert!(image.environment.contains(&"KIND=test".to_owned()), "{:?}", image.environment);
-    assert_eq!(subject.builder().resolve(&ImageRef("greeter".into())).await.unwrap(), image);
+    assert_eq!(subject.builder().resolve(&ImageRef("greeter".into()), &Unheard).await.unwrap(), image);
 
     let again = build(subject, "greeter", dockerfile, &Collected::default()).await.unwrap();
     assert_eq!(again.digest, image.digest, "nothing changed, so nothing is built");
@@ -285,7 +285,7 @@ pub async fn a_missing_base_image_says_how_to_get_it(subject: &dyn Subject) {
     let dockerfile = format!("FROM {missing}\nRUN true\n");
     for error in [
         build(subject, "orphan", &dockerfile, &Collected::default()).await.unwrap_err(),
-        subject.builder().resolve(&ImageRef(missing.into())).await.unwrap_err(),
+        subject.builder().resolve(&ImageRef(missing.into()), &Unheard).await.unwrap_err(),
     ] {
         let ContainerError::NoImage { image, .. } = &error else { panic!("{error:?}") };
         assert!(image.starts_with(missing), "{image}");

@@ -24,7 +24,7 @@ pub use buildah::BuildahStore;
 pub use platform::Platform;
 pub use port::{
     BuildRequest, Builder, Built, Container, ContainerError, ContainerId, Exit, Image, ImageRef, Lines,
-    Network, Networking, Runtime, Spec, Started, Volume,
+    Network, Networking, Runtime, Spec, Started, Unheard, Volume,
 };
 pub use reference::name as complete;
 pub use runtime::OciRuntime;

@@ -45,6 +45,14 @@ pub trait Lines: Send + Sync {
     fn line(&self, line: &str);
 }
 
+/// For work that nobody watches.
+#[derive(Debug, Clone, Copy)]
+pub struct Unheard;
+
+impl Lines for Unheard {
+    fn line(&self, _: &str) {}
+}
+
 /// What to build. The folder is ours for the time of the build.
 #[derive(Debug, Clone, Default)]
 pub struct BuildRequest {
@@ -86,15 +94,22 @@ pub trait Builder: fmt::Debug + Send + Sync {
     /// [`ContainerError::Platform`] if it is for machines whose programs cannot run here.
     async fn build(&self, request: &BuildRequest, lines: &dyn Lines) -> Result<Built, ContainerError>;
 
+    /// Finds an image in the store, or pulls it; `lines` are told how far that is, about once a second.
+    ///
     /// # Errors
     /// [`ContainerError::NoImage`] if it is neither in the store nor to be pulled.
-    async fn resolve(&self, image: &ImageRef) -> Result<Image, ContainerError>;
+    async fn resolve(&self, image: &ImageRef, lines: &dyn Lines) -> Result<Image, ContainerError>;
 
     /// Asks the image's registry what the name means now, and takes that, whether the name is in the store or not.
     ///
     /// # Errors
     /// [`ContainerError::NoImage`] if it cannot be had. What was in the store stays.
-    async fn pull(&self, image: &ImageRef, platform: Option<&Platform>) -> Result<Image, ContainerError>;
+    async fn pull(
+        &self,
+        image: &ImageRef,
+        platform: Option<&Platform>,
+        lines: &dyn Lines,
+    ) -> Result<Image, ContainerError>;
 
     /// Imports a root file system (a tar), an image archive (OCI or Docker), or the folder of an OCI image layout, under
     /// a name.

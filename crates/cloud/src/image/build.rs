@@ -6,7 +6,7 @@ use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
-use tandem_container::{BuildRequest, ContainerError, Image, ImageRef, Platform};
+use tandem_container::{BuildRequest, ContainerError, Image, ImageRef, Platform, Unheard};
 use tandem_model::{Secrets, Urn, inputs};
 use tandem_store::Batch;
 
@@ -43,7 +43,7 @@ impl Images {
             Ok(result) => result?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
-        let bases = self.bases(build, &dockerfile, platform.as_ref()).await?;
+        let bases = self.bases(build, &dockerfile, platform.as_ref(), lines).await?;
         let hash = hash(build, bases.as_ref());
         let turn = self.turn(&hash);
         let _turn = turn.lock().await;
@@ -90,6 +90,7 @@ impl Images {
         build: &inputs::Build,
         dockerfile: &str,
         platform: Option<&Platform>,
+        lines: &dyn Lines,
     ) -> Result<Option<BTreeMap<String, String>>, ImageError> {
         let Some(bases) = context::bases(dockerfile, &build.args) else { return Ok(None) };
         let here = Platform::here();
@@ -100,8 +101,10 @@ impl Images {
             let reference = ImageRef(base.clone());
             let found = match platform {
                 // A pull that nobody asks for would take the one for this machine.
-                Some(_) if !self.has(&base).await? => self.builder.pull(&reference, platform).await,
-                _ => self.builder.resolve(&reference).await,
+                Some(_) if !self.has(&base).await? => {
+                    self.builder.pull(&reference, platform, &Passed(lines)).await
+                }
+                _ => self.builder.resolve(&reference, &Passed(lines)).await,
             };
             let found = found.map_err(|error| match error {
                 ContainerError::NoImage { image, reason } => {
@@ -130,7 +133,8 @@ impl Images {
     /// The image that was built from that, if it is still there.
     async fn built(&self, hash: &str) -> Result<Option<Image>, ImageError> {
         let Some(digest) = self.store.snapshot()?.get(&built_key(hash))? else { return Ok(None) };
-        match self.builder.resolve(&ImageRef(String::from_utf8_lossy(&digest).into_owned())).await {
+        let image = ImageRef(String::from_utf8_lossy(&digest).into_owned());
+        match self.builder.resolve(&image, &Unheard).await {
             Ok(image) => Ok(Some(image)),
             Err(ContainerError::NoImage { .. }) => Ok(None),
             Err(error) => Err(error.into()),

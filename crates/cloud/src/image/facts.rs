@@ -9,7 +9,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tandem_container::{ContainerError, ImageRef};
+use tandem_container::{ContainerError, ImageRef, Unheard};
 use tandem_model::{Kind, Recorded, Urn, inputs};
 
 use super::{ImageError, Images};
@@ -95,7 +95,7 @@ impl Images {
             let made = self.made(&digest)?;
             let gone = !build.secrets.is_empty()
                 && matches!(
-                    self.builder.resolve(&ImageRef(digest)).await,
+                    self.builder.resolve(&ImageRef(digest), &Unheard).await,
                     Err(ContainerError::NoImage { .. })
                 );
             let since = made.as_ref().map(|made| made.since);

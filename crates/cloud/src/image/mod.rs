@@ -17,7 +17,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tandem_container::{Builder, ContainerError, Image, ImageRef, Lines};
+use tandem_container::{Builder, ContainerError, Image, ImageRef, Lines, Unheard};
 use tandem_model::{Secrets, Urn, inputs};
 use tandem_store::{Batch, Store};
 
@@ -118,7 +118,7 @@ impl Images {
         let image = match (source.build, source.image) {
             (Some(build), None) => self.build(urn, build, secrets, None, lines).await?,
             (None, Some(name)) => {
-                let image = self.builder.resolve(&ImageRef(name.to_owned())).await?;
+                let image = self.builder.resolve(&ImageRef(name.to_owned()), &Passed(lines)).await?;
                 if let Some(platform) = &image.platform {
                     platform.check_runs_here(&format!("the image `{name}`"))?;
                 }
@@ -160,7 +160,7 @@ impl Images {
         if let Some(image) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
             return Ok(image);
         }
-        let image = match self.builder.resolve(&ImageRef(digest.to_owned())).await {
+        let image = match self.builder.resolve(&ImageRef(digest.to_owned()), &Unheard).await {
             Err(ContainerError::NoImage { .. }) => {
                 tracing::info!(%urn, digest, "an image is gone; making it again");
                 self.of(urn, source, &Secrets::default(), &Logged(urn)).await?

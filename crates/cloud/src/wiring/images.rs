@@ -34,12 +34,17 @@ impl Builder for OwnNames {
         self.store.build(request, lines).await
     }
 
-    async fn resolve(&self, image: &ImageRef) -> Result<Image, ContainerError> {
-        self.store.resolve(&self.own(image)).await
+    async fn resolve(&self, image: &ImageRef, lines: &dyn Lines) -> Result<Image, ContainerError> {
+        self.store.resolve(&self.own(image), lines).await
     }
 
-    async fn pull(&self, image: &ImageRef, platform: Option<&Platform>) -> Result<Image, ContainerError> {
-        self.store.pull(&self.own(image), platform).await
+    async fn pull(
+        &self,
+        image: &ImageRef,
+        platform: Option<&Platform>,
+        lines: &dyn Lines,
+    ) -> Result<Image, ContainerError> {
+        self.store.pull(&self.own(image), platform, lines).await
     }
 
     async fn import(&self, file: &Path, name: &str) -> Result<Image, ContainerError> {

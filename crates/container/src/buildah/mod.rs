@@ -362,7 +362,7 @@ impl Builder for BuildahStore {
         Ok(Built { image, since: since.map_or(begun, |since| since.min(begun)) })
     }
 
-    async fn resolve(&self, image: &ImageRef) -> Result<Image, ContainerError> {
+    async fn resolve(&self, image: &ImageRef, _: &dyn Lines) -> Result<Image, ContainerError> {
         let wanted = reference::parse(image)?;
         if let Some(record) = self.find(&wanted).await? {
             return self.prepare(&record).await;
@@ -375,7 +375,12 @@ impl Builder for BuildahStore {
         self.pulled(name).await
     }
 
-    async fn pull(&self, image: &ImageRef, platform: Option<&Platform>) -> Result<Image, ContainerError> {
+    async fn pull(
+        &self,
+        image: &ImageRef,
+        platform: Option<&Platform>,
+        _: &dyn Lines,
+    ) -> Result<Image, ContainerError> {
         let name = reference::name(&image.0)?;
         self.fetch(&name, platform, true).await?;
         self.pulled(&name).await

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::{
-    Exit, OciRuntime, Runtime,
+    Exit, OciRuntime, Runtime, Unheard,
     conformance::{BASE, Collected, Subject, build, id, import_base, script, write_busybox},
 };
 
@@ -113,15 +113,15 @@ async fn killed_at_each_gap_an_image_is_found_or_made_again() {
     let home = Home::new();
     let base = ImageRef("base".into());
     home.killed_at("container.image.imported", "import");
-    assert_eq!(home.builder().resolve(&base).await.unwrap_err().code(), "E0403");
+    assert_eq!(home.builder().resolve(&base, &Unheard).await.unwrap_err().code(), "E0403");
 
     home.killed_at("container.image.pinned", "import");
-    let image = home.builder().resolve(&base).await.unwrap();
+    let image = home.builder().resolve(&base, &Unheard).await.unwrap();
     assert_eq!(image.names, [BASE], "the names it had on its way in are gone, of both attempts");
     home.assert_no_build_is_left().await;
 
     home.killed_at("container.image.built", "build");
-    let built = home.builder().resolve(&ImageRef("built".into())).await.unwrap();
+    let built = home.builder().resolve(&ImageRef("built".into()), &Unheard).await.unwrap();
     let runtime = home.runtime();
     runtime.start(&id("made"), &script(&built, "cat /made && exit 2")).await.unwrap();
     assert_eq!(runtime.wait(&id("made")).await.unwrap(), Exit::Code { code: 2 });
@@ -161,7 +161,8 @@ async fn a_build_that_is_dropped_leaves_nothing() {
     build(&*home, "next", "FROM base\nRUN true\n", &Collected::default()).await.unwrap();
     session::settle(&home.store()).await.unwrap();
     home.assert_no_build_is_left().await;
-    let gone = home.builder().resolve(&ImageRef("registry.invalid/endless".into())).await.unwrap_err();
+    let gone =
+        home.builder().resolve(&ImageRef("registry.invalid/endless".into()), &Unheard).await.unwrap_err();
     assert_eq!(gone.code(), "E0403");
 }
 

@@ -10,7 +10,7 @@ use axum::{
 };
 use futures::{StreamExt, TryStreamExt};
 use tandem_cloud::{Cloud, image::BuildFacts};
-use tandem_container::{ContainerError, Image, ImageRef};
+use tandem_container::{ContainerError, Image, ImageRef, Unheard};
 use tokio_util::io::StreamReader;
 
 use super::Refusal;
@@ -34,7 +34,7 @@ async fn pull(
     State(cloud): State<Arc<Cloud>>,
     Json(ImageName { name }): Json<ImageName>,
 ) -> Result<Json<Image>, Refusal> {
-    let known = cloud.images.resolve(&ImageRef(name.clone())).await.ok();
+    let known = cloud.images.resolve(&ImageRef(name.clone()), &Unheard).await.ok();
     // A registry's image of that name is somebody else's.
     if let Some(image) = &known
         && (cloud.builds.is_made_here(&image.digest).map_err(|e| Refusal::of(&e))?
@@ -43,7 +43,12 @@ async fn pull(
         return Ok(Json(image.clone()));
     }
     let platform = known.and_then(|image| image.platform);
-    cloud.images.pull(&ImageRef(name), platform.as_ref()).await.map(Json).map_err(|e| Refusal::of(&e))
+    cloud
+        .images
+        .pull(&ImageRef(name), platform.as_ref(), &Unheard)
+        .await
+        .map(Json)
+        .map_err(|e| Refusal::of(&e))
 }
 
 async fn builds(

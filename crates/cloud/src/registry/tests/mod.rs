@@ -63,11 +63,11 @@ impl Builder for Shelf {
         unreachable!("the registry builds nothing")
     }
 
-    async fn pull(&self, _: &ImageRef, _: Option<&Platform>) -> Result<Image, ContainerError> {
+    async fn pull(&self, _: &ImageRef, _: Option<&Platform>, _: &dyn Lines) -> Result<Image, ContainerError> {
         unreachable!("the registry pulls nothing")
     }
 
-    async fn resolve(&self, _: &ImageRef) -> Result<Image, ContainerError> {
+    async fn resolve(&self, _: &ImageRef, _: &dyn Lines) -> Result<Image, ContainerError> {
         unreachable!("the registry pulls nothing")
     }
 

@@ -115,7 +115,8 @@ async fn images_for_other_machines_are_refused_by_the_names_of_both() {
         let image = Image { platform: Some(foreign.clone()), ..image };
         scene.shelf.images.lock().unwrap().insert(name.to_owned(), image);
     }
-    let image = scene.shelf.resolve(&ImageRef("sha256:foreign".into())).await.unwrap();
+    let image =
+        scene.shelf.resolve(&ImageRef("sha256:foreign".into()), &tandem_container::Unheard).await.unwrap();
     scene.shelf.images.lock().unwrap().insert("foreign".to_owned(), image);
     let tasks = scene.open();
     let refused = async |inputs: Properties| {

@@ -80,11 +80,20 @@ impl Builder for Shelf {
         Ok(Built { image, since })
     }
 
-    async fn pull(&self, image: &ImageRef, _: Option<&Platform>) -> Result<Image, ContainerError> {
-        self.resolve(image).await
+    async fn pull(
+        &self,
+        image: &ImageRef,
+        _: Option<&Platform>,
+        lines: &dyn tandem_container::Lines,
+    ) -> Result<Image, ContainerError> {
+        self.resolve(image, lines).await
     }
 
-    async fn resolve(&self, image: &ImageRef) -> Result<Image, ContainerError> {
+    async fn resolve(
+        &self,
+        image: &ImageRef,
+        _: &dyn tandem_container::Lines,
+    ) -> Result<Image, ContainerError> {
         let found = self.images.lock().unwrap().get(&image.0).cloned();
         found.ok_or_else(|| ContainerError::NoImage { image: image.0.clone(), reason: "not here".into() })
     }
