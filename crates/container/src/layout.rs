@@ -35,6 +35,10 @@ impl Layout {
     pub(crate) fn scratch(&self) -> PathBuf {
         self.root.join("scratch")
     }
+    /// What is being pulled, a folder an image. Kept when a pull breaks off.
+    pub(crate) fn pulls(&self) -> PathBuf {
+        self.root.join("pulls")
+    }
     /// One file an image: what a start needs to know of it.
     pub(crate) fn images(&self) -> PathBuf {
         self.root.join("images")

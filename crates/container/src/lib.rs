@@ -2,7 +2,9 @@
 //!
 //! Ports: [`Builder`] turns a folder into an image, [`Runtime`] runs containers of it. Images are addressed by digest.
 //!
-//! Behind them: [`BuildahStore`], and [`OciRuntime`], an OCI runtime under `conmon`. Both work below one folder, which
+//! Images come from registries by [`pull`], from files, or by builds.
+//!
+//! Behind the ports: [`BuildahStore`], and [`OciRuntime`], an OCI runtime under `conmon`. Both work below one folder, which
 //! they share.
 
 mod buildah;
@@ -15,6 +17,7 @@ pub mod log;
 mod platform;
 pub mod port;
 mod prepared;
+mod pull;
 mod reference;
 mod runtime;
 pub mod tidy;
@@ -26,5 +29,6 @@ pub use port::{
     BuildRequest, Builder, Built, Container, ContainerError, ContainerId, Exit, Image, ImageRef, Lines,
     Network, Networking, Runtime, Spec, Started, Unheard, Volume,
 };
+pub use pull::PullError;
 pub use reference::name as complete;
 pub use runtime::OciRuntime;

@@ -10,6 +10,7 @@ use tandem_model::{ByteSize, Report, Secrets};
 use crate::{
     exchange::{Exchange, Left},
     platform::Platform,
+    pull::PullError,
 };
 
 /// An image in the store: its digest, and what it says about running it.
@@ -97,13 +98,14 @@ pub trait Builder: fmt::Debug + Send + Sync {
     /// Finds an image in the store, or pulls it; `lines` are told how far that is, about once a second.
     ///
     /// # Errors
-    /// [`ContainerError::NoImage`] if it is neither in the store nor to be pulled.
+    /// [`ContainerError::NoImage`] if it is neither in the store nor to be pulled, [`ContainerError::Pull`] if its registry
+    /// has something against it.
     async fn resolve(&self, image: &ImageRef, lines: &dyn Lines) -> Result<Image, ContainerError>;
 
     /// Asks the image's registry what the name means now, and takes that, whether the name is in the store or not.
     ///
     /// # Errors
-    /// [`ContainerError::NoImage`] if it cannot be had. What was in the store stays.
+    /// As [`resolve`](Self::resolve). What was in the store stays.
     async fn pull(
         &self,
         image: &ImageRef,
@@ -326,6 +328,8 @@ pub enum ContainerError {
     NoImage { image: String, reason: String },
     #[error("{what} is for `{wanted}`, and this machine is `{here}`")]
     Platform { what: String, wanted: Box<Platform>, here: Box<Platform> },
+    #[error(transparent)]
+    Pull(#[from] PullError),
     #[error("the image `{image}` is in use")]
     InUse { image: String },
     #[error("the container could not be started: {reason}")]
@@ -369,6 +373,7 @@ impl tandem_model::Explain for ContainerError {
             Self::Tool { .. } => "E0407",
             Self::Io { .. } => "E0408",
             Self::Platform { .. } => "E0412",
+            Self::Pull(error) => error.code(),
         }
     }
 
@@ -382,6 +387,7 @@ impl tandem_model::Explain for ContainerError {
             Self::Platform { here, .. } => format!(
                 "use one for `{here}`; or let the kernel run such programs (binfmt): apt-get install qemu-user-static"
             ),
+            Self::Pull(error) => error.help(),
             Self::InUse { .. } => "stop the runs that use it (`tandem ps`), then try again".into(),
             Self::Start { .. } | Self::Tool { .. } if self.is_full() => {
                 "make room on the disk of TANDEM_HOME, then run it again".into()
@@ -399,6 +405,7 @@ impl tandem_model::Explain for ContainerError {
             Self::Build { tail, .. } => causes.clone_from(tail),
             Self::NoImage { reason, .. } => causes.push(reason.clone()),
             Self::Io { source, .. } => causes.push(source.to_string()),
+            Self::Pull(error) => causes = error.causes(),
             _ => {}
         }
         Report { code: self.code().into(), message: self.to_string(), help: self.help(), causes }

@@ -67,6 +67,23 @@ pub fn name(text: &str) -> Result<String, ContainerError> {
     })
 }
 
+/// How the tag begins under which the image store knows an image that is called by its manifest's digest: Buildah gives
+/// no such names itself.
+const BY_DIGEST: &str = ":tandem-sha256-";
+
+/// A complete name, as the image store has it.
+pub(crate) fn stored(name: &str) -> String {
+    name.replacen("@sha256:", BY_DIGEST, 1)
+}
+
+/// A name of the image store, as people have it.
+pub(crate) fn outward(name: &str) -> String {
+    match name.split_once(BY_DIGEST) {
+        Some((path, hex)) if is_hex_digest(hex) => format!("{path}@sha256:{hex}"),
+        _ => name.to_owned(),
+    }
+}
+
 fn refused(text: &str, reason: &str) -> ContainerError {
     ContainerError::NoImage { image: text.to_owned(), reason: reason.to_owned() }
 }
@@ -110,6 +127,9 @@ mod tests {
         }
         let digest = format!("sha256:{}", "a".repeat(64));
         assert_eq!(name(&format!("x@{digest}")).unwrap(), format!("docker.io/library/x@{digest}"));
+        let named = name(&format!("x@{digest}")).unwrap();
+        assert!(!stored(&named).contains('@') && outward(&stored(&named)) == named);
+        assert_eq!(outward("docker.io/library/x:tandem-sha256-1"), "docker.io/library/x:tandem-sha256-1");
         assert_eq!(parse(&ImageRef(digest.clone())).unwrap(), Reference::Digest(digest));
     }
 

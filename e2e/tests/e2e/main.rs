@@ -61,6 +61,8 @@ mod pool;
 #[cfg(test)]
 mod pruning;
 #[cfg(test)]
+mod pulling;
+#[cfg(test)]
 mod queue;
 #[cfg(test)]
 mod registry;

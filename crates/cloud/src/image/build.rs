@@ -110,6 +110,9 @@ impl Images {
                 ContainerError::NoImage { image, reason } => {
                     ImageError::Base { image, place: place.clone(), reason }
                 }
+                error @ (ContainerError::Pull(_) | ContainerError::Platform { .. }) => {
+                    ImageError::Pull { place: place.clone(), source: error }
+                }
                 other => other.into(),
             })?;
             if let Some(platform) = found.platform.as_ref().filter(|platform| !platform.fits(wanted)) {

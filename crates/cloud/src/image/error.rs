@@ -17,6 +17,8 @@ pub enum ImageError {
     Property { of: Urn, reason: String },
     #[error("there is no image `{image}`, which {place} starts from")]
     Base { image: String, place: String, reason: String },
+    #[error("{source}, which {place} starts from")]
+    Pull { place: String, source: ContainerError },
     #[error("the build of {} needs {}, and nobody brought {}", of.short(), listed(missing), if missing.len() == 1 { "it" } else { "them" })]
     Secrets { of: Urn, missing: Vec<String> },
     #[error("cannot use `{}`", path.display())]
@@ -47,7 +49,7 @@ impl Explain for ImageError {
             Self::Secrets { .. } => "E0413",
             Self::Context { .. } | Self::Io { .. } => "E0709",
             Self::Commit(_) | Self::Read(_) => "E0706",
-            Self::Container(error) => error.code(),
+            Self::Container(error) | Self::Pull { source: error, .. } => error.code(),
         }
     }
 
@@ -63,13 +65,14 @@ impl Explain for ImageError {
             Self::Commit(_) | Self::Read(_) => {
                 "check the space on the disk; run `tandem serve` in the foreground to see more".into()
             }
-            Self::Container(error) => error.help(),
+            Self::Container(error) | Self::Pull { source: error, .. } => error.help(),
         }
     }
 
     fn report(&self) -> Report {
         match self {
             Self::Container(error) => error.report(),
+            Self::Pull { source, .. } => Report { message: self.to_string(), ..source.report() },
             Self::Base { reason, .. } => Report { causes: vec![reason.clone()], ..Report::of(self) },
             other => Report::of(other),
         }

@@ -97,8 +97,7 @@ pub(super) async fn run(
                     let reason = "it was pulled, and the build still does not find it".into();
                     break Err(ContainerError::NoImage { image, reason });
                 }
-                lines.line(&format!("Pulling {missing}"));
-                if let Err(error) = store.fetch(&missing, request.platform.as_ref(), false).await {
+                if let Err(error) = store.fetch(&missing, request.platform.as_ref(), lines).await {
                     break Err(error);
                 }
                 pulled.push(missing);

@@ -30,8 +30,13 @@ use crate::{ContainerError, Platform, descriptor, layout::at, tool};
 /// How names begin that Buildah gives to images on their way in.
 pub(super) const INTERIM: &str = "localhost/tandem-import-";
 
-/// Imports, and returns the image's id in hexadecimal digits.
-pub(super) async fn run(store: &BuildahStore, file: &Path, name: &str) -> Result<String, ContainerError> {
+/// Imports, and returns the image's id in hexadecimal digits. Of a layout with an index, the image for `platform`.
+pub(super) async fn run(
+    store: &BuildahStore,
+    file: &Path,
+    name: &str,
+    platform: Option<&Platform>,
+) -> Result<String, ContainerError> {
     let file = fs::canonicalize(file).map_err(at(file))?;
     let session = Session::begin(store).await?;
     let folder = format!("tandem-import-{}", unique());
@@ -39,7 +44,7 @@ pub(super) async fn run(store: &BuildahStore, file: &Path, name: &str) -> Result
     let to = scratch.clone();
     let source = spawn_blocking(move || source(&file, &to)).await.map_err(tool::broken)?;
     let pulled = match source {
-        Ok(source) => pull(store, &session, &source, &folder, name).await,
+        Ok(source) => pull(store, &session, (&source, &folder), name, platform).await,
         Err(error) => Err(error),
     };
     // Scratch; the next session would clear it too.
@@ -51,14 +56,17 @@ pub(super) async fn run(store: &BuildahStore, file: &Path, name: &str) -> Result
 async fn pull(
     store: &BuildahStore,
     session: &Session,
-    source: &str,
-    folder: &str,
+    (source, folder): (&str, &str),
     name: &str,
+    platform: Option<&Platform>,
 ) -> Result<String, ContainerError> {
     let mut pull = store.buildah().await?;
     // The source is relative: the name it gives must not have what a home's path may have, such as capital letters.
     pull.current_dir(store.layout.scratch());
     pull.args(["pull", "--quiet"]);
+    if let Some(platform) = platform {
+        pull.arg("--platform").arg(platform.to_string());
+    }
     settings::allow(&mut pull, &store.layout);
     pull.arg(source);
     descriptor::inherit(&mut pull, session.lock());

@@ -11,6 +11,7 @@
 //!
 //! | killed | found | then |
 //! |---|---|---|
+//! | during a pull | what came, in `pulls/` | the next pull of that name goes on; else it is cleared after a week |
 //! | during a build or an import | perhaps a working container, scratch files | the next build or import clears them |
 //! | after Buildah committed the image (`container.image.built`) | an image without pin | `resolve` pins it |
 //! | after it was pinned (`container.image.pinned`) | pin, no file | `resolve` writes the file |
@@ -33,33 +34,32 @@ mod storage;
 mod tidy;
 mod transcript;
 
-use std::{env, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashSet, env, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::Deserialize;
 use tandem_failpoint::hit;
 use tandem_model::ByteSize;
-use tokio::{process::Command, sync::OnceCell, time::timeout};
+use tokio::{process::Command, sync::OnceCell};
 
 use crate::{
     BuildRequest, Builder, Built, ContainerError, Image, ImageRef, Lines, Platform,
     layout::Layout,
     prepared::{self, Prepared},
+    pull::{Pauses, Puller, Sources},
     reference::{self, Reference},
     tidy::Tidy,
     tool,
 };
 use storage::{Driver, ImageRecord};
 
-/// How long an image may take to be pulled.
-const PULL_LIMIT: Duration = Duration::from_secs(600);
-
 /// Images by Buildah.
 #[derive(Debug, Clone)]
 pub struct BuildahStore {
     layout: Layout,
     driver: Arc<OnceCell<Driver>>,
+    puller: Arc<Puller>,
 }
 
 impl BuildahStore {
@@ -78,7 +78,14 @@ impl BuildahStore {
     }
 
     fn new(folder: &Path) -> Self {
-        Self { layout: Layout::new(folder), driver: Arc::default() }
+        Self::pulling(folder, None, Pauses::default())
+    }
+
+    /// With settings for registries that are not this user's.
+    fn pulling(folder: &Path, sources: Option<Sources>, pauses: Pauses) -> Self {
+        let layout = Layout::new(folder);
+        let puller = Arc::new(Puller::new(layout.pulls(), sources, pauses));
+        Self { layout, driver: Arc::default(), puller }
     }
 
     /// How the store keeps layers; found out once, when there is no store yet.
@@ -239,44 +246,45 @@ impl BuildahStore {
         self.prepare(&record).await
     }
 
-    /// Pulls an image by its complete name. `anew`: also one that is in the store, and with a second attempt at most.
-    async fn fetch(&self, name: &str, platform: Option<&Platform>, anew: bool) -> Result<(), ContainerError> {
-        let missing = |reason| ContainerError::NoImage { image: name.to_owned(), reason };
-        let mut pull = self.buildah().await?;
-        pull.args(["pull", "--quiet"]);
-        if anew {
-            pull.args(["--policy", "always", "--retry", "1", "--retry-delay", "1ms"]);
-        }
-        if let Some(platform) = platform {
-            pull.arg("--platform").arg(platform.to_string());
-        }
-        settings::allow(&mut pull, &self.layout);
-        pull.arg(format!("docker://{name}"));
-        match timeout(PULL_LIMIT, tool::output("buildah", &mut pull)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(ContainerError::Tool { reason, .. })) => {
-                let absent = if anew { "it" } else { "it is not in the store and" };
-                Err(missing(format!("{absent} could not be pulled: {reason}")))
-            }
-            Ok(Err(error)) => Err(error),
-            Err(_) => {
-                Err(missing(format!("pulling it took longer than {} minutes", PULL_LIMIT.as_secs() / 60)))
-            }
-        }
+    /// Pulls an image by its complete name, whether one of that name is there or not.
+    async fn fetch(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+        lines: &dyn Lines,
+    ) -> Result<Image, ContainerError> {
+        let layers = storage::layers(&self.layout.storage(), self.driver().await?)?;
+        let stored = layers.into_values().filter_map(|layer| layer.compressed_diff_digest).collect();
+        self.fetch_without(name, platform, stored, lines).await
     }
 
-    async fn pulled(&self, name: &str) -> Result<Image, ContainerError> {
-        let wanted = Reference::Name(name.to_owned());
-        let record = self.find(&wanted).await?.ok_or_else(|| ContainerError::NoImage {
-            image: name.to_owned(),
-            reason: "it was pulled, and is not in the store".into(),
-        })?;
-        self.prepare(&record).await
+    /// Pulls all but the layers with these digests, which the store has.
+    async fn fetch_without(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+        mut stored: HashSet<String>,
+        lines: &dyn Lines,
+    ) -> Result<Image, ContainerError> {
+        loop {
+            let pulled = self.puller.pull(name, platform, &stored, lines).await?;
+            lines.line(&format!("unpacking {name}"));
+            match import::run(self, &pulled.folder, name, pulled.platform.as_ref()).await {
+                // Layers that were in the store are gone since.
+                Err(_) if pulled.lacking => stored = HashSet::new(),
+                Err(error) => return Err(error),
+                Ok(id) => {
+                    let image = self.image_of(&id).await;
+                    pulled.finish();
+                    return image;
+                }
+            }
+        }
     }
 
     async fn tag(&self, id: &str, name: &str) -> Result<(), ContainerError> {
         let mut tag = self.buildah().await?;
-        tool::output("buildah", tag.args(["tag", id, name])).await.map(drop)
+        tool::output("buildah", tag.args(["tag", id, &reference::stored(name)])).await.map(drop)
     }
 
     async fn unpin(&self, id: &str) -> Result<(), ContainerError> {
@@ -291,7 +299,7 @@ impl BuildahStore {
     async fn remove_names(&self, names: &[String]) -> Result<(), ContainerError> {
         for name in names {
             let mut remove = self.buildah().await?;
-            tool::output("buildah", remove.arg("rmi").arg(name)).await?;
+            tool::output("buildah", remove.arg("rmi").arg(reference::stored(name))).await?;
         }
         Ok(())
     }
@@ -313,7 +321,8 @@ fn by_manifest(image: &ImageRecord, wanted: &str) -> bool {
         let name = name.split_once('@').map_or(name.as_str(), |(path, _)| path);
         name == path || name.rsplit_once(':').is_some_and(|(bare, _)| bare == path)
     };
-    image.digest == digest && image.names.iter().flatten().any(same_path)
+    let of_it = || image.big_data_names.iter().any(|one| one.strip_prefix("manifest-") == Some(digest));
+    (image.digest == digest || of_it()) && image.names.iter().flatten().any(same_path)
 }
 
 /// The working container that keeps an image's layers.
@@ -362,7 +371,7 @@ impl Builder for BuildahStore {
         Ok(Built { image, since: since.map_or(begun, |since| since.min(begun)) })
     }
 
-    async fn resolve(&self, image: &ImageRef, _: &dyn Lines) -> Result<Image, ContainerError> {
+    async fn resolve(&self, image: &ImageRef, lines: &dyn Lines) -> Result<Image, ContainerError> {
         let wanted = reference::parse(image)?;
         if let Some(record) = self.find(&wanted).await? {
             return self.prepare(&record).await;
@@ -371,24 +380,22 @@ impl Builder for BuildahStore {
             let reason = "there is no image with this digest in the store".into();
             return Err(ContainerError::NoImage { image: image.0.clone(), reason });
         };
-        self.fetch(name, None, false).await?;
-        self.pulled(name).await
+        self.fetch(name, None, lines).await
     }
 
     async fn pull(
         &self,
         image: &ImageRef,
         platform: Option<&Platform>,
-        _: &dyn Lines,
+        lines: &dyn Lines,
     ) -> Result<Image, ContainerError> {
         let name = reference::name(&image.0)?;
-        self.fetch(&name, platform, true).await?;
-        self.pulled(&name).await
+        self.fetch(&name, platform, lines).await
     }
 
     async fn import(&self, file: &Path, name: &str) -> Result<Image, ContainerError> {
         let name = reference::name(name)?;
-        let id = import::run(self, file, &name).await?;
+        let id = import::run(self, file, &name, None).await?;
         self.image_of(&id).await
     }
 
@@ -456,5 +463,7 @@ impl Builder for BuildahStore {
 
 #[cfg(test)]
 mod escape;
+#[cfg(test)]
+mod pulling;
 #[cfg(test)]
 mod tests;

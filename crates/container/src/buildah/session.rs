@@ -17,7 +17,7 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::{process::Command, task::spawn_blocking};
 
 use super::{BuildahStore, PIN_PREFIX, import, settings, storage};
-use crate::{ContainerError, layout::at, tool};
+use crate::{ContainerError, layout::at, pull, tool};
 
 /// A build or import under way. If it is dropped before [`Session::finish`], what it leaves is cleared.
 pub(super) struct Session {
@@ -125,6 +125,7 @@ pub(super) async fn clear(store: &BuildahStore) -> Result<(), ContainerError> {
         tool::output("buildah", remove.arg("rm").args(&left)).await?;
     }
     store.remove_interim_names(import::INTERIM).await?;
+    pull::clear(&store.layout.pulls())?;
     let scratch = store.layout.scratch();
     for entry in fs::read_dir(&scratch).into_iter().flatten().flatten() {
         let path = entry.path();

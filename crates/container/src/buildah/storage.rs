@@ -17,7 +17,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::{ContainerError, layout::at};
+use crate::{ContainerError, layout::at, reference};
 
 /// How the store keeps layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,7 @@ impl Driver {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct ImageRecord {
     /// Hexadecimal digest of the configuration.
     pub(super) id: String,
@@ -46,6 +47,9 @@ pub(super) struct ImageRecord {
     /// `sha256:…` of the manifest.
     #[serde(default)]
     pub(super) digest: String,
+    /// Of each further manifest that means this image, `manifest-sha256:…`.
+    #[serde(default)]
+    pub(super) big_data_names: Vec<String>,
     /// The uppermost layer; empty if it has none.
     #[serde(default)]
     pub(super) layer: String,
@@ -71,6 +75,9 @@ pub(super) struct LayerRecord {
     pub(super) parent: Option<String>,
     #[serde(default)]
     pub(super) diff_size: u64,
+    /// The digest of the blob that it was unpacked from, if it came as one.
+    #[serde(default)]
+    pub(super) compressed_diff_digest: Option<String>,
 }
 
 /// The unpacked layers of an image, uppermost first, and their size together.
@@ -89,7 +96,11 @@ fn records<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ContainerError> {
 }
 
 pub(super) fn images(root: &Path, driver: Driver) -> Result<Vec<ImageRecord>, ContainerError> {
-    records(&root.join(format!("{}-images/images.json", driver.name())))
+    let mut all: Vec<ImageRecord> = records(&root.join(format!("{}-images/images.json", driver.name())))?;
+    for name in all.iter_mut().flat_map(|image| image.names.iter_mut().flatten()) {
+        *name = reference::outward(name);
+    }
+    Ok(all)
 }
 
 pub(super) fn containers(root: &Path, driver: Driver) -> Result<Vec<ContainerRecord>, ContainerError> {

@@ -17,11 +17,11 @@ impl Home {
         Self(tempfile::TempDir::new().unwrap())
     }
 
-    fn folder(&self) -> PathBuf {
+    pub(super) fn folder(&self) -> PathBuf {
         self.0.path().join("containers")
     }
 
-    fn store(&self) -> BuildahStore {
+    pub(super) fn store(&self) -> BuildahStore {
         BuildahStore::new(&self.folder())
     }
 
@@ -374,7 +374,7 @@ async fn who_waits_for_the_end_of_builds_comes_before_those_that_begin_later() {
     let door = fs::File::open(home.store().layout.settings().join("door.lock")).unwrap();
     while door.try_lock_shared().is_ok() {
         door.unlock().unwrap();
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
     let second = tokio::spawn({
         let store = home.store();
@@ -384,7 +384,7 @@ async fn who_waits_for_the_end_of_builds_comes_before_those_that_begin_later() {
     let quiet = waiting.await.unwrap();
     assert!(!second.is_finished());
     // Of what is there, anybody may be asked for meanwhile.
-    home.builder().resolve(&ImageRef(BASE.to_owned())).await.unwrap();
+    home.builder().resolve(&ImageRef(BASE.to_owned()), &Unheard).await.unwrap();
     drop(quiet);
     second.await.unwrap();
 }

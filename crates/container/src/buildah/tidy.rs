@@ -222,6 +222,7 @@ mod tests {
                 LayerRecord {
                     id: id.to_owned(),
                     parent,
+                    compressed_diff_digest: None,
                     diff_size: 10u64.pow(u32::try_from(index).unwrap()),
                 },
             )
