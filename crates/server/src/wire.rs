@@ -91,7 +91,7 @@ pub struct Prune {
     pub dry_run: bool,
 }
 
-/// A record of the answer to a build; the last one is `Done` or `Failed`.
+/// A record of the answer to a build, or to `POST /v1/images/pull`; the last one is `Done` or `Failed`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Building {

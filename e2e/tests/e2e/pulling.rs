@@ -1,10 +1,13 @@
 //! Images that programs name and builds start from, pulled from a registry of somebody else: another cloud's.
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, SystemTime},
+};
 
 use serde_json::json;
 
-use crate::harness::Cloud;
+use crate::harness::{Cloud, prepared};
 
 #[test]
 fn a_task_and_a_build_pull_from_another_clouds_registry_once_somebody_has_logged_in() {
@@ -57,5 +60,20 @@ fn a_task_and_a_build_pull_from_another_clouds_registry_once_somebody_has_logged
     );
     project.up();
     assert_eq!(project.tandem(&["run", "built"]).ok().stdout.trim(), "built");
+
+    // Their name means another image now: the same files, made at another time.
+    let again = theirs.scratch().join("busybox.tar");
+    fs::copy(prepared("TANDEM_TEST_BUSYBOX_IMAGE"), &again).unwrap();
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    fs::File::options().write(true).open(&again).unwrap().set_modified(then).unwrap();
+    theirs.tandem(&["image", "import", "busybox", again.to_str().unwrap()]).ok();
+    project.tandem(&["up", "--yes"]).ok().says("Nothing to do");
+    let pulled = project.tandem(&["up", "--yes", "--pull"]).ok();
+    let newer = "rebuild: registry.invalid/docker.io/library/busybox:latest is newer";
+    assert!(pulled.all().contains(newer), "{}", pulled.all());
+    log_in("of-somebody-else");
+    let kept = project.tandem(&["up", "--yes", "--pull"]).ok();
+    let words = kept.all().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("stays as it is: it answered 401"), "{words}");
     project.destroy();
 }

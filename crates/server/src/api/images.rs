@@ -10,7 +10,7 @@ use axum::{
 };
 use futures::{StreamExt, TryStreamExt};
 use tandem_cloud::{Cloud, image::BuildFacts};
-use tandem_container::{ContainerError, Image, ImageRef, Unheard};
+use tandem_container::{ContainerError, Image, ImageRef};
 use tokio_util::io::StreamReader;
 
 use super::Refusal;
@@ -20,35 +20,12 @@ pub(super) fn routes() -> Router<super::State> {
     Router::new()
         .route("/v1/images", get(list).post(import))
         .route("/v1/images/remove", post(remove))
-        .route("/v1/images/pull", post(pull))
         .route("/v1/builds", post(builds))
         .layer(DefaultBodyLimit::disable())
 }
 
 async fn list(State(cloud): State<Arc<Cloud>>) -> Result<Json<Vec<Image>>, Refusal> {
     cloud.images.list().await.map(Json).map_err(|e| Refusal::of(&e))
-}
-
-/// Takes what the name means in its registry now.
-async fn pull(
-    State(cloud): State<Arc<Cloud>>,
-    Json(ImageName { name }): Json<ImageName>,
-) -> Result<Json<Image>, Refusal> {
-    let known = cloud.images.resolve(&ImageRef(name.clone()), &Unheard).await.ok();
-    // A registry's image of that name is somebody else's.
-    if let Some(image) = &known
-        && (cloud.builds.is_made_here(&image.digest).map_err(|e| Refusal::of(&e))?
-            || cloud.registry.was_pushed(&name).map_err(|e| Refusal::of(&e))?)
-    {
-        return Ok(Json(image.clone()));
-    }
-    let platform = known.and_then(|image| image.platform);
-    cloud
-        .images
-        .pull(&ImageRef(name), platform.as_ref(), &Unheard)
-        .await
-        .map(Json)
-        .map_err(|e| Refusal::of(&e))
 }
 
 async fn builds(

@@ -2,22 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use futures::StreamExt;
 use tandem_cloud::image::{self, BuildFacts};
-use tandem_container::Image;
 use tandem_engine::Summary;
 use tandem_model::{
-    Explain, StackId,
+    Explain, Report, StackId,
     plan::{Op, PropertyChange},
 };
 use tandem_program::{Deployment, Known};
 use tandem_server::{
     Client,
-    wire::{ImageName, OfStack},
+    wire::{Building, ImageName, OfStack},
 };
 
 use crate::{
     exit::Failure,
-    ui::{Rebuild, Rebuilds, Terminal},
+    ui::{self, Rebuild, Rebuilds, Steady, Terminal},
 };
 
 /// So many files are named of those that changed.
@@ -52,10 +52,7 @@ impl Builds {
         // Nobody else has what has a name of this machine; and a digest stays what it is.
         for name in names.into_iter().filter(|name| !name.starts_with("localhost/") && !name.contains('@')) {
             terminal.note(&format!("pulling {name}"));
-            let pulled: Result<Image, _> =
-                client.post("/v1/images/pull", &ImageName { name: name.clone() }).await;
-            if let Err(error) = pulled {
-                let report = error.report();
+            if let Err(report) = pull(terminal, client, name).await {
                 let reason = report.causes.first().unwrap_or(&report.message);
                 terminal.note(&format!("{name} stays as it is: {reason}"));
             }
@@ -112,6 +109,23 @@ impl Builds {
         }
         Ok(told)
     }
+}
+
+/// Has the cloud take what the name means in its registry now, and shows how far that is.
+async fn pull(terminal: &Terminal, client: &Client, name: &str) -> Result<(), Report> {
+    let asked = client.stream::<Building>("/v1/images/pull", &ImageName { name: name.to_owned() }).await;
+    let mut records = asked.map_err(|error| error.report())?;
+    let mut line = Steady::new(terminal);
+    let mut ended = Ok(());
+    while let Some(record) = records.next().await {
+        match record.map_err(|error| error.report())? {
+            Building::Line(text) => line.show(&ui::harmless(&text)),
+            Building::Done(_) => {}
+            Building::Failed(report) => ended = Err(report),
+        }
+    }
+    line.clear();
+    ended
 }
 
 async fn facts(client: &Client, stack: &StackId) -> Result<Vec<BuildFacts>, Failure> {
