@@ -19,6 +19,8 @@ use super::{Sources, credentials::Credentials, failure::Failure, registries::End
 
 /// How long a connection may take to come about.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// The largest answer with a token in it; some are of several KiB.
+const LARGEST_TOKEN: usize = 1 << 20;
 const AGENT: &str = concat!("tandem/", env!("CARGO_PKG_VERSION"));
 
 /// What a registry is asked to send; an index is chosen from here.
@@ -238,12 +240,19 @@ async fn token(
             web.post(realm).form(&fields)
         }
     };
-    let answer = request.send().await.map_err(|error| Failure::of_request(&error))?;
+    let mut answer = request.send().await.map_err(|error| Failure::of_request(&error))?;
     let status = answer.status();
     if status == StatusCode::TOO_MANY_REQUESTS {
         return Err(Failure::Throttled(retry_after(&answer)));
     }
-    let text = answer.text().await.map_err(|error| Failure::of_request(&error))?;
+    let mut text = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| Failure::of_request(&error))? {
+        text.extend_from_slice(&chunk);
+        if text.len() > LARGEST_TOKEN {
+            return Err(Failure::Final("it answers with something that is no token".to_owned()));
+        }
+    }
+    let text = String::from_utf8_lossy(&text);
     if !status.is_success() {
         // OAuth 2 has 400 for a refresh token that does not count any more.
         return Err(match status {
