@@ -8,6 +8,7 @@ mod bench;
 mod cgroup2;
 mod chaos;
 mod demo;
+mod engine;
 mod process;
 mod setup;
 mod suite;

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{base_image, process, setup, tree, video};
+use crate::{base_image, engine, process, setup, tree, video};
 
 pub(crate) const HELP: &str = "\
 usage: cargo xtask test [ARGUMENT…]
@@ -40,6 +40,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
     tests.env("TANDEM_TEST_RUNTIMES_IMAGE", runtimes);
     tests.env("TANDEM_TEST_SERVERS_IMAGE", servers);
     tests.env("TANDEM_TEST_VIDEO", video);
+    engine::offer(&mut tests)?;
     process::run(&mut tests)
 }
 

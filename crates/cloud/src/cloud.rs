@@ -14,7 +14,7 @@ use std::{
 
 use axum::middleware;
 use jiff::Timestamp;
-use tandem_container::{BuildahStore, Builder, Image, OciRuntime};
+use tandem_container::{Builder, ContainerError, Image, Parts};
 use tandem_model::{Explain, Kind, Report, StackId, Urn, inputs};
 use tandem_store::{BlobError, Blobs, FileBlobs, OpenError as StoreError, RedbStore, Store};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -36,6 +36,7 @@ use crate::{
     registry::{self, Registry},
     resource::Resources,
     service::{self, ServiceError, Services},
+    settings::{Settings, SettingsError},
     target::{self, CloudTarget, Providers, TargetFault},
     task::{self, RunError, Tasks},
     volume::Volumes,
@@ -95,6 +96,10 @@ pub enum OpenError {
     #[error("`{}` holds a part of a backup: `tandem restore` was interrupted there", home.display())]
     Restoring { home: PathBuf },
     #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Containers(#[from] ContainerError),
+    #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Blobs(#[from] BlobError),
@@ -117,6 +122,8 @@ impl Explain for OpenError {
         match self {
             Self::Folder { .. } => "E0314",
             Self::Restoring { .. } => "E0918",
+            Self::Settings(e) => e.code(),
+            Self::Containers(e) => e.code(),
             Self::Store(e) => e.code(),
             Self::Blobs(e) => e.code(),
             Self::Target(e) => e.code(),
@@ -131,6 +138,8 @@ impl Explain for OpenError {
         match self {
             Self::Folder { .. } => "check space and permissions there".into(),
             Self::Restoring { .. } => "run `tandem restore FILE` again; it starts over".into(),
+            Self::Settings(e) => e.help(),
+            Self::Containers(e) => e.help(),
             Self::Store(e) => e.help(),
             Self::Blobs(e) => e.help(),
             Self::Target(e) => e.help(),
@@ -153,6 +162,7 @@ impl Cloud {
         if home.restoring().exists() {
             return Err(OpenError::Restoring { home: home.path().to_owned() });
         }
+        let Parts { builder, runtime, tidy } = Settings::read(&home)?.backend.open(&home.containers())?;
         for path in [home.data(), home.run()] {
             std::fs::create_dir_all(&path).map_err(|source| OpenError::Folder { path, source })?;
         }
@@ -176,9 +186,7 @@ impl Cloud {
 
         let buckets =
             Arc::new(Buckets::new(store.clone(), blobs.clone(), outbox.clone(), resources.clone(), endpoint));
-        let images: Arc<dyn Builder> =
-            Arc::new(OwnNames::new(BuildahStore::open(&home.containers()), endpoint));
-        let runtime = OciRuntime::open(&home.containers(), None);
+        let images: Arc<dyn Builder> = Arc::new(OwnNames::new(builder, endpoint));
         let registry = Registry::open(&home, keep_free, store.clone(), resources.clone(), images.clone())
             .map_err(|source| OpenError::Folder { path: home.registry(), source })?;
         let registry = Arc::new(registry);
@@ -284,7 +292,7 @@ impl Cloud {
             tasks: tasks.clone(),
             services: services.clone(),
             registry: registry.clone(),
-            images: BuildahStore::tidy(&home.containers()),
+            images: tidy,
         });
         let (weak, halt) = (Arc::downgrade(&tidying), stop.clone());
         let tidying_up = run_tidying(weak, tokio::time::sleep);

@@ -22,6 +22,10 @@ impl Home {
     pub fn control_socket(&self) -> PathBuf {
         self.0.join("control.sock")
     }
+    /// What whoever runs the cloud has set, if anything. Written by people only.
+    pub fn settings(&self) -> PathBuf {
+        self.0.join("config.yaml")
+    }
     /// Held locked by the one running cloud.
     pub fn lock(&self) -> PathBuf {
         self.0.join("cloud.lock")

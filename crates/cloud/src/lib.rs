@@ -22,6 +22,7 @@ pub mod provider;
 pub mod registry;
 pub mod resource;
 pub mod service;
+pub mod settings;
 #[cfg(test)]
 mod stock_clients;
 pub mod target;

@@ -146,6 +146,21 @@ pub trait Builder: fmt::Debug + Send + Sync {
 #[serde(transparent)]
 pub struct ContainerId(pub String);
 
+impl ContainerId {
+    /// # Errors
+    /// [`ContainerError::Start`] if it is none, and so cannot be the name of a file and of a control group.
+    pub(crate) fn check(&self) -> Result<(), ContainerError> {
+        let text = &self.0;
+        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if text.is_empty() || text.len() > 64 || !plain || text.starts_with('-') {
+            return Err(ContainerError::Start {
+                reason: format!("`{text}` is no container id: letters, digits and `-`, at most 64"),
+            });
+        }
+        Ok(())
+    }
+}
+
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -338,6 +353,14 @@ pub enum ContainerError {
     Absent(ContainerId),
     #[error("{tool} failed: {reason}")]
     Tool { tool: &'static str, reason: String },
+    #[error("the Docker engine at `{host}` does not answer")]
+    NoEngine { host: String, reason: String },
+    #[error("the Docker backend cannot {what}")]
+    Beyond { what: &'static str },
+    #[error("the Docker engine at `{host}` keeps its images by containerd")]
+    EngineStore { host: String },
+    #[error("{count} containers of the backend `{name}` are left, and this cloud is to have the other one")]
+    OtherBackend { name: &'static str, count: usize },
     #[error("cannot use `{}`", path.display())]
     Io { path: PathBuf, source: std::io::Error },
 }
@@ -374,6 +397,10 @@ impl tandem_model::Explain for ContainerError {
             Self::Io { .. } => "E0408",
             Self::Platform { .. } => "E0412",
             Self::Pull(error) => error.code(),
+            Self::NoEngine { .. } => "E0420",
+            Self::Beyond { .. } => "E0421",
+            Self::EngineStore { .. } => "E0422",
+            Self::OtherBackend { .. } => "E0424",
         }
     }
 
@@ -388,6 +415,21 @@ impl tandem_model::Explain for ContainerError {
                 "use one for `{here}`; or let the kernel run such programs (binfmt): apt-get install qemu-user-static"
             ),
             Self::Pull(error) => error.help(),
+            Self::NoEngine { .. } => "start it (`systemctl start docker`), or give `container.host` in \
+                 `config.yaml` of TANDEM_HOME another address"
+                .into(),
+            Self::Beyond { .. } => "leave it out, or use the other backend: `container.backend: oci` in \
+                 `config.yaml` of TANDEM_HOME"
+                .into(),
+            Self::EngineStore { .. } => {
+                "let it keep them itself: `\"features\": { \"containerd-snapshotter\": false \
+                 }` in `/etc/docker/daemon.json`, and start it again"
+                    .into()
+            }
+            Self::OtherBackend { name, .. } => format!(
+                "set `container.backend: {name}` in `config.yaml` of TANDEM_HOME again, and remove what runs there \
+                 (`tandem ps`, `tandem destroy`) before you change it"
+            ),
             Self::InUse { .. } => "stop the runs that use it (`tandem ps`), then try again".into(),
             Self::Start { .. } | Self::Tool { .. } if self.is_full() => {
                 "make room on the disk of TANDEM_HOME, then run it again".into()
@@ -403,7 +445,7 @@ impl tandem_model::Explain for ContainerError {
         let mut causes = Vec::new();
         match self {
             Self::Build { tail, .. } => causes.clone_from(tail),
-            Self::NoImage { reason, .. } => causes.push(reason.clone()),
+            Self::NoImage { reason, .. } | Self::NoEngine { reason, .. } => causes.push(reason.clone()),
             Self::Io { source, .. } => causes.push(source.to_string()),
             Self::Pull(error) => causes = error.causes(),
             _ => {}

@@ -32,6 +32,8 @@ mod crash_start;
 #[cfg(test)]
 mod disk_full;
 #[cfg(test)]
+mod docker;
+#[cfg(test)]
 mod drift;
 #[cfg(test)]
 mod escape;

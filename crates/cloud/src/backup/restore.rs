@@ -21,9 +21,9 @@ use super::{
 };
 use crate::{archive::Archives, home::Home, image, registry};
 
-/// What an empty home may have all the same: the lock that the caller holds, what a cloud left that could not start, and
+/// What an empty home may have all the same: the lock that the caller holds, its settings, what a cloud left that could not start, and
 /// what file systems put into their root.
-const NOTHING: [&str; 4] = ["cloud.lock", "control.sock", "serve.log", "lost+found"];
+const NOTHING: [&str; 5] = ["cloud.lock", "config.yaml", "control.sock", "serve.log", "lost+found"];
 
 /// Restores the cloud that is in `file` into `home`, which must be empty. The caller holds the folder's lock. `told`
 /// hears how far it is, and may break it off.

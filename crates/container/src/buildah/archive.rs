@@ -16,7 +16,7 @@ use crate::{ContainerError, layout::at};
 
 /// What was found in a file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// `docker save`.
     Docker {
         compression: Compression,
@@ -30,17 +30,17 @@ pub(super) enum Kind {
 
 /// A layer as it lies in the file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Layer {
-    pub(super) compression: Compression,
+pub(crate) struct Layer {
+    pub(crate) compression: Compression,
     /// Hexadecimal SHA-256 of the file as it is.
-    pub(super) digest: String,
+    pub(crate) digest: String,
     /// Hexadecimal SHA-256 of the tar in it.
-    pub(super) diff_id: String,
-    pub(super) size: u64,
+    pub(crate) diff_id: String,
+    pub(crate) size: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Compression {
+pub(crate) enum Compression {
     None,
     Gzip,
     Zstd,
@@ -48,7 +48,7 @@ pub(super) enum Compression {
 
 impl Compression {
     /// OCI image spec 1.1, "Layer media types".
-    pub(super) fn media_type(self) -> &'static str {
+    pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::None => "application/vnd.oci.image.layer.v1.tar",
             Self::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -83,7 +83,7 @@ impl<R: Read> Read for Digesting<R> {
 ///
 /// # Errors
 /// [`ContainerError::Tool`] if it is no tar; [`ContainerError::Io`] if it cannot be read.
-pub(super) fn recognise(path: &Path) -> Result<Kind, ContainerError> {
+pub(crate) fn recognise(path: &Path) -> Result<Kind, ContainerError> {
     let mut file = File::open(path).map_err(at(path))?;
     let compression = compression(&mut file).map_err(at(path))?;
     let mut raw = Digesting::new(BufReader::with_capacity(1 << 16, file));
@@ -115,7 +115,7 @@ fn refused(path: &Path, reason: &str) -> ContainerError {
     }
 }
 
-fn compression(file: &mut File) -> io::Result<Compression> {
+pub(crate) fn compression(file: &mut File) -> io::Result<Compression> {
     let mut start = Vec::new();
     file.take(4).read_to_end(&mut start)?;
     file.rewind()?;
@@ -162,12 +162,12 @@ fn json(entry: &mut impl Read) -> Option<serde_json::Value> {
     serde_json::from_reader(entry.take(1 << 20)).ok()
 }
 
-pub(super) fn hex(sha: Sha256) -> String {
+pub(crate) fn hex(sha: Sha256) -> String {
     HEXLOWER.encode(&sha.finalize())
 }
 
 /// Writes the tar in a compressed file. Blocks.
-pub(super) fn unpack(path: &Path, compression: Compression, to: &Path) -> Result<(), ContainerError> {
+pub(crate) fn unpack(path: &Path, compression: Compression, to: &Path) -> Result<(), ContainerError> {
     let file = BufReader::new(File::open(path).map_err(at(path))?);
     let mut out = File::create(to).map_err(at(to))?;
     match compression {

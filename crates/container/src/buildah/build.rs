@@ -126,7 +126,7 @@ fn held(secrets: &Secrets) -> Result<Vec<(String, Arc<OwnedFd>)>, ContainerError
 }
 
 /// What can be said without starting anything.
-fn check(request: &BuildRequest) -> Result<(), ContainerError> {
+pub(crate) fn check(request: &BuildRequest) -> Result<(), ContainerError> {
     if let Some(platform) = &request.platform {
         platform.check_runs_here("the build")?;
     }
@@ -260,7 +260,7 @@ fn emit(line: &[u8], each: &mut impl FnMut(&str)) {
 }
 
 /// A name in the scratch folder that nobody else has.
-pub(super) fn unique() -> String {
+pub(crate) fn unique() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))

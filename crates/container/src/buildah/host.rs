@@ -27,7 +27,7 @@ pub(super) const BUILDAH_VARIABLES: [&str; 7] = [
 ];
 
 /// Buildah hands these on to each step by itself.
-pub(super) const PROXY_VARIABLES: [&str; 10] = [
+pub(crate) const PROXY_VARIABLES: [&str; 10] = [
     "http_proxy",
     "https_proxy",
     "ftp_proxy",

@@ -115,7 +115,7 @@ fn source(file: &Path, scratch: &Path) -> Result<String, ContainerError> {
     }
 }
 
-fn lay_out(file: &Path, layer: &Layer, folder: &Path) -> std::io::Result<()> {
+pub(crate) fn lay_out(file: &Path, layer: &Layer, folder: &Path) -> std::io::Result<()> {
     let blobs = folder.join("blobs/sha256");
     fs::create_dir_all(&blobs)?;
     symlink(file, blobs.join(&layer.digest))?;
@@ -154,4 +154,4 @@ fn lay_out(file: &Path, layer: &Layer, folder: &Path) -> std::io::Result<()> {
     fs::write(folder.join("oci-layout"), json!({ "imageLayoutVersion": "1.0.0" }).to_string())
 }
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

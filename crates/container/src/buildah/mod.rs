@@ -23,11 +23,11 @@
 //! builds that were killed, [`storage`] reads the store,
 //! [`tidy`] takes out what nobody needs.
 
-mod archive;
-mod build;
+pub(crate) mod archive;
+pub(crate) mod build;
 mod export;
-mod host;
-mod import;
+pub(crate) mod host;
+pub(crate) mod import;
 mod session;
 mod settings;
 mod storage;

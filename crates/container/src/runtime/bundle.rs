@@ -60,13 +60,7 @@ impl Bundle {
     /// # Errors
     /// [`ContainerError::Start`] if the id cannot be the name of a file and of a control group.
     pub(super) fn of(layout: &Layout, id: &ContainerId) -> Result<Self, ContainerError> {
-        let text = &id.0;
-        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        if text.is_empty() || text.len() > 64 || !plain || text.starts_with('-') {
-            return Err(ContainerError::Start {
-                reason: format!("`{text}` is no container id: letters, digits and `-`, at most 64"),
-            });
-        }
+        id.check()?;
         Ok(Self {
             id: id.clone(),
             folder: layout.bundle(id),

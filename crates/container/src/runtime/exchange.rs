@@ -28,24 +28,24 @@ use tandem_model::ByteSize;
 use crate::{ContainerError, exchange::Left, layout::at};
 
 /// Where a container finds the folder.
-const INSIDE: &str = "/run/tandem";
+pub(crate) const INSIDE: &str = "/run/tandem";
 const INPUT_FILE: &str = "input.json";
 const RESULT_FILE: &str = "result.json";
 
-pub(super) fn input_path() -> String {
+pub(crate) fn input_path() -> String {
     format!("{INSIDE}/{INPUT_FILE}")
 }
 
-pub(super) fn result_path() -> String {
+pub(crate) fn result_path() -> String {
     format!("{INSIDE}/{RESULT_FILE}")
 }
 
-fn shared(bundle: &Path) -> PathBuf {
+pub(crate) fn shared(bundle: &Path) -> PathBuf {
     bundle.join("exchange/shared")
 }
 
 /// Makes the folder, with the input in it.
-pub(super) fn prepare(bundle: &Path, input: Option<&str>) -> Result<(), ContainerError> {
+pub(crate) fn prepare(bundle: &Path, input: Option<&str>) -> Result<(), ContainerError> {
     let shared = shared(bundle);
     let make = || {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&shared)?;
@@ -63,13 +63,13 @@ pub(super) fn prepare(bundle: &Path, input: Option<&str>) -> Result<(), Containe
 }
 
 /// The mount of an OCI configuration.
-pub(super) fn mount(bundle: &Path) -> Value {
+pub(crate) fn mount(bundle: &Path) -> Value {
     let options = ["bind", "rw", "nosuid", "noexec", "nodev", "rprivate"];
     json!({ "destination": INSIDE, "type": "bind", "source": shared(bundle), "options": options })
 }
 
 /// Reads what an ended container left.
-pub(super) fn left(bundle: &Path, limit: ByteSize) -> Result<Left, ContainerError> {
+pub(crate) fn left(bundle: &Path, limit: ByteSize) -> Result<Left, ContainerError> {
     let shared = shared(bundle);
     let folder = match File::open(&shared) {
         Ok(folder) => folder,

@@ -39,14 +39,14 @@
 mod bundle;
 mod cgroup;
 mod disk;
-mod exchange;
+pub(crate) mod exchange;
 mod monitor;
 mod network;
 mod program;
 mod rootfs;
 mod scope;
-mod seccomp;
-mod spec;
+pub(crate) mod seccomp;
+pub(crate) mod spec;
 mod user;
 
 use std::{
@@ -300,6 +300,11 @@ impl Runtime for OciRuntime {
         let layout = self.layout.clone();
         blocking(move || bundle::list(&layout)).await
     }
+}
+
+/// The ids of containers of this backend of which anything is left in a folder of containers.
+pub(crate) fn left_in(folder: &Path) -> Vec<ContainerId> {
+    bundle::list(&Layout::new(folder)).unwrap_or_default()
 }
 
 /// File and mount work, away from the threads that serve others.

@@ -23,7 +23,7 @@ use crate::{
 /// Docker's defaults without `CAP_NET_RAW` and `CAP_MKNOD`. The one would allow to forge packets on the host's network. By the
 /// other a container could open `/dev/net/tun`, which `runc` allows whatever one tells it, and take over an interface of
 /// the host's that nobody holds at the moment.
-pub(super) const CAPABILITIES: [&str; 12] = [
+pub(crate) const CAPABILITIES: [&str; 12] = [
     "CAP_AUDIT_WRITE",
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -39,13 +39,13 @@ pub(super) const CAPABILITIES: [&str; 12] = [
 ];
 
 /// Against fork bombs; Podman's default.
-const PROCESS_LIMIT: u32 = 2048;
+pub(crate) const PROCESS_LIMIT: u32 = 2048;
 
 /// Should the machine have no memory left, the kernel ends containers before the cloud: as if each used half of the
 /// machine's memory more than it does.
-const FIRST_TO_GO: i32 = 500;
+pub(crate) const FIRST_TO_GO: i32 = 500;
 
-const MASKED: [&str; 10] = [
+pub(crate) const MASKED: [&str; 10] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/kcore",
@@ -58,10 +58,11 @@ const MASKED: [&str; 10] = [
     "/sys/firmware",
 ];
 
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub(crate) const READ_ONLY: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// The search path of containers whose image says none, as Docker has it.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// # Errors
 /// [`ContainerError::Start`] if there is nothing to execute.
@@ -74,13 +75,8 @@ pub(super) fn configuration(
 ) -> Result<Vec<u8>, ContainerError> {
     let Bundle { id, folder, .. } = bundle;
     let refused = |reason: &str| ContainerError::Start { reason: reason.to_owned() };
-    if spec.args.is_empty() {
-        return Err(refused("the image has no entrypoint and no command; give a command"));
-    }
+    check(spec)?;
     let working_dir = if spec.working_dir.is_empty() { "/" } else { &spec.working_dir };
-    if !working_dir.starts_with('/') {
-        return Err(refused(&format!("the working directory `{working_dir}` is not absolute")));
-    }
     let mut namespaces: Vec<Value> =
         ["mount", "pid", "ipc", "uts", "cgroup"].iter().map(|kind| json!({ "type": kind })).collect();
     let connected = spec.network.as_ref().map(|network| match network {
@@ -121,6 +117,21 @@ pub(super) fn configuration(
         },
     });
     serde_json::to_vec(&config).map_err(|error| refused(&error.to_string()))
+}
+
+/// What can be said before anything is made.
+///
+/// # Errors
+/// [`ContainerError::Start`] if there is nothing to execute, or no such place to execute it in.
+pub(crate) fn check(spec: &Spec) -> Result<(), ContainerError> {
+    let refused = |reason: String| Err(ContainerError::Start { reason });
+    if spec.args.is_empty() {
+        return refused("the image has no entrypoint and no command; give a command".into());
+    }
+    if !spec.working_dir.is_empty() && !spec.working_dir.starts_with('/') {
+        return refused(format!("the working directory `{}` is not absolute", spec.working_dir));
+    }
+    Ok(())
 }
 
 fn environment(id: &ContainerId, spec: &Spec, user: &User) -> Vec<String> {
@@ -175,14 +186,14 @@ fn mounts(connected: Option<&Path>) -> Vec<Value> {
 }
 
 /// What a container without a limit of its own may have, in bytes: seven eighths of the machine's memory.
-fn all_but_a_reserve() -> Option<u64> {
+pub(crate) fn all_but_a_reserve() -> Option<u64> {
     let info = fs::read_to_string("/proc/meminfo").ok()?;
     let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"))?;
     Some(total.trim().parse::<u64>().ok()? * 1024 / 8 * 7)
 }
 
 /// A character device of the host, as the container gets it: of the same owner, with the same rights.
-fn device(path: &str) -> Result<Value, ContainerError> {
+pub(crate) fn device(path: &str) -> Result<Value, ContainerError> {
     let refused = |reason: String| ContainerError::Start { reason };
     let found = fs::symlink_metadata(path)
         .map_err(|error| refused(format!("the device `{path}` cannot be given to it: {error}")))?;
@@ -195,6 +206,14 @@ fn device(path: &str) -> Result<Value, ContainerError> {
         "path": path, "type": "c", "major": major, "minor": minor,
         "fileMode": mode, "uid": found.uid(), "gid": found.gid(),
     }))
+}
+
+/// In microseconds.
+pub(crate) const PERIOD: f64 = 100_000.0;
+
+/// How much of a [`PERIOD`] so many cores are. The kernel takes no quota below 1 ms.
+pub(crate) fn quota(cores: f64) -> i64 {
+    ((cores * PERIOD) as i64).max(1_000)
 }
 
 fn resources(spec: &Spec, devices: &[Value]) -> Value {
@@ -216,9 +235,7 @@ fn resources(spec: &Spec, devices: &[Value]) -> Value {
         }
     }
     if let Some(cores) = spec.cpu {
-        const PERIOD: f64 = 100_000.0;
-        // The kernel takes no quota below 1 ms.
-        all["cpu"] = json!({ "quota": ((cores * PERIOD) as i64).max(1_000), "period": PERIOD as u64 });
+        all["cpu"] = json!({ "quota": quota(cores), "period": PERIOD as u64 });
     }
     if let Some(set) = &spec.cpu_set {
         all["cpu"]["cpus"] = json!(set);
