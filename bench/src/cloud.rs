@@ -47,7 +47,16 @@ pub(crate) struct Cloud {
 
 impl Cloud {
     pub(crate) fn start() -> Result<Self> {
+        Self::with("")
+    }
+
+    /// Starts one with settings of its own.
+    pub(crate) fn with(settings: &str) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("tandem-bench-").tempdir()?;
+        if !settings.is_empty() {
+            fs::create_dir(folder.path().join("home"))?;
+            fs::write(folder.path().join("home/config.yaml"), settings)?;
+        }
         let mut cloud = Self { folder, serving: None, started_in: Duration::ZERO };
         cloud.serve()?;
         Ok(cloud)

@@ -11,6 +11,7 @@
 
 mod cloud;
 mod cold;
+mod docker;
 mod floors;
 mod machine;
 mod memory;
@@ -43,6 +44,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "object", about: "PUT answered to the handler behind it", run: object::run },
     Bench { name: "s3", about: "PUT, GET and LIST beside other S3 servers", run: s3::run },
     Bench { name: "task", about: "start of a container beside bare runc", run: task::run },
+    Bench { name: "docker", about: "start of a container beside `docker run`", run: docker::run },
     Bench { name: "up", about: "`up` with nothing to do, 1,000 resources", run: up::run },
 ];
 

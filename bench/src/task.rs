@@ -5,14 +5,14 @@ use std::{
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value as Json, json};
 
 use crate::{
-    cloud::{Cloud, between, block_on},
+    cloud::{Cloud, Connection, Endpoint, Log, between, block_on},
     floors::Floors,
     stats::Samples,
     table::{Row, Value},
@@ -21,36 +21,19 @@ use crate::{
 const STARTS: usize = 20;
 
 pub(crate) fn run(floors: &Floors) -> Result<Vec<Row>> {
-    let image = env::var_os("TANDEM_TEST_BUSYBOX_IMAGE").map(PathBuf::from);
-    let image = image.context("TANDEM_TEST_BUSYBOX_IMAGE is not set: run this with `cargo xtask bench`")?;
-    let cloud = Cloud::start()?;
-    cloud.tandem(&["image", "import", "docker.io/library/busybox", &image.display().to_string()])?;
-    cloud.deploy(
-        "const cloud = require(\"@tandem/cloud\");\n\
-         const job = new cloud.Task(\"job\", { image: \"busybox\", command: [\"sh\", \"-c\", \"echo in the container\"] });\n\
-         exports.start = new cloud.Function(\"start\", async () => {\n\
-             console.log(\"asking\");\n\
-             const run = await job.run();\n\
-             await run.wait();\n\
-             return {};\n\
-         }).id;\n",
-    )?;
-    let function = cloud.output("start")?;
-    let endpoint = cloud.endpoint()?;
-    let log = cloud.log()?;
-    let bundle = Bundle::prepare(cloud.folder(), &image)?;
+    let image = image()?;
+    let job = Job::deploy(Cloud::start()?, &image)?;
+    let bundle = Bundle::prepare(job.cloud.folder(), &image)?;
 
     // In turn, so that both meet the machine in the same moods.
     let (mut ours, mut bare) = (Samples::default(), Samples::default());
     block_on(async {
-        let mut connection = endpoint.connect().await?;
+        let mut connection = job.endpoint.connect().await?;
         for round in 0..STARTS + 2 {
-            connection.invoke(&function, "{}").await?;
-            let asked = log.wait_for("asking")?;
-            let begun = log.wait_for("in the container")?;
+            let taken = job.start(&mut connection).await?;
             let first_line = bundle.run(round)?;
             if round >= 2 {
-                ours.push(between(asked, begun));
+                ours.push(taken);
                 bare.push(first_line);
             }
         }
@@ -66,6 +49,44 @@ pub(crate) fn run(floors: &Floors) -> Result<Vec<Row>> {
             .floor(floor, "runc run")
             .budget(Value::Time(bare.median().mul_f64(1.5))),
     ])
+}
+
+/// The small image that is started from.
+pub(crate) fn image() -> Result<PathBuf> {
+    let image = env::var_os("TANDEM_TEST_BUSYBOX_IMAGE").map(PathBuf::from);
+    image.context("TANDEM_TEST_BUSYBOX_IMAGE is not set: run this with `cargo xtask bench`")
+}
+
+/// A task that says its first line, and a function that starts it.
+pub(crate) struct Job {
+    log: Log,
+    function: String,
+    pub(crate) endpoint: Endpoint,
+    cloud: Cloud,
+}
+
+impl Job {
+    pub(crate) fn deploy(cloud: Cloud, image: &Path) -> Result<Self> {
+        cloud.tandem(&["image", "import", "docker.io/library/busybox", &image.display().to_string()])?;
+        cloud.deploy(
+            "const cloud = require(\"@tandem/cloud\");\n\
+             const job = new cloud.Task(\"job\", { image: \"busybox\", command: [\"sh\", \"-c\", \"echo in the container\"] });\n\
+             exports.start = new cloud.Function(\"start\", async () => {\n\
+                 console.log(\"asking\");\n\
+                 const run = await job.run();\n\
+                 await run.wait();\n\
+                 return {};\n\
+             }).id;\n",
+        )?;
+        Ok(Self { log: cloud.log()?, function: cloud.output("start")?, endpoint: cloud.endpoint()?, cloud })
+    }
+
+    /// From `run()` to the first line.
+    pub(crate) async fn start(&self, connection: &mut Connection) -> Result<Duration> {
+        connection.invoke(&self.function, "{}").await?;
+        let asked = self.log.wait_for("asking")?;
+        Ok(between(asked, self.log.wait_for("in the container")?))
+    }
 }
 
 /// An OCI bundle of the same image, for `runc run` by hand.
@@ -97,7 +118,7 @@ impl Bundle {
     }
 
     /// From the start of `runc run` to the first line that the container prints.
-    fn run(&self, number: usize) -> Result<std::time::Duration> {
+    fn run(&self, number: usize) -> Result<Duration> {
         let root = self.0.join("state");
         let started = Instant::now();
         let mut child = Command::new("runc")

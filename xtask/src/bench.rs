@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::Command};
 
 use anyhow::{Result, bail};
 
-use crate::{base_image, process, setup, tree};
+use crate::{base_image, engine, process, setup, tree};
 
 pub(crate) const HELP: &str = "\
 usage: cargo xtask bench [NAME…]
@@ -33,6 +33,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
     bench.args(arguments.iter().filter(|a| *a != "--"));
     bench.env("TANDEM_BIN", release.join("tandem")).env("TANDEM_TEST_BUSYBOX_IMAGE", busybox);
     bench.envs(rivals);
+    engine::offer(&mut bench)?;
     process::run(&mut bench)
 }
 

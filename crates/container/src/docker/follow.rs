@@ -18,16 +18,17 @@ use std::{
 use bollard::query_parameters::{InspectContainerOptions, LogsOptions, LogsOptionsBuilder};
 use futures::StreamExt;
 use tandem_failpoint::hit;
-use tokio::{sync::watch, time::sleep};
+use tokio::{sync::watch, task::spawn_blocking, time::sleep};
 
 use super::{
     Docker,
     bundle::Bundle,
     container::exit_of,
     engine::status,
+    kernel,
     log::{Log, record},
 };
-use crate::ContainerError;
+use crate::{ContainerError, Exit, tool};
 
 /// Between attempts while the engine does not answer, the disk is full, or another process has the log.
 pub(super) const AGAIN: Duration = Duration::from_millis(200);
@@ -92,7 +93,7 @@ impl Docker {
             Err(error) if status(&error) == Some(404) => return Ok(true),
             Err(error) => return Err(self.engine.failed(error)),
         };
-        let Some(exit) = found.state.as_ref().and_then(exit_of) else {
+        let Some(mut exit) = found.state.as_ref().and_then(exit_of) else {
             if found.state.is_some_and(|state| state.running.unwrap_or(false)) {
                 let mut log = Log::open(bundle).await?;
                 self.copy(bundle, &mut log, true).await?;
@@ -106,6 +107,15 @@ impl Docker {
             self.copy(bundle, &mut log, false).await?;
         }
         log.sync()?;
+        if let Exit::Code { code } = exit
+            && code != 0
+        {
+            let container = found.id.unwrap_or_default();
+            let looked = spawn_blocking(move || kernel::killed_for_memory(&container));
+            if looked.await.map_err(tool::broken)? {
+                exit = Exit::OutOfMemory { code };
+            }
+        }
         hit("docker.exit.logged");
         bundle.write_exit(exit)?;
         Ok(true)

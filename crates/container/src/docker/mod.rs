@@ -41,6 +41,7 @@ mod create;
 mod engine;
 mod follow;
 mod images;
+mod kernel;
 mod log;
 mod marks;
 mod network;
