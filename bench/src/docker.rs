@@ -65,8 +65,9 @@ pub(crate) fn run(_floors: &Floors) -> Result<Vec<Row>> {
         }
         anyhow::Ok(())
     })?;
-    // Their containers go before the engine does.
+    // Their containers, and the bridge, go before the engine does.
     drop((alone, by_docker));
+    done(&["network", "rm", BRIDGE])?;
     let [alone, by_docker, host, bridge] = samples;
     let (on_host, on_bridge) = (Value::Time(host.median()), Value::Time(bridge.median()));
     let row = |what: &str, samples: &Samples| {

@@ -65,6 +65,8 @@ impl OwnEngine {
         // It changes nothing of the machine's network but for the bridges it is asked for.
         command.args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"]);
         command.arg("--userland-proxy=false");
+        // Control groups under a name of its own, which can go with it.
+        command.args(["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent"]).arg(self.group());
         let process = self.process.insert(command.spawn()?);
         let begun = Instant::now();
         while !answers(&folder.join("docker.sock")) {
@@ -123,12 +125,25 @@ impl OwnEngine {
         self.run()
     }
 
-    /// Ends it as it wants to end, with its containers.
+    /// Ends it as it wants to end, with its containers, and takes away what it leaves on the machine: the mount of a network
+    /// namespace, and empty control groups.
     fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = Command::new("kill").arg(process.id().to_string()).status();
-            let _ = process.wait();
+        let Some(mut process) = self.process.take() else { return };
+        let _ = Command::new("kill").arg(process.id().to_string()).status();
+        let _ = process.wait();
+        let namespace = self.folder.path().join("run/netns/default");
+        if namespace.exists() {
+            let _ = Command::new("umount").arg(namespace).stderr(Stdio::null()).status();
         }
+        let root = Path::new("/sys/fs/cgroup");
+        let hierarchies = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+        for hierarchy in hierarchies.chain([root.to_owned()]) {
+            let _ = fs::remove_dir(hierarchy.join(self.group().trim_start_matches('/')));
+        }
+    }
+
+    fn group(&self) -> String {
+        format!("/{}", self.folder.path().file_name().unwrap_or_default().to_string_lossy())
     }
 }
 
