@@ -71,7 +71,7 @@ impl RunFile {
                 Some(None) => {}
                 None if self.complete => {
                     self.complete = false;
-                    self.file = self.after()?;
+                    self.go_on()?;
                 }
                 // The monitor has begun another file. Only now it is certain that this one is complete, so it is read
                 // once more.
@@ -112,16 +112,23 @@ impl RunFile {
         Ok(first)
     }
 
-    /// The file after the one that is read.
-    fn after(&self) -> io::Result<Option<LineFile>> {
-        let Some(read) = &self.file else { return Ok(None) };
+    /// To the file after the one that is read.
+    fn go_on(&mut self) -> io::Result<()> {
+        let Some(read) = &self.file else { return Ok(()) };
         let files = log::files(&self.run.file)?;
         // One that is not there any more came before all.
         let next = files.iter().position(|(inode, _)| *inode == read.inode()).map_or(0, |at| at + 1);
-        match files.get(next).or(files.last()) {
-            Some((_, path)) => LineFile::open(path, self.reach),
-            None => Ok(None),
+        if next == files.len() && self.reach == Reach::Now {
+            // What was the newest is gone by now: there is no more.
+            self.newest = Some(read.inode());
+            return Ok(());
         }
+        // A file that was cut is read anew.
+        self.file = match files.get(next).or(files.last()) {
+            Some((_, path)) => LineFile::open(path, self.reach)?,
+            None => None,
+        };
+        Ok(())
     }
 
     fn unfinished(&mut self) -> Option<Line> {
@@ -298,6 +305,25 @@ mod tests {
             write(&n.to_string());
         }
         assert_eq!(read, ["0"]);
+    }
+
+    #[test]
+    fn who_reads_what_there_is_ends_though_the_newest_file_is_gone_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let write = |text: &str| {
+            let next = folder.path().join("log.tmp");
+            fs::write(&next, format!("2024-05-01T10:00:00Z stdout F {text}\n")).unwrap();
+            fs::rename(next, &path).unwrap();
+            log::tend(&path).unwrap();
+        };
+        write("0");
+        write("1");
+        let mut now = RunFile::new(run(&path), Reach::Now, Begin::default());
+        assert_eq!(now.next().unwrap().unwrap().text, "0");
+        ["2", "3", "4"].into_iter().for_each(write);
+        assert_eq!(texts(&mut now), ["3", "4"], "once each");
+        assert_eq!(texts(&mut now), Vec::<String>::new());
     }
 
     #[test]
