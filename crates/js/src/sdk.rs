@@ -25,6 +25,7 @@ const MODULES: &[(&str, &str)] = modules! {
     "tandem:sdk/values.js" => "../../../sdk/js/src/values.js",
     "tandem:sdk/registry.js" => "../../../sdk/js/src/registry.js",
     "tandem:sdk/resource.js" => "../../../sdk/js/src/resource.js",
+    "tandem:sdk/consumer.js" => "../../../sdk/js/src/consumer.js",
     "tandem:sdk/bucket.js" => "../../../sdk/js/src/bucket.js",
     "tandem:sdk/function.js" => "../../../sdk/js/src/function.js",
     "tandem:sdk/service.js" => "../../../sdk/js/src/service.js",

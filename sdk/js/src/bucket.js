@@ -3,20 +3,13 @@
 import { Buffer } from "buffer";
 
 import { checkOptions, checkType, invalid, shown } from "./check.js";
+import { Subscription, consumerOf } from "./consumer.js";
 import { CloudError } from "./errors.js";
-import { Function } from "./function.js";
 import { call } from "./host.js";
 import { Resource, inHandlerOnly } from "./resource.js";
-import { Task } from "./task.js";
 
 const PUT = "dev.tandem.bucket.object.put";
 const DELETED = "dev.tandem.bucket.object.deleted";
-
-class Subscription extends Resource {
-    constructor(name, source, consumer, events, filter) {
-        super("subscription", name, () => ({ source: source.urn, consumer: consumer.urn, events, filter }), []);
-    }
-}
 
 export class Bucket extends Resource {
     constructor(name, args, options) {
@@ -49,7 +42,7 @@ export class Bucket extends Resource {
         ]);
         checkType(`the filter of ${what}`, "keyPrefix", keyPrefix, ["string"]);
         checkType(`the filter of ${what}`, "keySuffix", keySuffix, ["string"]);
-        const consumer = consumerOf(what, name, handler);
+        const consumer = consumerOf(what, name, handler, objectOf);
         new Subscription(name, this, consumer, [event], { prefix: keyPrefix, suffix: keySuffix });
     }
 
@@ -87,17 +80,8 @@ export class Bucket extends Resource {
     }
 }
 
-function consumerOf(what, name, handler) {
-    if (handler instanceof Function || handler instanceof Task) return handler;
-    if (typeof handler !== "function") {
-        throw invalid(
-            `the handler of ${what} is a function, a cloud.Function or a cloud.Task, not ${shown(handler)}`,
-            `write \`bucket.${what.split(".").pop()}("name", async (args) => { … })\``,
-        );
-    }
-    const unpacked = ({ data }, context) =>
-        handler({ key: data.key, size: data.size, eventTime: data.eventTime, versionId: data.versionId }, context);
-    return new Function(name, unpacked);
+function objectOf({ data }) {
+    return { key: data.key, size: data.size, eventTime: data.eventTime, versionId: data.versionId };
 }
 
 function checkKey(method, key) {

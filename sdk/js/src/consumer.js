@@ -1,0 +1,29 @@
+// What every source of events shares: who gets them.
+
+import { invalid, shown } from "./check.js";
+import { Function } from "./function.js";
+import { Resource } from "./resource.js";
+import { Task } from "./task.js";
+
+export class Subscription extends Resource {
+    constructor(name, source, consumer, events, filter) {
+        super("subscription", name, () => ({ source: source.urn, consumer: consumer.urn, events, filter }), []);
+    }
+}
+
+/**
+ * Who gets the events of a source. A handler becomes a function of that name, and gets what `unpack` makes of an event.
+ *
+ * `what` is the place in the program, for errors: `bucket/videos.onPut`.
+ */
+export function consumerOf(what, name, handler, unpack) {
+    if (handler instanceof Function || handler instanceof Task) return handler;
+    if (typeof handler !== "function") {
+        const [kind, method] = [what.split("/")[0], what.split(".").pop()];
+        throw invalid(
+            `the handler of ${what} is a function, a cloud.Function or a cloud.Task, not ${shown(handler)}`,
+            `write \`${kind}.${method}("name", async (args) => { … })\``,
+        );
+    }
+    return new Function(name, (event, context) => handler(unpack(event), context));
+}
