@@ -1,5 +1,8 @@
 /// <reference path="./pulumi.d.ts" />
 
+/** Handlers that run at times. */
+export * as timer from "./timer.js";
+
 /**
  * What a Tandem program imports: `const cloud = require("@tandem/cloud")` or `import * as cloud from "@tandem/cloud"`.
  *

@@ -39,6 +39,7 @@ use crate::{
     settings::{Settings, SettingsError},
     target::{self, CloudTarget, Providers, TargetFault},
     task::{self, RunError, Tasks},
+    timer::{self, Timers},
     volume::Volumes,
     wiring::{
         ContainerLogs, Deferred, Environments, OwnNames, ProgramCalls, Pruned, Tidying, run_tidying,
@@ -62,6 +63,7 @@ pub struct Cloud {
     pub functions: Functions,
     pub tasks: Tasks,
     pub services: Services,
+    pub timers: Arc<Timers>,
     capacity: Capacity,
     pub images: Arc<dyn Builder>,
     /// The images of tasks and services.
@@ -240,12 +242,14 @@ impl Cloud {
 
         let subscriptions = Subscriptions::new(store.clone(), outbox.clone(), resources.clone());
         let volumes = Arc::new(Volumes::new(home.clone(), store.clone(), resources.clone()));
+        let timers = Arc::new(Timers::new(store.clone(), outbox.clone(), Timestamp::now));
         let providers = Providers::from([
             (Kind::Bucket, buckets.clone() as Arc<dyn Provider>),
             (Kind::Volume, volumes.clone()),
             (Kind::Task, Arc::new(tasks.clone())),
             (Kind::Service, Arc::new(services.clone())),
             (Kind::Function, Arc::new(functions.clone())),
+            (Kind::Timer, timers.clone()),
             (Kind::Subscription, Arc::new(subscriptions)),
         ]);
         let target = Arc::new(CloudTarget::new(id, store.clone(), resources.clone(), providers));
@@ -275,6 +279,9 @@ impl Cloud {
         let (weak, halt) = (Arc::downgrade(&buckets), stop.clone());
         let expiring = bucket::run_lifecycle(weak, Timestamp::now, tokio::time::sleep);
         serving.spawn(async move { _ = halt.run_until_cancelled_owned(expiring).await });
+        let ticking = timer::run(Arc::downgrade(&timers), tokio::time::sleep);
+        let halt = stop.clone();
+        serving.spawn(async move { _ = halt.run_until_cancelled_owned(ticking).await });
         let forgetting =
             log::run_retention(log.clone(), Arc::downgrade(&resources), Timestamp::now, tokio::time::sleep);
         let halt = stop.clone();
@@ -310,6 +317,7 @@ impl Cloud {
             functions,
             tasks,
             services,
+            timers,
             capacity,
             images,
             builds,

@@ -27,6 +27,7 @@ pub mod settings;
 mod stock_clients;
 pub mod target;
 pub mod task;
+pub mod timer;
 pub mod volume;
 mod wiring;
 

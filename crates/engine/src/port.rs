@@ -72,6 +72,13 @@ pub trait Target: fmt::Debug + Send + Sync {
     /// Equal inputs have no differences; [`crate::diff::properties`] is what to build on. An unknown differs.
     fn diff(&self, urn: &Urn, old: &Properties, new: &Properties) -> Vec<PropertyChange>;
 
+    /// Why the target would refuse to create this, or to change it from `old`, if it can tell before it is tried: in a preview
+    /// already. Without I/O.
+    fn refusal(&self, urn: &Urn, old: Option<&Properties>, new: &Properties) -> Option<Report> {
+        let _ = (urn, old, new);
+        None
+    }
+
     /// The outputs as far as they can be told before these changes are made: those that an update may change become
     /// [`tandem_model::value::unknown`]. Without I/O.
     fn foresee(&self, urn: &Urn, changes: &[PropertyChange], outputs: &Properties) -> Properties {

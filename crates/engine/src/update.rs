@@ -304,7 +304,15 @@ impl Inner {
 
     fn plan(&self, desired: &Desired) -> Result<Planned, ApplyError> {
         let mut planning = self.planning();
-        match planning.plan(&self.stack, desired) {
+        let planned = planning.plan(&self.stack, desired).and_then(|planned| {
+            let old = planned.old.as_ref().map(|old| &old.inputs);
+            let tried = planned.step.op != Op::Same;
+            match self.target.refusal(&desired.urn, old, &desired.inputs).filter(|_| tried) {
+                Some(report) => Err(crate::port::TargetError::Refused(report).into()),
+                None => Ok(planned),
+            }
+        });
+        match planned {
             Ok(planned) => {
                 self.events.emit(EngineEvent::StepPlanned { step: planned.step.clone() });
                 Ok(planned)

@@ -31,6 +31,7 @@ const MODULES: &[(&str, &str)] = modules! {
     "tandem:sdk/service.js" => "../../../sdk/js/src/service.js",
     "tandem:sdk/build.js" => "../../../sdk/js/src/build.js",
     "tandem:sdk/task.js" => "../../../sdk/js/src/task.js",
+    "tandem:sdk/timer.js" => "../../../sdk/js/src/timer.js",
     "tandem:sdk/volume.js" => "../../../sdk/js/src/volume.js",
     "tandem:sdk/config.js" => "../../../sdk/js/src/config.js",
     "tandem:sdk/cloud.js" => "../../../sdk/js/src/cloud.js",

@@ -16,6 +16,9 @@ pub const BUCKET_NOTIFICATION: &str = "dev.tandem.bucket.notification";
 /// The type of an event in which an asynchronous invocation waits; its `data` is the payload.
 pub const FUNCTION_INVOKED: &str = "dev.tandem.function.invoked";
 
+/// The type of an event of a timer: a time has come.
+pub const TIMER_TICK: &str = "dev.tandem.timer.tick";
+
 /// A CloudEvents 1.0 event (<https://github.com/cloudevents/spec>), with the distributed tracing extension.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -63,4 +66,17 @@ pub struct ObjectData {
     /// The object was deleted by making a delete marker its current version: its versions are still there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub delete_marker: bool,
+}
+
+/// The `data` of [`TIMER_TICK`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TickData {
+    /// The timer's name in its program.
+    pub timer: String,
+    /// The time that has come. Of several that were missed, the last.
+    pub scheduled_time: Timestamp,
+    /// That of the tick before; absent of the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_time: Option<Timestamp>,
 }

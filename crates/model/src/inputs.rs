@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 mod service;
+mod timer;
 mod volume;
 
 pub use self::{
     service::{Autoscale, Container, HealthCheck, Port, Protocol, ScaleTarget, Service},
+    timer::Timer,
     volume::{Mount, Source, Volume},
 };
 use crate::{age::MaxAge, resource::Properties, size::ByteSize, urn::Urn, value};

@@ -10,6 +10,7 @@ pub mod inputs;
 pub mod name;
 pub mod plan;
 pub mod resource;
+pub mod schedule;
 pub mod secrets;
 pub mod size;
 pub mod urn;

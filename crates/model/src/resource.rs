@@ -16,12 +16,20 @@ pub enum Kind {
     Function,
     Task,
     Service,
+    Timer,
     Subscription,
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] =
-        [Self::Bucket, Self::Volume, Self::Function, Self::Task, Self::Service, Self::Subscription];
+    pub const ALL: [Self; 7] = [
+        Self::Bucket,
+        Self::Volume,
+        Self::Function,
+        Self::Task,
+        Self::Service,
+        Self::Timer,
+        Self::Subscription,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,6 +38,7 @@ impl Kind {
             Self::Function => "function",
             Self::Task => "task",
             Self::Service => "service",
+            Self::Timer => "timer",
             Self::Subscription => "subscription",
         }
     }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tandem_engine::{ArchiveReader, CloudId, Contents, Progress, Target, TargetError};
 use tandem_model::{
-    OpId, PhysicalId, Recorded, Secrets, StackId, Urn,
+    OpId, PhysicalId, Recorded, Report, Secrets, StackId, Urn,
     inputs::builds,
     plan::{Applied, Change, PropertyChange},
     resource::Properties,
@@ -133,6 +133,10 @@ impl Target for Uploading {
 
     fn diff(&self, urn: &Urn, old: &Properties, new: &Properties) -> Vec<PropertyChange> {
         self.target.diff(urn, old, new)
+    }
+
+    fn refusal(&self, urn: &Urn, old: Option<&Properties>, new: &Properties) -> Option<Report> {
+        self.target.refusal(urn, old, new)
     }
 
     fn foresee(&self, urn: &Urn, changes: &[PropertyChange], outputs: &Properties) -> Properties {

@@ -11,7 +11,8 @@ use std::{
 use serde::Deserialize;
 use serde_json::Value;
 use tandem_model::{
-    Desired, Explain, Kind, ResourceName, StackId, Urn, inputs, resource::Properties, value::has_unknown,
+    Desired, Explain, Kind, ResourceName, StackId, Urn, inputs, resource::Properties,
+    schedule::ScheduleError, value::has_unknown,
 };
 
 /// The arguments of `resource.register`.
@@ -34,17 +35,23 @@ pub(crate) enum InputError {
     Declaration { reason: String },
     #[error("{urn}: {reason}")]
     Property { urn: String, reason: String },
+    #[error("{urn}: {wrong}")]
+    Schedule { urn: String, wrong: ScheduleError },
 }
 
 impl Explain for InputError {
     fn code(&self) -> &'static str {
-        "E0531"
+        match self {
+            Self::Declaration { .. } | Self::Property { .. } => "E0531",
+            Self::Schedule { wrong, .. } => wrong.code(),
+        }
     }
 
     fn help(&self) -> String {
         match self {
             Self::Declaration { .. } => "declare resources with the constructors of `@tandem/cloud`".into(),
             Self::Property { .. } => "correct the property; nothing of this resource was changed".into(),
+            Self::Schedule { wrong, .. } => wrong.help(),
         }
     }
 }
@@ -71,6 +78,7 @@ pub(crate) fn check(desired: &Desired) -> Result<(), InputError> {
     let unknown = inputs.values().any(has_unknown);
     let known = if unknown { known(inputs) } else { inputs.clone() };
     match fit(urn, &known, inputs) {
+        Ok(Ok(())) if urn.kind == Kind::Timer && !unknown => check_timer(urn, &known),
         Ok(Ok(())) => Ok(()),
         Ok(Err(reason)) => wrong(reason),
         // It was left out because it is not known; the target checks it when it is.
@@ -94,6 +102,7 @@ fn fit(urn: &Urn, known: &Properties, all: &Properties) -> Result<Result<(), Str
             inputs::read::<inputs::Service>(urn, known).map(|service| check_service(&service, all))
         }
         Kind::Volume => inputs::read::<inputs::Volume>(urn, known).map(|_| Ok(())),
+        Kind::Timer => inputs::read::<inputs::Timer>(urn, known).map(|_| Ok(())),
         Kind::Subscription => inputs::read::<inputs::Subscription>(urn, known).map(|_| Ok(())),
     };
     verdict.map_err(|error| error.reason)
@@ -107,6 +116,12 @@ fn culprit<'a>(urn: &Urn, known: &'a Properties, all: &Properties, reason: &str)
         fit(urn, &rest, all).err().as_deref() != Some(reason)
     };
     known.keys().find(blamed).map(String::as_str)
+}
+
+/// Whether its schedule makes sense, whatever time it is.
+fn check_timer(urn: &Urn, inputs: &Properties) -> Result<(), InputError> {
+    let Ok(timer) = inputs::read::<inputs::Timer>(urn, inputs) else { return Ok(()) };
+    timer.schedule().map(drop).map_err(|wrong| InputError::Schedule { urn: urn.short(), wrong })
 }
 
 fn check_function(function: &inputs::Function) -> Result<(), String> {
@@ -305,6 +320,32 @@ mod tests {
         assert!(function(("memory", json!("lots"))).starts_with("function/x: `memory`: "));
         assert_eq!(function(("timeout", json!(0))), "function/x: `timeout` is above zero, not 0");
         assert!(verdict("teapot", json!({})).contains("unknown variant `teapot`"));
+    }
+
+    #[test]
+    fn a_schedule_that_makes_no_sense_has_a_code_of_its_own() {
+        let code = |inputs: Value| {
+            let args = json!({ "kind": "timer", "name": "x", "inputs": inputs });
+            let checked = read(&"shop/dev".parse().unwrap(), args).and_then(|desired| check(&desired));
+            checked.map_err(|error| error.report()).err().map(|report| (report.code, report.message))
+        };
+        assert_eq!(code(json!({ "cron": "0 12 * * *", "timeZone": "Europe/Berlin" })), None);
+        assert_eq!(code(json!({ "cron": unknown(), "timeZone": "Nowhere" })), None);
+        // Whatever is past was once to come: a program must stay deployable.
+        assert_eq!(code(json!({ "at": "2020-01-01T00:00:00Z" })), None);
+        for (inputs, expected, message) in [
+            (json!({ "cron": "0 25 * * *" }), "E0670", "timer/x: `0 25 * * *` is not a cron expression"),
+            (json!({ "cron": "@daily", "every": 5 }), "E0670", "timer/x: it has several"),
+            (json!({ "cron": "0 0 30 2 *" }), "E0671", "timer/x: the cron expression `0 0 30 2 *` never"),
+            (json!({ "every": 0.5 }), "E0672", "timer/x: the interval is 0.5 seconds"),
+            (json!({ "cron": "@daily", "timeZone": "Nowhere" }), "E0673", "timer/x: `Nowhere`"),
+            (json!({ "at": "tomorrow" }), "E0674", "timer/x: `tomorrow` is not a moment"),
+            (json!({ "every": "x" }), "E0531", "timer/x: `every`: invalid type"),
+        ] {
+            let (code, said) = code(inputs).unwrap();
+            assert_eq!(code, expected);
+            assert!(said.starts_with(message), "{said}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use hyper::{
     client::conn::http1,
 };
 use hyper_util::rt::TokioIo;
+use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use tandem_engine::{ArchiveReader, CloudId, Contents, Progress, Target, TargetError};
 use tandem_model::{
@@ -240,6 +241,10 @@ impl Target for Client {
 
     fn diff(&self, urn: &Urn, old: &Properties, new: &Properties) -> Vec<PropertyChange> {
         tandem_cloud::target::diff(urn, old, new)
+    }
+
+    fn refusal(&self, urn: &Urn, old: Option<&Properties>, new: &Properties) -> Option<Report> {
+        tandem_cloud::timer::refusal(urn, old, new, Timestamp::now())
     }
 
     fn foresee(&self, urn: &Urn, changes: &[PropertyChange], outputs: &Properties) -> Properties {

@@ -15,6 +15,7 @@ use tandem_cloud::{
     log::Filter,
     service::ServiceStatus,
     task::{RunId, RunStatus},
+    timer::TimerStatus,
 };
 use tandem_container::Image;
 use tandem_engine::CloudId;
@@ -198,6 +199,8 @@ pub struct Processes {
     pub runs: Vec<RunStatus>,
     #[serde(default)]
     pub services: Vec<ServiceStatus>,
+    #[serde(default)]
+    pub timers: Vec<TimerStatus>,
     /// Events on their way, by subscription.
     pub backlog: BTreeMap<String, usize>,
     /// Events that were given up.

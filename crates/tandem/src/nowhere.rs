@@ -1,9 +1,10 @@
 //! A target in which nothing is and nothing can be: what a preview plans against while there is no cloud.
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tandem_engine::{ArchiveReader, CloudId, Contents, Progress, Target, TargetError};
 use tandem_model::{
-    OpId, PhysicalId, Recorded, StackId, Urn,
+    OpId, PhysicalId, Recorded, Report, StackId, Urn,
     plan::{Applied, Change, PropertyChange},
     resource::Properties,
 };
@@ -23,6 +24,10 @@ impl Target for Nowhere {
 
     fn diff(&self, urn: &Urn, old: &Properties, new: &Properties) -> Vec<PropertyChange> {
         tandem_cloud::target::diff(urn, old, new)
+    }
+
+    fn refusal(&self, urn: &Urn, old: Option<&Properties>, new: &Properties) -> Option<Report> {
+        tandem_cloud::timer::refusal(urn, old, new, Timestamp::now())
     }
 
     async fn list(&self, _: &StackId) -> Result<Vec<Recorded>, TargetError> {

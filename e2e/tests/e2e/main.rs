@@ -80,4 +80,6 @@ mod services;
 mod spawner;
 #[cfg(test)]
 mod stopping;
+#[cfg(test)]
+mod timers;
 mod volumes;

@@ -33,7 +33,7 @@ export function checkName(kind, name) {
     if (typeof name !== "string" || name === "") {
         throw invalid(
             `${article} is a text that is not empty, not ${shown(name)}`,
-            `write for example \`new cloud.${constructorOf(kind)}("${kind}-1", …)\``,
+            `write for example \`${constructorOf(kind)}("${kind}-1", …)\``,
         );
     }
     if (name.length > 128)
@@ -50,7 +50,8 @@ export function checkName(kind, name) {
     }
 }
 
-const constructorOf = (kind) => kind[0].toUpperCase() + kind.slice(1);
+const constructorOf = (kind) =>
+    kind === "timer" ? "cloud.timer.daily" : `new cloud.${kind[0].toUpperCase()}${kind.slice(1)}`;
 
 /** An object of options, all of whose keys are known. */
 export function checkOptions(what, options, known) {

@@ -4,6 +4,7 @@ export { Bucket } from "./bucket.js";
 export { Function } from "./function.js";
 export { Service } from "./service.js";
 export { Run, Task } from "./task.js";
+export * as timer from "./timer.js";
 export { HostPathVolume, SharedVolume } from "./volume.js";
 
 // For `import cloud from …`, which works with a CommonJS package of that name.

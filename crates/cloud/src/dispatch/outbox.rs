@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use tandem_model::{Event, Urn, inputs};
 use tandem_store::{Batch, CommitError, Store};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::{
@@ -35,6 +35,7 @@ pub(super) struct Subscribed {
 pub struct Outbox {
     sources: RwLock<HashMap<Urn, Source>>,
     hints: mpsc::UnboundedSender<Delivery>,
+    changes: watch::Sender<()>,
 }
 
 impl fmt::Debug for Outbox {
@@ -48,6 +49,13 @@ impl fmt::Debug for Outbox {
 #[must_use]
 pub struct Enqueued(Vec<Delivery>);
 
+impl Enqueued {
+    /// Nobody has subscribed to the event.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// The row whose value changes with every change of the subscriptions to `source`.
 pub(super) fn version_key(source: &Urn) -> Bytes {
     format!("dispatch/version/{source}").into()
@@ -55,7 +63,7 @@ pub(super) fn version_key(source: &Urn) -> Bytes {
 
 impl Outbox {
     pub(super) fn new(hints: mpsc::UnboundedSender<Delivery>) -> Self {
-        Self { sources: RwLock::default(), hints }
+        Self { sources: RwLock::default(), hints, changes: watch::Sender::new(()) }
     }
 
     /// Adds to the batch one delivery row for each subscription that matches, and the precondition that the
@@ -142,9 +150,15 @@ impl Outbox {
         sources.iter().filter(|(_, source)| listens(source)).map(|(urn, _)| urn.clone()).collect()
     }
 
+    /// Changes whenever subscriptions have.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
     pub(super) fn change(&self, source: &Urn, change: impl FnOnce(&mut Source)) {
         change(
             self.sources.write().unwrap_or_else(PoisonError::into_inner).entry(source.clone()).or_default(),
         );
+        self.changes.send_replace(());
     }
 }

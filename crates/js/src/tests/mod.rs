@@ -7,6 +7,7 @@ mod network;
 mod outputs;
 mod process;
 mod run;
+mod timers;
 
 use std::{
     collections::BTreeMap,

@@ -50,7 +50,8 @@ async fn processes(
     let made_by_clients = all.filter(|r| is_made(&r.urn));
     let made_by_clients = made_by_clients.map(|r| Made { urn: r.urn.clone(), id: r.id.clone() }).collect();
     let services = cloud.services.status(stack.as_ref());
-    Ok(Json(Processes { functions, spares, runs, services, backlog, dead_letters, made_by_clients }))
+    let timers = cloud.timers.status(stack.as_ref());
+    Ok(Json(Processes { functions, spares, runs, services, timers, backlog, dead_letters, made_by_clients }))
 }
 
 async fn capacity(

@@ -10,6 +10,7 @@ use tandem_cloud::{
     function::{FunctionStatus, WorkerState},
     service::{ReplicaStatus, ServiceStatus},
     task::{RunState, RunStatus},
+    timer::TimerStatus,
 };
 use tandem_model::ByteSize;
 use tandem_program::Project;
@@ -22,8 +23,8 @@ use crate::{
     ui::{self, Terminal},
 };
 
-/// Shows the stack's functions with their workers, its services with their replicas, the runs of its tasks, and the buckets
-/// that clients made.
+/// Shows the stack's functions with their workers, its services with their replicas, its timers, the runs of its tasks, and
+/// the buckets that clients made.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Of all stacks
@@ -69,6 +70,10 @@ fn shown(processes: &Processes, now: Timestamp, width: Option<usize>) -> String 
         let rows = processes.services.iter().flat_map(|service| replicas(service, now));
         parts.push(ui::table(heads, rows, width));
     }
+    if !processes.timers.is_empty() {
+        let heads = ["TIMER", "SCHEDULE", "NEXT", "LAST", "TICKS"];
+        parts.push(ui::table(heads, processes.timers.iter().map(timer), width));
+    }
     if !processes.made_by_clients.is_empty() {
         parts.push(ui::table(["BUCKET", "MADE BY"], processes.made_by_clients.iter().map(made), width));
     }
@@ -102,6 +107,19 @@ fn function(function: &FunctionStatus) -> [String; 5] {
         function.queued.to_string(),
         function.invocations.to_string(),
         function.errors.to_string(),
+    ]
+}
+
+fn timer(timer: &TimerStatus) -> [String; 5] {
+    let shown = |time: Option<Timestamp>, none: &str| {
+        time.map_or_else(|| none.to_owned(), |time| time.strftime("%F %TZ").to_string())
+    };
+    [
+        timer.urn.name.to_string(),
+        timer.schedule.clone(),
+        shown(timer.next, "never"),
+        shown(timer.last, ""),
+        timer.ticks.to_string(),
     ]
 }
 
@@ -256,6 +274,13 @@ mod tests {
             spares: Vec::new(),
             runs: vec![run],
             services: Vec::new(),
+            timers: vec![TimerStatus {
+                urn: "urn:tandem:p:dev:timer:report".parse().unwrap(),
+                schedule: "0 6 * * * (Europe/Berlin)".into(),
+                next: Timestamp::from_second(18_000).ok(),
+                last: None,
+                ticks: 0,
+            }],
             backlog: BTreeMap::from([("subscription/s".into(), 2)]),
             dead_letters: 1,
             made_by_clients: vec![Made {
@@ -270,6 +295,9 @@ mod tests {
 
         RUN       TASK    STATE  AGE  MEMORY  DETAIL
         a1b2c3d4  render  ended  5m           exited with code 3
+
+        TIMER   SCHEDULE                   NEXT                  LAST  TICKS
+        report  0 6 * * * (Europe/Berlin)  1970-01-01 05:00:00Z        0
 
         BUCKET  MADE BY
         mine    a client, over S3
