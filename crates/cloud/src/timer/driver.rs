@@ -60,7 +60,7 @@ enum Looked {
     /// It has ticked, or it was too early.
     Ahead(Record),
     Unheard,
-    /// Its record is not the one that it was armed with: whoever changed it arms it anew.
+    /// It is gone, or has another schedule: whoever changed it settles it.
     Changed,
 }
 
@@ -118,8 +118,12 @@ impl Timers {
         let schedule = armed.declared.schedule().map_err(TimerError::from)?;
         loop {
             let Some((record, bytes)) = self.record(id)? else { return Ok(Looked::Changed) };
-            if record != armed.record {
+            if record.since != armed.record.since {
                 return Ok(Looked::Changed);
+            }
+            if record != armed.record {
+                // It has ticked while it was armed.
+                return Ok(Looked::Ahead(record));
             }
             let Some(scheduled) = core::due(&schedule, &record, armed.base, now) else {
                 return Ok(Looked::Ahead(record));

@@ -282,6 +282,23 @@ async fn another_schedule_begins_anew_and_the_same_one_does_not() {
 }
 
 #[tokio::test]
+async fn a_tick_that_was_recorded_while_the_timer_was_armed_is_not_made_again_and_others_follow() {
+    let f = Fixture::new("2026-11-26T10:00:00Z").await;
+    f.timer("poll", json!({ "every": 60 })).await;
+    let id = f.resources.by_urn(&urn("timer", "poll")).unwrap().id.clone();
+    let (record, _) = f.timers.record(&id).unwrap().unwrap();
+    let ticked =
+        super::store::Record { last: Some("2026-11-26T10:01:00Z".parse().unwrap()), ticks: 1, ..record };
+    let mut batch = tandem_store::Batch::default();
+    batch.put(super::store::row(&id), super::store::encode(&ticked));
+    f.store.commit(batch).await.unwrap();
+    f.fire_at("2026-11-26T10:01:00Z").await;
+    assert_eq!(f.ticks(), [""; 0]);
+    f.fire_at("2026-11-26T10:02:00Z").await;
+    assert_eq!(f.ticks(), ["2026-11-26T10:02:00Z"]);
+}
+
+#[tokio::test]
 async fn a_timer_that_is_deleted_leaves_nothing() {
     let f = Fixture::new("2026-11-26T10:00:00Z").await;
     f.declare("poll", json!({ "every": 60 })).await.unwrap();
