@@ -2,6 +2,7 @@
 
 /** Handlers that run at times. */
 export * as timer from "./timer.js";
+export * from "./topic.js";
 
 /**
  * What a Tandem program imports: `const cloud = require("@tandem/cloud")` or `import * as cloud from "@tandem/cloud"`.

@@ -4,7 +4,7 @@ declare module "@pulumi/cloud" {
     export { Bucket, BucketArgs, BucketFilter, BucketHandler, BucketHandlerArgs, Context } from "@tandem/cloud";
     export { Function, FunctionArgs } from "@tandem/cloud";
     export { Run, RunArgs, RunStatus, Task, TaskArgs, TaskBuild } from "@tandem/cloud";
-    export { timer } from "@tandem/cloud";
+    export { Topic, timer } from "@tandem/cloud";
 }
 
 declare module "@pulumi/pulumi" {

@@ -196,7 +196,7 @@ impl Archives {
                     let contexts = inputs::builds(&r.inputs).filter_map(|build| build.get("context"));
                     contexts.filter_map(|context| context.as_str()).map(str::to_owned).collect()
                 }
-                Kind::Bucket | Kind::Volume | Kind::Timer | Kind::Subscription => Vec::new(),
+                Kind::Bucket | Kind::Volume | Kind::Topic | Kind::Timer | Kind::Subscription => Vec::new(),
             }
         };
         let names = resources.list(None).into_iter().flat_map(|r| named(&r));

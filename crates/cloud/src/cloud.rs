@@ -40,6 +40,7 @@ use crate::{
     target::{self, CloudTarget, Providers, TargetFault},
     task::{self, RunError, Tasks},
     timer::{self, Timers},
+    topic::Topics,
     volume::Volumes,
     wiring::{
         ContainerLogs, Deferred, Environments, OwnNames, ProgramCalls, Pruned, Tidying, run_tidying,
@@ -222,7 +223,9 @@ impl Cloud {
         let run_logs: Arc<dyn RunLogs> =
             Arc::new(ContainerLogs { tasks: tasks.clone(), services: services.clone() });
         log.attach_runs(Arc::downgrade(&run_logs));
+        let topics = Arc::new(Topics::new(store.clone(), outbox.clone(), resources.clone()));
         let calls = Arc::new(ProgramCalls {
+            topics: topics.clone(),
             buckets: buckets.clone(),
             tasks: tasks.clone(),
             log: log.clone(),
@@ -249,6 +252,7 @@ impl Cloud {
             (Kind::Task, Arc::new(tasks.clone())),
             (Kind::Service, Arc::new(services.clone())),
             (Kind::Function, Arc::new(functions.clone())),
+            (Kind::Topic, topics),
             (Kind::Timer, timers.clone()),
             (Kind::Subscription, Arc::new(subscriptions)),
         ]);

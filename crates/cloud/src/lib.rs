@@ -28,6 +28,7 @@ mod stock_clients;
 pub mod target;
 pub mod task;
 pub mod timer;
+pub mod topic;
 pub mod volume;
 mod wiring;
 

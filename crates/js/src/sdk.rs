@@ -32,6 +32,7 @@ const MODULES: &[(&str, &str)] = modules! {
     "tandem:sdk/build.js" => "../../../sdk/js/src/build.js",
     "tandem:sdk/task.js" => "../../../sdk/js/src/task.js",
     "tandem:sdk/timer.js" => "../../../sdk/js/src/timer.js",
+    "tandem:sdk/topic.js" => "../../../sdk/js/src/topic.js",
     "tandem:sdk/volume.js" => "../../../sdk/js/src/volume.js",
     "tandem:sdk/config.js" => "../../../sdk/js/src/config.js",
     "tandem:sdk/cloud.js" => "../../../sdk/js/src/cloud.js",

@@ -1,5 +1,7 @@
 //! Something that happened, as a CloudEvents 1.0 envelope in its JSON format.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,6 +20,9 @@ pub const FUNCTION_INVOKED: &str = "dev.tandem.function.invoked";
 
 /// The type of an event of a timer: a time has come.
 pub const TIMER_TICK: &str = "dev.tandem.timer.tick";
+
+/// The type of an event of a topic: a message was published.
+pub const TOPIC_MESSAGE: &str = "dev.tandem.topic.message";
 
 /// A CloudEvents 1.0 event (<https://github.com/cloudevents/spec>), with the distributed tracing extension.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,4 +84,15 @@ pub struct TickData {
     /// That of the tick before; absent of the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_time: Option<Timestamp>,
+}
+
+/// The `data` of [`TOPIC_MESSAGE`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicData {
+    /// The topic's name in its program.
+    pub topic: String,
+    pub message: Value,
+    /// Texts, numbers, booleans, and lists of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, Value>,
 }

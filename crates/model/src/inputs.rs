@@ -17,7 +17,14 @@ pub use self::{
     timer::Timer,
     volume::{Mount, Source, Volume},
 };
-use crate::{age::MaxAge, resource::Properties, size::ByteSize, urn::Urn, value};
+use crate::{
+    age::MaxAge,
+    policy::{Policy, PolicyError},
+    resource::Properties,
+    size::ByteSize,
+    urn::Urn,
+    value,
+};
 
 /// Inputs that do not fit their kind.
 #[derive(Debug, thiserror::Error)]
@@ -296,6 +303,11 @@ impl Build {
     }
 }
 
+/// Messages that go to every subscription that wants them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Topic {}
+
 /// Which events of a source go to a consumer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -322,7 +334,7 @@ impl Subscription {
     }
 }
 
-/// Bounds on an event's subject, as bytes: case matters.
+/// Bounds on an event's subject, as bytes: case matters. And on what a message is, and has: see [`crate::policy`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Filter {
@@ -330,9 +342,25 @@ pub struct Filter {
     pub prefix: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suffix: Option<String>,
+    /// A policy on the attributes of a message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Value>,
+    /// A policy on the message, which is then an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Value>,
 }
 
 impl Filter {
+    /// The policies, read: for each, the property of an event's `data` that it is about.
+    ///
+    /// # Errors
+    /// [`PolicyError`] names the place in a policy that makes no sense.
+    pub fn policies(&self) -> Result<Vec<(&'static str, Policy)>, PolicyError> {
+        let given = [("attributes", &self.attributes), ("message", &self.message)];
+        let given = given.into_iter().filter_map(|(about, policy)| Some((about, policy.as_ref()?)));
+        given.map(|(about, policy)| Ok((about, Policy::read(policy)?))).collect()
+    }
+
     pub fn admits(&self, subject: &str) -> bool {
         self.prefix.as_deref().is_none_or(|prefix| subject.starts_with(prefix))
             && self.suffix.as_deref().is_none_or(|suffix| subject.ends_with(suffix))

@@ -9,6 +9,7 @@ pub mod event;
 pub mod inputs;
 pub mod name;
 pub mod plan;
+pub mod policy;
 pub mod resource;
 pub mod schedule;
 pub mod secrets;

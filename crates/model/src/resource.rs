@@ -16,17 +16,19 @@ pub enum Kind {
     Function,
     Task,
     Service,
+    Topic,
     Timer,
     Subscription,
 }
 
 impl Kind {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Bucket,
         Self::Volume,
         Self::Function,
         Self::Task,
         Self::Service,
+        Self::Topic,
         Self::Timer,
         Self::Subscription,
     ];
@@ -38,6 +40,7 @@ impl Kind {
             Self::Function => "function",
             Self::Task => "task",
             Self::Service => "service",
+            Self::Topic => "topic",
             Self::Timer => "timer",
             Self::Subscription => "subscription",
         }

@@ -11,7 +11,7 @@ use std::{
 use serde::Deserialize;
 use serde_json::Value;
 use tandem_model::{
-    Desired, Explain, Kind, ResourceName, StackId, Urn, inputs, resource::Properties,
+    Desired, Explain, Kind, ResourceName, StackId, Urn, inputs, policy::PolicyError, resource::Properties,
     schedule::ScheduleError, value::has_unknown,
 };
 
@@ -37,6 +37,8 @@ pub(crate) enum InputError {
     Property { urn: String, reason: String },
     #[error("{urn}: {wrong}")]
     Schedule { urn: String, wrong: ScheduleError },
+    #[error("{urn}: {wrong}")]
+    Policy { urn: String, wrong: PolicyError },
 }
 
 impl Explain for InputError {
@@ -44,6 +46,7 @@ impl Explain for InputError {
         match self {
             Self::Declaration { .. } | Self::Property { .. } => "E0531",
             Self::Schedule { wrong, .. } => wrong.code(),
+            Self::Policy { wrong, .. } => wrong.code(),
         }
     }
 
@@ -52,6 +55,7 @@ impl Explain for InputError {
             Self::Declaration { .. } => "declare resources with the constructors of `@tandem/cloud`".into(),
             Self::Property { .. } => "correct the property; nothing of this resource was changed".into(),
             Self::Schedule { wrong, .. } => wrong.help(),
+            Self::Policy { wrong, .. } => wrong.help(),
         }
     }
 }
@@ -79,6 +83,7 @@ pub(crate) fn check(desired: &Desired) -> Result<(), InputError> {
     let known = if unknown { known(inputs) } else { inputs.clone() };
     match fit(urn, &known, inputs) {
         Ok(Ok(())) if urn.kind == Kind::Timer && !unknown => check_timer(urn, &known),
+        Ok(Ok(())) if urn.kind == Kind::Subscription && !unknown => check_subscription(urn, &known),
         Ok(Ok(())) => Ok(()),
         Ok(Err(reason)) => wrong(reason),
         // It was left out because it is not known; the target checks it when it is.
@@ -102,6 +107,7 @@ fn fit(urn: &Urn, known: &Properties, all: &Properties) -> Result<Result<(), Str
             inputs::read::<inputs::Service>(urn, known).map(|service| check_service(&service, all))
         }
         Kind::Volume => inputs::read::<inputs::Volume>(urn, known).map(|_| Ok(())),
+        Kind::Topic => inputs::read::<inputs::Topic>(urn, known).map(|_| Ok(())),
         Kind::Timer => inputs::read::<inputs::Timer>(urn, known).map(|_| Ok(())),
         Kind::Subscription => inputs::read::<inputs::Subscription>(urn, known).map(|_| Ok(())),
     };
@@ -122,6 +128,12 @@ fn culprit<'a>(urn: &Urn, known: &'a Properties, all: &Properties, reason: &str)
 fn check_timer(urn: &Urn, inputs: &Properties) -> Result<(), InputError> {
     let Ok(timer) = inputs::read::<inputs::Timer>(urn, inputs) else { return Ok(()) };
     timer.schedule().map(drop).map_err(|wrong| InputError::Schedule { urn: urn.short(), wrong })
+}
+
+fn check_subscription(urn: &Urn, inputs: &Properties) -> Result<(), InputError> {
+    let Ok(subscription) = inputs::read::<inputs::Subscription>(urn, inputs) else { return Ok(()) };
+    let wrong = |wrong| InputError::Policy { urn: urn.short(), wrong };
+    subscription.filter.policies().map(drop).map_err(wrong)
 }
 
 fn check_function(function: &inputs::Function) -> Result<(), String> {
@@ -346,6 +358,21 @@ mod tests {
             assert_eq!(code, expected);
             assert!(said.starts_with(message), "{said}");
         }
+    }
+
+    #[test]
+    fn a_filter_that_makes_no_sense_has_a_code_of_its_own() {
+        let wrong = |filter: Value| {
+            let source = "urn:tandem:shop:dev:topic:t";
+            let inputs = json!({ "source": source, "consumer": source, "events": [], "filter": filter });
+            let args = json!({ "kind": "subscription", "name": "x", "inputs": inputs });
+            let checked = read(&"shop/dev".parse().unwrap(), args).and_then(|desired| check(&desired));
+            checked.err().map(|error| (error.code(), error.to_string()))
+        };
+        assert_eq!(wrong(json!({ "attributes": { "a": ["x"] }, "message": { "b": { "c": [1] } } })), None);
+        let (code, message) = wrong(json!({ "message": { "b": { "c": 1 } } })).unwrap();
+        assert_eq!(code, "E0680");
+        assert!(message.starts_with("subscription/x: the filter policy is not valid at `b.c`"), "{message}");
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub const TEMPLATES: [Template; 3] = [
             ("tsconfig.json", include_str!("template/tsconfig.json")),
             ("types/tandem-cloud.d.ts", include_str!("../../../sdk/js/index.d.ts")),
             ("types/timer.d.ts", include_str!("../../../sdk/js/timer.d.ts")),
+            ("types/topic.d.ts", include_str!("../../../sdk/js/topic.d.ts")),
             ("types/pulumi.d.ts", include_str!("../../../sdk/js/pulumi.d.ts")),
         ],
     },

@@ -82,4 +82,6 @@ mod spawner;
 mod stopping;
 #[cfg(test)]
 mod timers;
+#[cfg(test)]
+mod topics;
 mod volumes;

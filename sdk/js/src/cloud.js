@@ -5,6 +5,7 @@ export { Function } from "./function.js";
 export { Service } from "./service.js";
 export { Run, Task } from "./task.js";
 export * as timer from "./timer.js";
+export { Topic } from "./topic.js";
 export { HostPathVolume, SharedVolume } from "./volume.js";
 
 // For `import cloud from …`, which works with a CommonJS package of that name.

@@ -12,7 +12,8 @@ export class Subscription extends Resource {
 }
 
 /**
- * Who gets the events of a source. A handler becomes a function of that name, and gets what `unpack` makes of an event.
+ * Who gets the events of a source. A handler becomes a function of that name, and gets what `unpack` makes of an event,
+ * the context, and the whole event.
  *
  * `what` is the place in the program, for errors: `bucket/videos.onPut`.
  */
@@ -25,5 +26,5 @@ export function consumerOf(what, name, handler, unpack) {
             `write \`${kind}.${method}("name", async (args) => { … })\``,
         );
     }
-    return new Function(name, (event, context) => handler(unpack(event), context));
+    return new Function(name, (event, context) => handler(unpack(event), context, event));
 }

@@ -7,7 +7,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use tandem_model::{Event, Urn, inputs};
+use serde_json::{Map, Value};
+use tandem_model::{Event, Urn, inputs, policy::Policy};
 use tandem_store::{Batch, CommitError, Store};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
@@ -29,6 +30,17 @@ pub(super) struct Source {
 pub(super) struct Subscribed {
     pub(super) urn: Urn,
     pub(super) inputs: inputs::Subscription,
+    /// Its filter's policies, each with the property of an event's `data` that it is about.
+    pub(super) policies: Vec<(&'static str, Policy)>,
+}
+
+impl Subscribed {
+    fn wants(&self, event: &Event) -> bool {
+        let nothing = Map::new();
+        let about = |property| event.data.get(property).and_then(Value::as_object).unwrap_or(&nothing);
+        self.inputs.matches(&event.kind, event.subject.as_deref().unwrap_or_default())
+            && self.policies.iter().all(|(property, policy)| policy.admits(about(property)))
+    }
 }
 
 /// Turns events into delivery rows.
@@ -73,11 +85,10 @@ impl Outbox {
         let Ok(urn) = event.source.parse::<Urn>() else { return Enqueued::default() };
         let source = self.source(&urn);
         batch.expect(version_key(&urn), source.version);
-        let subject = event.subject.as_deref().unwrap_or_default();
         let deliveries: Vec<_> = source
             .subscriptions
             .iter()
-            .filter(|s| s.inputs.matches(&event.kind, subject))
+            .filter(|s| s.wants(event))
             .map(|s| Delivery {
                 id: Uuid::now_v7().to_string(),
                 subscription: s.urn.clone(),

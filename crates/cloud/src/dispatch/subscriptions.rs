@@ -62,6 +62,7 @@ impl Provider for Subscriptions {
                 });
             }
         }
+        typed.filter.policies().map_err(|error| error.report())?;
         Ok(Properties::from_iter([("id".to_owned(), id.0.clone().into())]))
     }
 
@@ -110,7 +111,16 @@ impl Provider for Subscriptions {
                 }
                 known.subscriptions.retain(|s| s.urn != *urn);
                 if let Some(inputs) = typed.clone().filter(|t| t.source == source) {
-                    known.subscriptions.push(Arc::new(Subscribed { urn: urn.clone(), inputs }));
+                    match inputs.filter.policies() {
+                        Ok(policies) => {
+                            known.subscriptions.push(Arc::new(Subscribed {
+                                urn: urn.clone(),
+                                inputs,
+                                policies,
+                            }));
+                        }
+                        Err(error) => tracing::error!(%urn, %error, "a recorded subscription cannot be read"),
+                    }
                 }
             });
         }

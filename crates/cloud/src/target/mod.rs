@@ -395,7 +395,7 @@ fn physical_id(urn: &Urn, inputs: &Properties, op: Option<&OpId>) -> PhysicalId 
                 format!("{stem}-{}", &archive::hash(seed.as_bytes())["sha256:".len()..][..7])
             }
         },
-        Kind::Function | Kind::Task | Kind::Service | Kind::Timer | Kind::Subscription => {
+        Kind::Function | Kind::Task | Kind::Service | Kind::Topic | Kind::Timer | Kind::Subscription => {
             format!("{}-{}-{name}", stack.project, stack.stack)
         }
     })

@@ -17,17 +17,20 @@ use serde_json::{Value, json};
 use tandem_model::{ByteSize, Explain, Kind, Report, ResourceName, Urn};
 
 use crate::{
+    archive,
     bucket::{BucketError, Buckets, Description, PutOptions, Query},
     call::{Caller, Calls},
     function::{Functions, Invocation},
     log::{Filter, Log},
     task::{RunId, RunRequest, RunStatus, Tasks},
+    topic::{Publication, Topics},
 };
 
 /// Answers programs.
 pub(crate) struct ProgramCalls {
     pub(crate) buckets: Arc<Buckets>,
     pub(crate) tasks: Tasks,
+    pub(crate) topics: Arc<Topics>,
     pub(crate) log: Log,
     /// Set once the functions, which need the calls, are there.
     pub(crate) functions: OnceLock<Functions>,
@@ -118,9 +121,26 @@ struct OfRun {
 }
 
 #[derive(Deserialize)]
+struct Publish {
+    topic: ResourceName,
+    message: Value,
+    #[serde(default)]
+    subject: Option<String>,
+    #[serde(default)]
+    attributes: BTreeMap<String, Value>,
+}
+
+#[derive(Deserialize)]
 struct Invoke {
     function: ResourceName,
     payload: Value,
+}
+
+/// What names a call within a request, so that a request that is handled again makes the same (I4). Outside of a request
+/// nothing is repeated, so there is nothing to find again.
+fn key(caller: &Caller) -> Option<String> {
+    let Caller { function, request, ordinal, .. } = caller;
+    (!request.is_empty()).then(|| format!("{function}/{request}/{ordinal}"))
 }
 
 fn arguments<T: DeserializeOwned>(method: &str, args: Value) -> Result<T, Report> {
@@ -147,6 +167,7 @@ impl Calls for ProgramCalls {
                 let id = self.reachable_run(caller, arguments(method, args)?)?.id;
                 Ok(json!(self.tasks.stop(&id).await.map_err(|e| e.report())?))
             }
+            "topic.publish" => self.topic_publish(caller, arguments(method, args)?).await,
             "function.invoke" => self.function_invoke(caller, arguments(method, args)?).await,
             _ => Err(CallFault::Unknown { method: method.to_owned() }.report()),
         }
@@ -222,13 +243,23 @@ impl ProgramCalls {
             environment: run.environment,
             command: run.command,
             input: run.input,
-            // Outside of a request nothing is repeated, so there is nothing to find again.
-            key: (!caller.request.is_empty())
-                .then(|| format!("{}/{}/{}", caller.function, caller.request, caller.ordinal)),
+            key: key(caller),
             traceparent: caller.traceparent.clone(),
         };
         let id = self.tasks.run(request).await.map_err(|e| e.report())?;
         Ok(json!({ "id": id }))
+    }
+
+    async fn topic_publish(&self, caller: &Caller, publish: Publish) -> Result<Value, Report> {
+        let topic = Urn::new(caller.function.stack.clone(), Kind::Topic, publish.topic);
+        let publication = Publication {
+            id: key(caller).map(|key| archive::hash(key.as_bytes())["sha256:".len()..][..32].to_owned()),
+            message: publish.message,
+            subject: publish.subject,
+            attributes: publish.attributes,
+            traceparent: caller.traceparent.clone(),
+        };
+        Ok(json!(self.topics.publish(&topic, publication).await.map_err(|e| e.report())?))
     }
 
     fn reachable_run(&self, caller: &Caller, OfRun { id }: OfRun) -> Result<RunStatus, Report> {

@@ -8,6 +8,7 @@ mod outputs;
 mod process;
 mod run;
 mod timers;
+mod topics;
 
 use std::{
     collections::BTreeMap,

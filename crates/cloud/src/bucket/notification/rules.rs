@@ -108,7 +108,7 @@ mod tests {
             arn: String::new(),
             function: "urn:tandem:shop:dev:function:resize".parse().unwrap(),
             events: vec![event.to_owned()],
-            filter: Filter { prefix: given(prefix), suffix: given(suffix) },
+            filter: Filter { prefix: given(prefix), suffix: given(suffix), ..Filter::default() },
         }
     }
 

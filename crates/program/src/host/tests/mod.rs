@@ -68,7 +68,7 @@ impl Registrar for Recorder {
                 let endpoint = json!({ "hostname": "127.0.0.1", "port": 8080 });
                 json!({ "images": { "web": "sha256:1" }, "endpoints": { "8080": endpoint } })
             }
-            Kind::Volume | Kind::Timer | Kind::Subscription => json!({}),
+            Kind::Volume | Kind::Topic | Kind::Timer | Kind::Subscription => json!({}),
         };
         let id = (!self.dry_run).then(|| PhysicalId(format!("{name}-1")));
         Ok(Registered { urn: desired.urn, op: Op::Create, id, outputs })
