@@ -269,10 +269,18 @@ export interface TaskBuild {
 export type BuildSecret = { file: string } | { env: string } | Input<string>;
 
 export interface TaskArgs {
-    /** A folder, relative to the project, with a Dockerfile or by convention; or more exactly. Either this or `image`. */
+    /**
+     * A folder, relative to the project, with a Dockerfile or by convention; or more exactly. Exactly one of this, `image` and
+     * `function`.
+     */
     build?: string | TaskBuild;
-    /** An image by name: `docker.io/library/debian:bookworm`. Either this or `build`. */
+    /** An image by name: `docker.io/library/debian:bookworm`. */
     image?: Input<string>;
+    /**
+     * Code of the program as what the container runs: called once, with the run's `input`. What it returns is the run's `result`;
+     * `undefined` is none. If it throws, the container exits with 1. Not together with `command`.
+     */
+    function?: (input?: any) => unknown;
     /** Hard limit of a container's memory: MiB, or a text such as `"1GiB"`. No limit if not given. */
     memory?: Input<number | string>;
     /** What a run sets aside on the machine; runs wait while that is not free. 128 MiB if not given. */
@@ -380,10 +388,18 @@ export interface HealthCheck {
 }
 
 export interface ServiceContainer {
-    /** A folder, relative to the project, with a Dockerfile or by convention; or more exactly. Either this or `image`. */
+    /**
+     * A folder, relative to the project, with a Dockerfile or by convention; or more exactly. Exactly one of this, `image` and
+     * `function`.
+     */
     build?: string | TaskBuild;
-    /** An image by name. Either this or `build`. */
+    /** An image by name. */
     image?: Input<string>;
+    /**
+     * Code of the program as what the container runs. When it ends or throws, the container ends, and another one is started. A change
+     * of the program is a new version of it. It starts when all else of the program is there. Not together with `command`.
+     */
+    function?: () => unknown;
     /** Hard limit of its memory: MiB, or a text such as `"1GiB"`. No limit if not given. */
     memory?: Input<number | string>;
     /** What a replica sets aside on the machine, as a run does; it waits while that is not free. 128 MiB if not given. */

@@ -163,12 +163,14 @@ impl Archives {
         fs::File::open(&self.folder)?.sync_all()
     }
 
-    /// Removes what no resource refers to and what a crash left. Called at start, before anything is stored.
+    /// Removes what neither a resource nor `others` refer to, and what a crash left. Called at start, before anything is
+    /// stored.
     ///
     /// # Errors
     /// [`io::Error`] if the folder cannot be read; what cannot be removed stays for the next start.
-    pub fn sweep(&self, resources: &Resources) -> io::Result<()> {
-        let referenced = self.referenced(resources);
+    pub fn sweep(&self, resources: &Resources, others: impl IntoIterator<Item = String>) -> io::Result<()> {
+        let mut referenced = self.referenced(resources);
+        referenced.extend(others.into_iter().filter_map(|name| self.path(&name).ok()));
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -194,7 +196,8 @@ impl Archives {
                 }
                 Kind::Task | Kind::Service => {
                     let contexts = inputs::builds(&r.inputs).filter_map(|build| build.get("context"));
-                    contexts.filter_map(|context| context.as_str()).map(str::to_owned).collect()
+                    let codes = inputs::codes(&r.inputs).filter_map(|code| code.get("code"));
+                    contexts.chain(codes).filter_map(|name| name.as_str()).map(str::to_owned).collect()
                 }
                 Kind::Bucket | Kind::Volume | Kind::Topic | Kind::Timer | Kind::Subscription => Vec::new(),
             }
@@ -221,12 +224,42 @@ mod tests {
     }
 
     #[test]
+    fn code_that_a_container_may_load_stays_however_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let archives = Archives::new(folder.path().to_owned());
+        for text in ["of a task", "of a service", "of a run", "nobody's"] {
+            archives.put(&hash(text.as_bytes()), text.as_bytes()).unwrap();
+            let file = fs::File::open(archives.path(&hash(text.as_bytes())).unwrap()).unwrap();
+            file.set_modified(SystemTime::now() - 2 * GRACE).unwrap();
+        }
+        let resources = Resources::default();
+        let code = |text: &str| serde_json::json!({ "code": hash(text.as_bytes()), "handler": "x" });
+        for (kind, inputs) in [
+            ("task", serde_json::json!({ "function": code("of a task") })),
+            ("service", serde_json::json!({ "containers": { "a": { "function": code("of a service") } } })),
+        ] {
+            resources.put(Recorded {
+                urn: format!("urn:tandem:shop:dev:{kind}:x").parse().unwrap(),
+                id: tandem_model::PhysicalId(kind.to_owned()),
+                inputs: inputs.as_object().unwrap().clone(),
+                outputs: serde_json::Map::new(),
+                depends_on: Vec::new(),
+            });
+        }
+        archives.sweep(&resources, [hash(b"of a run")]).unwrap();
+        let left: HashSet<String> = archives.list().unwrap().into_iter().map(|(name, _)| name).collect();
+        let kept =
+            ["of a task", "of a service", "of a run"].map(|text| hash(text.as_bytes())[7..].to_owned());
+        assert_eq!(left, HashSet::from(kept));
+    }
+
+    #[test]
     fn what_a_crash_left_goes_and_a_young_archive_stays() {
         let folder = tempfile::tempdir().unwrap();
         let archives = Archives::new(folder.path().to_owned());
         archives.put(&hash(b"code"), &b"code"[..]).unwrap();
         fs::write(folder.path().join("new-1"), b"half").unwrap();
-        archives.sweep(&Resources::default()).unwrap();
+        archives.sweep(&Resources::default(), []).unwrap();
         assert!(!folder.path().join("new-1").exists());
         assert!(archives.path(&hash(b"code")).unwrap().exists());
     }

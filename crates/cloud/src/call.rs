@@ -7,9 +7,11 @@ use tandem_model::{Report, Urn};
 /// Who asks.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// The function whose worker asks. It may reach the resources of its own stack.
-    pub function: Urn,
-    /// The request in which it asks. A redelivered event keeps its id, so effects can be made once.
+    /// The function whose worker asks, or the task or service whose container does. It may reach the resources of its own
+    /// stack.
+    pub of: Urn,
+    /// The request in which it asks: of a worker, the invocation; a task's run; a service's container. A redelivered event
+    /// keeps its id, and so does a run that is tried again, so effects can be made once.
     pub request: String,
     /// How many calls of this method this attempt made before. With `request` it names the call: an attempt that is
     /// repeated makes the same calls in the same order (I4).

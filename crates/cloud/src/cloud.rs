@@ -14,7 +14,7 @@ use std::{
 
 use axum::middleware;
 use jiff::Timestamp;
-use tandem_container::{Builder, ContainerError, Image, Parts};
+use tandem_container::{Builder, ContainerError, Image, Parts, Runtime};
 use tandem_model::{Explain, Kind, Report, StackId, Urn, inputs};
 use tandem_store::{BlobError, Blobs, FileBlobs, OpenError as StoreError, RedbStore, Store};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -32,6 +32,7 @@ use crate::{
     home::Home,
     image::Images,
     log::{self, Log, LogError, RunLogs},
+    program::{Attended, Programs},
     provider::{Lines, Provider},
     registry::{self, Registry},
     resource::Resources,
@@ -65,6 +66,7 @@ pub struct Cloud {
     pub tasks: Tasks,
     pub services: Services,
     pub timers: Arc<Timers>,
+    programs: Arc<Programs>,
     capacity: Capacity,
     pub images: Arc<dyn Builder>,
     /// The images of tasks and services.
@@ -177,9 +179,9 @@ impl Cloud {
         let resources = Arc::new(Resources::default());
         let id = target::load(&store, &resources).await?;
         let archives = Archives::new(home.archives());
-        if let Err(error) = archives.sweep(&resources) {
-            tracing::warn!(%error, "cannot sweep the archives");
-        }
+        let programs = Programs::new(home.clone(), resources.clone(), archives.clone());
+        programs.sweep(&*runtime).await;
+        let runtime: Arc<dyn Runtime> = Arc::new(Attended::new(runtime, programs.clone()));
         let credentials = Arc::new(Credentials::open(&home, resources.clone())?);
         let bound = Bound::bind(&home).await?;
         let endpoint = bound.endpoint();
@@ -201,6 +203,7 @@ impl Cloud {
             store: store.clone(),
             resources: resources.clone(),
             images: builds.clone(),
+            programs: programs.clone(),
             runtime: runtime.clone(),
             log: Arc::new(log.clone()),
             environment: Arc::new(environments.clone()),
@@ -212,6 +215,7 @@ impl Cloud {
             store: store.clone(),
             resources: resources.clone(),
             images: builds.clone(),
+            programs: programs.clone(),
             runtime,
             log: Arc::new(log.clone()),
             log_changes: tasks.log_changes(),
@@ -220,6 +224,9 @@ impl Cloud {
             capacity: capacity.clone(),
         })?;
         drop(survey);
+        if let Err(error) = archives.sweep(&resources, tasks.code_of_open_runs()?) {
+            tracing::warn!(%error, "cannot sweep the archives");
+        }
         let run_logs: Arc<dyn RunLogs> =
             Arc::new(ContainerLogs { tasks: tasks.clone(), services: services.clone() });
         log.attach_runs(Arc::downgrade(&run_logs));
@@ -242,6 +249,7 @@ impl Cloud {
         };
         let functions = Functions::open(spawner, surroundings, function::Settings::default()).await;
         let _ = calls.functions.set(functions.clone());
+        programs.answer_by(calls);
 
         let subscriptions = Subscriptions::new(store.clone(), outbox.clone(), resources.clone());
         let volumes = Arc::new(Volumes::new(home.clone(), store.clone(), resources.clone()));
@@ -322,6 +330,7 @@ impl Cloud {
             tasks,
             services,
             timers,
+            programs,
             capacity,
             images,
             builds,
@@ -388,6 +397,7 @@ impl Cloud {
         self.functions.close(GRACE).await;
         self.tasks.close().await;
         self.services.close().await;
+        self.programs.close();
         self.serving.close();
         self.serving.wait().await;
         self.log.flush().await;

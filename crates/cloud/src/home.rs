@@ -58,6 +58,14 @@ impl Home {
     pub fn containers(&self) -> PathBuf {
         self.0.join("containers")
     }
+    /// What containers that run code of programs have of this binary, a folder a version.
+    pub fn engines(&self) -> PathBuf {
+        self.containers().join("engine")
+    }
+    /// Where such containers reach the cloud, a folder each.
+    pub fn code_of_containers(&self) -> PathBuf {
+        self.containers().join("code")
+    }
     /// What clients pushed, and what they pull: blobs of images, a file each.
     pub fn registry(&self) -> PathBuf {
         self.0.join("registry")

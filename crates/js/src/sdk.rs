@@ -29,6 +29,7 @@ const MODULES: &[(&str, &str)] = modules! {
     "tandem:sdk/bucket.js" => "../../../sdk/js/src/bucket.js",
     "tandem:sdk/function.js" => "../../../sdk/js/src/function.js",
     "tandem:sdk/service.js" => "../../../sdk/js/src/service.js",
+    "tandem:sdk/code.js" => "../../../sdk/js/src/code.js",
     "tandem:sdk/build.js" => "../../../sdk/js/src/build.js",
     "tandem:sdk/task.js" => "../../../sdk/js/src/task.js",
     "tandem:sdk/timer.js" => "../../../sdk/js/src/timer.js",

@@ -8,11 +8,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+mod code;
 mod service;
 mod timer;
 mod volume;
 
 pub use self::{
+    code::{Code, codes, codes_mut},
     service::{Autoscale, Container, HealthCheck, Port, Protocol, ScaleTarget, Service},
     timer::Timer,
     volume::{Mount, Source, Volume},
@@ -142,12 +144,14 @@ impl Function {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Task {
-    /// Exactly one of `build` and `image`.
+    /// Exactly one of `build`, `image` and `function`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Build>,
     /// The name of an image in the image store: `docker.io/library/debian:bookworm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<Code>,
     /// Hard limit of a container's memory. A number is MiB. None: the reservation bounds nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<ByteSize>,

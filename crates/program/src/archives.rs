@@ -14,7 +14,7 @@ use serde_json::Value;
 use tandem_engine::{ArchiveReader, CloudId, Contents, Progress, Target, TargetError};
 use tandem_model::{
     OpId, PhysicalId, Recorded, Report, Secrets, StackId, Urn,
-    inputs::builds,
+    inputs::{builds, codes},
     plan::{Applied, Change, PropertyChange},
     resource::Properties,
 };
@@ -109,7 +109,8 @@ async fn upload(target: &dyn Target, hash: &str, content: &Content) -> Result<()
 fn references(inputs: &Properties) -> impl Iterator<Item = &str> {
     let code = inputs.get("code").and_then(Value::as_str);
     let contexts = builds(inputs).filter_map(|build| build.get("context")).filter_map(Value::as_str);
-    code.into_iter().chain(contexts)
+    let containers = codes(inputs).filter_map(|one| one.get("code")).filter_map(Value::as_str);
+    code.into_iter().chain(contexts).chain(containers)
 }
 
 /// A target that gets the archives it needs just before it needs them.

@@ -145,7 +145,7 @@ fn check_function(function: &inputs::Function) -> Result<(), String> {
 }
 
 fn check_task(task: &inputs::Task, inputs: &Properties) -> Result<(), String> {
-    check_image(inputs)?;
+    check_source(inputs)?;
     check_build(task.build.as_ref())?;
     check_mounts(&task.volumes)?;
     positive("timeout", task.timeout)?;
@@ -183,7 +183,7 @@ fn check_service(service: &inputs::Service, inputs: &Properties) -> Result<(), S
     let (mut published, mut taken) = (BTreeMap::new(), BTreeMap::new());
     for (name, container) in &service.containers {
         let sent = inputs.get("containers").and_then(|all| all.get(name)).and_then(Value::as_object);
-        let checked = sent.map_or(Ok(()), check_image).and_then(|()| check_container(container));
+        let checked = sent.map_or(Ok(()), check_source).and_then(|()| check_container(container));
         checked.map_err(|reason| format!("`containers.{name}`: {reason}"))?;
         for port in &container.ports {
             if published.insert(port.place(), name).is_some() {
@@ -252,13 +252,16 @@ fn check_mounts(mounts: &[inputs::Mount]) -> Result<(), String> {
     Ok(())
 }
 
-/// Exactly one of the two sources of an image.
-fn check_image(inputs: &Properties) -> Result<(), String> {
-    let given = |key: &str| inputs.get(key).is_some_and(|value| !value.is_null());
-    match (given("build"), given("image")) {
-        (true, true) => Err("it has both `build` and `image`; give one".to_owned()),
-        (false, false) => Err("it has neither `build` nor `image`; give one".to_owned()),
-        _ => Ok(()),
+/// Exactly one of the sources of what a container runs.
+fn check_source(inputs: &Properties) -> Result<(), String> {
+    let given = |key: &&str| inputs.get(*key).is_some_and(|value| !value.is_null());
+    match ["build", "image", "function"].into_iter().filter(given).collect::<Vec<_>>()[..] {
+        [] => Err("it has neither `build` nor `image` nor `function`; give one".to_owned()),
+        ["function"] if given(&"command") => {
+            Err("it has both `function` and `command`; the function is what its container runs".to_owned())
+        }
+        [_] => Ok(()),
+        [one, other, ..] => Err(format!("it has both `{one}` and `{other}`; give one")),
     }
 }
 
@@ -322,7 +325,16 @@ mod tests {
     fn a_wrong_property_is_named() {
         assert_eq!(verdict("bucket", json!({ "forceDestroy": true })), "fits");
         assert!(verdict("bucket", json!({ "colour": 1 })).contains("unknown field `colour`"));
-        assert_eq!(verdict("task", json!({})), "task/x: it has neither `build` nor `image`; give one");
+        assert_eq!(
+            verdict("task", json!({})),
+            "task/x: it has neither `build` nor `image` nor `function`; give one"
+        );
+        let function = json!({ "code": "sha256:00", "handler": "task/x" });
+        assert_eq!(verdict("task", json!({ "function": function })), "fits");
+        for (other, value) in [("image", json!("x")), ("command", json!(["x"]))] {
+            let refused = verdict("task", json!({ "function": function, other: value }));
+            assert!(refused.contains("it has both") && refused.contains(other), "{refused}");
+        }
         let function = |extra: (&str, Value)| {
             let mut inputs = json!({ "code": "sha256:00", "handler": "x" });
             inputs[extra.0] = extra.1;

@@ -115,15 +115,11 @@ impl Deployment {
     pub(crate) async fn desired(&self, stack: &StackId, args: Value) -> Result<Desired, Report> {
         let mut desired = declare::read(stack, args).map_err(|error| error.report())?;
         match desired.urn.kind {
-            Kind::Function => {
-                desired.inputs.insert("code".to_owned(), self.packed.hash.clone().into());
-                // Handlers read the configuration that their program was deployed with.
-                let config = self.config(&stack.stack).map_err(|error| error.report())?;
-                if !config.is_empty() {
-                    desired.inputs.insert("config".to_owned(), Value::Object(config.into_iter().collect()));
-                }
-            }
+            Kind::Function => self.code(stack, &mut desired.inputs)?,
             Kind::Task | Kind::Service => {
+                for code in inputs::codes_mut(&mut desired.inputs) {
+                    self.code(stack, code)?;
+                }
                 let mut secrets = Secrets::default();
                 for (container, build) in inputs::builds_mut(&mut desired.inputs) {
                     self.build(&desired.urn, build, &mut secrets).await?;
@@ -135,6 +131,16 @@ impl Deployment {
         }
         declare::check(&desired).map_err(|error: InputError| error.report())?;
         Ok(desired)
+    }
+
+    /// Adds what a handler is loaded from: the program, and the configuration that it was deployed with.
+    fn code(&self, stack: &StackId, asked: &mut Properties) -> Result<(), Report> {
+        asked.insert("code".to_owned(), self.packed.hash.clone().into());
+        let config = self.config(&stack.stack).map_err(|error| error.report())?;
+        if !config.is_empty() {
+            asked.insert("config".to_owned(), Value::Object(config.into_iter().collect()));
+        }
+        Ok(())
     }
 
     /// Reads what a build reads: its folder, its certificates, its secrets.

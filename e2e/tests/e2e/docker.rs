@@ -14,7 +14,7 @@ use tandem_own_engine::OwnEngine;
 use crate::harness::{Cloud, PATIENCE, Ran, prepared};
 
 /// A cloud that has an engine as its backend.
-fn cloud_by(engine: &OwnEngine) -> Cloud {
+pub(crate) fn cloud_by(engine: &OwnEngine) -> Cloud {
     let cloud = Cloud::new();
     fs::create_dir_all(cloud.home()).unwrap();
     let settings = format!("container:\n  backend: docker\n  host: {}\n", engine.host());

@@ -24,6 +24,8 @@ mod chaos;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod code;
+#[cfg(test)]
 mod conventions;
 #[cfg(test)]
 mod crash;

@@ -1,8 +1,9 @@
 // Every resource that the program declares, and the order in which they are registered.
 //
 // A handler may use anything its module can see, so what handlers use must exist before them: data and tasks register as
-// soon as their inputs are known, functions when nothing else can, subscriptions last. The host opens the next gate
-// (`advance`) when the program and everything it waits for have come to rest.
+// soon as their inputs are known, functions when nothing else can, then subscriptions. So do tasks whose containers run code
+// of the program. A service that does begins at once, so it comes last. The host opens the next gate (`advance`) when the
+// program and everything it waits for have come to rest.
 
 import { checkName } from "./check.js";
 import { CloudError, place } from "./errors.js";
@@ -11,7 +12,7 @@ import { Declared, UNKNOWN, originsIn, withState } from "./output.js";
 import { decode, encode } from "./values.js";
 
 const STAGES = { bucket: 0, volume: 0, task: 0, service: 0, topic: 0, timer: 0, function: 1, subscription: 2 };
-const LAST = 2;
+const LAST = 3;
 const FEW = 16;
 
 const declared = new Map();
@@ -21,6 +22,13 @@ let waiting = [];
 const leaders = [];
 let stopped = false;
 let sealed = false;
+
+/** What has code of the program in it may use anything that the code can see. */
+function stageOf(kind, inputs) {
+    if (kind === "task" && inputs.function !== undefined) return STAGES.function;
+    if (kind === "service" && Object.values(inputs.containers).some((one) => one.function !== undefined)) return LAST;
+    return STAGES[kind];
+}
 
 const never = () => new Promise(() => {});
 
@@ -63,6 +71,7 @@ export function settle(resource, inputs, dependsOn) {
         };
     }
     resource.inputs = { inputs, dependsOn };
+    resource.stage = stageOf(resource.kind, inputs);
     resource.registered = register(resource, inputs, dependsOn);
     return (name) =>
         withState(
@@ -110,10 +119,11 @@ async function register(resource, inputs, dependsOn) {
  * dependencies grows with the program, and not with its square.
  */
 async function wave(resource) {
-    const stage = STAGES[resource.kind];
-    const earlier = [...declared.values()].filter(
-        (other) => STAGES[other.kind] === stage - 1 && other.urn !== undefined,
-    );
+    const { stage } = resource;
+    const registered = [...declared.values()].filter((other) => other.stage < stage && other.urn !== undefined);
+    // Those of the last wave that had any: a program may have no functions, or no subscriptions.
+    const before = Math.max(...registered.map((other) => other.stage));
+    const earlier = registered.filter((other) => other.stage === before);
     if (earlier.length <= FEW) return earlier;
     if (leaders[stage] === undefined) {
         leaders[stage] = resource;
@@ -138,7 +148,7 @@ async function resourcesOf(dependsOn) {
 }
 
 function turnOf(resource) {
-    if (STAGES[resource.kind] <= gate) return undefined;
+    if (resource.stage <= gate) return undefined;
     return new Promise((resume) => waiting.push({ resource, resume }));
 }
 
@@ -150,8 +160,8 @@ function turnOf(resource) {
 export function advance() {
     while (gate < LAST) {
         gate += 1;
-        const ready = waiting.filter(({ resource }) => STAGES[resource.kind] <= gate);
-        waiting = waiting.filter(({ resource }) => STAGES[resource.kind] > gate);
+        const ready = waiting.filter(({ resource }) => resource.stage <= gate);
+        waiting = waiting.filter(({ resource }) => resource.stage > gate);
         // In the order of the program, and not of the cloud's answers.
         ready.sort((one, other) => one.resource.number - other.resource.number);
         ready.forEach(({ resume }) => resume());

@@ -1,14 +1,26 @@
 // Services: containers that are kept running, replicated and load-balanced.
 
 import { buildOf } from "./build.js";
+import { checkSource, codeOf } from "./code.js";
 import { checkOptions, checkPositive, checkSize, checkType, invalid, shown } from "./check.js";
 import { output } from "./output.js";
 import { Resource, textsOf } from "./resource.js";
-import { checkCommand, checkSource, devicesOf } from "./task.js";
+import { checkCommand, devicesOf } from "./task.js";
 import { volumesOf } from "./volume.js";
 
 const PLACEMENT = ["memory", "memoryReservation", "cpu", "cpuSet", "ephemeralStorage", "devices"];
-const CONTAINER = ["build", "image", ...PLACEMENT, "environment", "command", "dockerLabels", "ports", "volumes", "healthCheck"];
+const CONTAINER = [
+    "build",
+    "image",
+    "function",
+    ...PLACEMENT,
+    "environment",
+    "command",
+    "dockerLabels",
+    "ports",
+    "volumes",
+    "healthCheck",
+];
 /** As many as a task definition of Amazon ECS has. */
 const MOST = 10;
 /** A part of the id of a container. */
@@ -77,7 +89,11 @@ function read(key, name, args) {
     if (autoscale !== undefined && replicas !== undefined)
         throw invalid(`${key} has both \`replicas\` and \`autoscale\``, "leave `replicas` out: `min` and `max` bound it");
     const service = { replicas, autoscale: autoscaleOf(key, autoscale), waitForSteadyState };
-    if (containers === undefined) return { containers: { [nameOf(name)]: inputs(key, only) }, ...service };
+    const code = (container) => `service/${name}/${container}`;
+    if (containers === undefined) {
+        const container = nameOf(name);
+        return { containers: { [container]: inputs(key, code(container), only) }, ...service };
+    }
     if (typeof containers !== "object" || containers === null || Array.isArray(containers))
         throw invalid(
             `\`containers\` of ${key} is an object, not ${shown(containers)}`,
@@ -102,7 +118,7 @@ function read(key, name, args) {
                 `${what} cannot be called like that`,
                 "use up to 32 small letters, digits and `-`, beginning with a letter",
             );
-        return inputs(what, checkOptions(what, containers[container], CONTAINER));
+        return inputs(what, code(container), checkOptions(what, containers[container], CONTAINER));
     };
     return { containers: Object.fromEntries(names.map((one) => [one, read(one)])), ...service };
 }
@@ -145,10 +161,11 @@ function portsByContainer(containers) {
     return Object.fromEntries(Object.entries(containers).map(ports));
 }
 
-function inputs(key, container) {
-    const { build, image, memory, memoryReservation, cpu, cpuSet } = container;
+/** `name`: of its code, if it has some. */
+function inputs(key, name, container) {
+    const { build, image, function: code, memory, memoryReservation, cpu, cpuSet } = container;
     const { environment, command, dockerLabels, ephemeralStorage, devices, ports, volumes, healthCheck } = container;
-    checkSource(key, build, image);
+    checkSource(key, { build, image, function: code });
     checkType(key, "image", image, ["string"]);
     checkSize(key, "memory", memory);
     checkSize(key, "memoryReservation", memoryReservation);
@@ -159,6 +176,7 @@ function inputs(key, container) {
     return {
         build: buildOf(key, build),
         image,
+        function: codeOf(key, name, code, command),
         memory,
         memoryReservation,
         cpu,

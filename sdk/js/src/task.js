@@ -1,6 +1,7 @@
 // Tasks: containers that are started on demand and expected to end.
 
 import { buildOf } from "./build.js";
+import { checkSource, codeOf } from "./code.js";
 import { checkOptions, checkPositive, checkSize, checkType, checkWhole, invalid, shown } from "./check.js";
 import { call } from "./host.js";
 import { isOutput } from "./output.js";
@@ -8,14 +9,14 @@ import { Resource, inHandlerOnly, textsOf } from "./resource.js";
 import { volumesOf } from "./volume.js";
 
 const PLACEMENT = ["memory", "memoryReservation", "cpu", "cpuSet", "ephemeralStorage", "priority", "concurrency", "devices"];
-const OPTIONS = ["build", "image", ...PLACEMENT, "environment", "command", "dockerLabels", "volumes", "timeout", "retries"];
+const OPTIONS = ["build", "image", "function", ...PLACEMENT, "environment", "command", "dockerLabels", "volumes", "timeout", "retries"];
 const DEVICE = ["path", "shared"];
 const RETRIES = ["attempts", "backoff", "maxBackoff", "on"];
 const ENDS = ["exited", "badResult", "outOfMemory", "timedOut", "lost"];
 
 export class Task extends Resource {
     constructor(name, container, options) {
-        super("task", name, (key) => inputs(key, container), ["image"], options);
+        super("task", name, (key) => inputs(key, name, container), ["image"], options);
     }
 
     /** Starts a container. Resolves when the run is accepted for good, not when it ends. */
@@ -103,11 +104,11 @@ function told(status) {
     };
 }
 
-function inputs(key, container) {
+function inputs(key, name, container) {
     const all = checkOptions(key, container, OPTIONS);
-    const { build, image, memory, memoryReservation, cpu, cpuSet, priority, concurrency, devices } = all;
+    const { build, image, function: code, memory, memoryReservation, cpu, cpuSet, priority, concurrency, devices } = all;
     const { environment, command, dockerLabels, ephemeralStorage, volumes, timeout, retries } = all;
-    checkSource(key, build, image);
+    checkSource(key, { build, image, function: code });
     checkType(key, "image", image, ["string"]);
     checkSize(key, "memory", memory);
     checkSize(key, "memoryReservation", memoryReservation);
@@ -122,6 +123,7 @@ function inputs(key, container) {
     return {
         build: buildOf(key, build),
         image,
+        function: codeOf(key, `task/${name}`, code, command),
         memory,
         memoryReservation,
         cpu,
@@ -137,17 +139,6 @@ function inputs(key, container) {
         timeout,
         retries: retriesOf(key, retries),
     };
-}
-
-/** Exactly one of the two. */
-export function checkSource(key, build, image) {
-    if ((build === undefined) === (image === undefined)) {
-        const came = build === undefined ? "neither" : "both";
-        throw invalid(
-            `${key} has ${came} \`build\` and \`image\``.replace("neither `build` and", "neither `build` nor"),
-            'give exactly one: `build: "./folder"` with a Dockerfile in it, or `image: "name"`',
-        );
-    }
 }
 
 /** `byDefault`: whether one that does not say so is shared. */

@@ -6,7 +6,18 @@ use super::{Finding, Source};
 
 const CLOUD: &str = "crates/cloud/src/";
 /// Folders that are no services, but what services stand on or meet at.
-const SHARED: &[&str] = &["capacity", "credential", "dispatch", "gateway", "image", "log", "mount", "target"];
+const SHARED: &[&str] = &[
+    "capacity",
+    "channel",
+    "credential",
+    "dispatch",
+    "gateway",
+    "image",
+    "log",
+    "mount",
+    "program",
+    "target",
+];
 
 /// The folders that put the services together, or copy all of them: they may use all of them, and none may use these.
 const WIRING: &[&str] = &["backup", "wiring"];

@@ -8,7 +8,7 @@
 //! - [`pool`] decides which worker serves what, and when workers start and end. Its core is pure.
 //! - [`spawner`] forks workers in [`sandbox`]es; [`workers`] keeps their connections.
 //! - [`worker`] is the code on the other side, in the worker's process.
-//! - [`runtime_api`] is how they talk about requests, [`channel`] how about everything else, [`output`] what it prints.
+//! - [`runtime_api`] is how they talk about requests, [`crate::channel`] how about everything else, [`output`] what it prints.
 //!
 //! Nothing here is durable. A worker ends when its sockets close, so a killed cloud leaves none; what they left of
 //! cgroups is removed at the next start.
@@ -19,7 +19,7 @@
 //!   resources, as they were when it was assigned.
 //! - An invocation's lines are in the log, with its id, before it ends.
 
-mod channel;
+mod assignment;
 mod error;
 pub mod invoke_api;
 mod output;

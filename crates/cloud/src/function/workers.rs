@@ -13,12 +13,12 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tandem_model::{Explain, Report};
 use tokio::{
     net::unix::OwnedReadHalf,
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, mpsc},
     task::AbortHandle,
 };
 
 use super::{
-    channel::{self, Answer, Assignment, Call},
+    assignment::Assignment,
     error::FunctionError,
     output::Output,
     pool::{CallOf, Launch, Pools, Session, core::WorkerId},
@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     call::{Caller, Calls},
+    channel::{self, Answer, Call, Incoming},
     function::Environment,
     log::{Sink, Stream},
     resource::Resources,
@@ -37,13 +38,6 @@ use crate::{
 
 /// How long the workers of a spawner that has died may take to end, before what they print is read no more.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// What one worker may have open at once: calls, and the cloud's memory for them in units of [`UNIT`]. More waits in
-/// its socket.
-const OPEN: u32 = 256;
-const UNIT: usize = 512 << 10;
-/// Values in the arguments of one call: read, each takes many times what it took as text.
-const MOST_VALUES: usize = 4 << 20;
 
 /// Starts workers by the spawner.
 pub(super) struct Workers {
@@ -78,33 +72,6 @@ impl From<Bytes> for Frame {
     fn from(bytes: Bytes) -> Self {
         Self { bytes, _open: None }
     }
-}
-
-/// How much of [`OPEN`] a call of so many bytes takes.
-fn weight(bytes: usize) -> u32 {
-    u32::try_from(bytes / UNIT + 1).unwrap_or(OPEN).min(OPEN)
-}
-
-/// What it takes besides, for an answer that may be large.
-fn weight_of_answer(method: &str) -> u32 {
-    if method == "bucket.get" { OPEN / 4 } else { 0 }
-}
-
-/// Reads the next call once there is room for it; none if there will be no more.
-async fn next_call(
-    reader: &mut OwnedReadHalf,
-    open: &Arc<Semaphore>,
-) -> io::Result<Option<(Call, OwnedSemaphorePermit)>> {
-    let Some(length) = channel::read_length(reader, channel::MOST_OF_A_CALL).await? else { return Ok(None) };
-    let room = |units| open.clone().acquire_many_owned(units);
-    let mut taken = room(weight(length)).await.map_err(io::Error::other)?;
-    let frame = channel::read_rest(reader, length).await?;
-    if frame.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > MOST_VALUES {
-        return Err(io::Error::other("a call of too many values"));
-    }
-    let call: Call = serde_json::from_slice(&frame)?;
-    taken.merge(room(weight_of_answer(&call.method)).await.map_err(io::Error::other)?);
-    Ok(Some((call, taken)))
 }
 
 impl Workers {
@@ -181,13 +148,13 @@ impl Workers {
     async fn serve_calls(
         self: Arc<Self>,
         session: Arc<Session>,
-        mut reader: OwnedReadHalf,
+        reader: OwnedReadHalf,
         frames: mpsc::UnboundedSender<Frame>,
     ) {
-        let open = Arc::new(Semaphore::new(OPEN as usize));
+        let mut calls = Incoming::new(reader);
         // Dropped with this future, and with it whatever is still being answered.
         let mut answering = tokio::task::JoinSet::new();
-        while let Ok(Some((call, taken))) = next_call(&mut reader, &open).await {
+        while let Ok(Some((call, taken))) = calls.next().await {
             while answering.try_join_next().is_some() {}
             let (workers, frames) = (self.clone(), frames.clone());
             // Numbered here, in the order in which they were made: what is started takes its id from that (I4).
@@ -206,12 +173,8 @@ impl Workers {
 
     async fn answer(&self, of: Option<CallOf>, call: Call) -> Result<serde_json::Value, Report> {
         let of = of.ok_or_else(|| super::error::InvokeError::Closing.report())?;
-        let caller = Caller {
-            function: of.function,
-            request: of.request,
-            traceparent: of.traceparent,
-            ordinal: of.ordinal,
-        };
+        let caller =
+            Caller { of: of.function, request: of.request, traceparent: of.traceparent, ordinal: of.ordinal };
         self.calls.call(&caller, &call.method, call.args).await
     }
 }

@@ -9,7 +9,7 @@ use tandem_store::{CommitError, ReadError};
 /// An image that could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    #[error("{}: exactly one of `build` and `image` must be set", of.short())]
+    #[error("{}: exactly one of `build`, `image` and `function` must be set", of.short())]
     Source { of: Urn },
     #[error("the build context of {} cannot be unpacked: {reason}", of.short())]
     Context { of: Urn, reason: String },

@@ -21,6 +21,7 @@ use tandem_container::{Builder, ContainerError, Image, ImageRef, Lines, Unheard}
 use tandem_model::{Secrets, Urn, inputs};
 use tandem_store::{Batch, Store};
 
+mod bare;
 mod build;
 pub(crate) mod context;
 mod error;
@@ -64,11 +65,25 @@ impl provider::Lines for Logged<'_> {
     }
 }
 
-/// Where an image comes from: exactly one of the two.
+/// Where an image comes from: exactly one of the three.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
     pub build: Option<&'a inputs::Build>,
     pub image: Option<&'a str>,
+    /// Code of the program, for which an image is next to nothing.
+    pub function: Option<&'a inputs::Code>,
+}
+
+impl<'a> From<&'a inputs::Task> for Source<'a> {
+    fn from(task: &'a inputs::Task) -> Self {
+        Self { build: task.build.as_ref(), image: task.image.as_deref(), function: task.function.as_ref() }
+    }
+}
+
+impl<'a> From<&'a inputs::Container> for Source<'a> {
+    fn from(one: &'a inputs::Container) -> Self {
+        Self { build: one.build.as_ref(), image: one.image.as_deref(), function: one.function.as_ref() }
+    }
 }
 
 /// One for all of a cloud, so that a task and a service of one content are built once.
@@ -115,9 +130,10 @@ impl Images {
         secrets: &Secrets,
         lines: &dyn provider::Lines,
     ) -> Result<Image, ImageError> {
-        let image = match (source.build, source.image) {
-            (Some(build), None) => self.build(urn, build, secrets, None, lines).await?,
-            (None, Some(name)) => {
+        let image = match (source.build, source.image, source.function) {
+            (None, None, Some(_)) => self.bare().await?,
+            (Some(build), None, None) => self.build(urn, build, secrets, None, lines).await?,
+            (None, Some(name), None) => {
                 let image = self.builder.resolve(&ImageRef(name.to_owned()), &Passed(lines)).await?;
                 if let Some(platform) = &image.platform {
                     platform.check_runs_here(&format!("the image `{name}`"))?;

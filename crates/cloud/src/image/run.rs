@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use tandem_container::{Image, Spec, Volume};
 use tandem_model::ByteSize;
 
+use crate::program;
+
 /// Search path of a container whose image names none, as Docker has it.
 pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -21,6 +23,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) cpu_set: Option<&'a str>,
     pub(crate) storage: Option<ByteSize>,
     pub(crate) labels: Option<&'a BTreeMap<String, String>>,
+    /// Whether it runs code of the program, and not what the image says.
+    pub(crate) code: bool,
 }
 
 /// Why an image cannot be run like this.
@@ -37,7 +41,11 @@ impl Wanted<'_> {
     ///
     /// # Errors
     /// [`Unrunnable`].
-    pub(crate) fn of(self, image: Image) -> Result<Spec, Unrunnable> {
+    pub(crate) fn of(self, mut image: Image) -> Result<Spec, Unrunnable> {
+        if self.code {
+            (image.entrypoint, image.command) = (Vec::new(), program::command());
+            (image.user, image.working_dir) = (program::USER.to_owned(), program::FOLDER.to_owned());
+        }
         let bad = |(name, value): &(&String, &String)| !is_variable(name, value);
         if let Some((name, _)) = self.variables.into_iter().flatten().find(bad) {
             let reason = format!("the environment variable `{}` is not valid", name.escape_debug());

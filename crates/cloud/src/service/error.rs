@@ -6,7 +6,7 @@ use tandem_container::ContainerError;
 use tandem_model::{Explain, Report, Urn, inputs::InputsError};
 use tandem_store::{CommitError, ReadError};
 
-use crate::{capacity::Room, image::ImageError, mount::MountError};
+use crate::{capacity::Room, image::ImageError, mount::MountError, program::CodeError};
 
 /// A service that cannot be deployed, or looked at.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,8 @@ pub enum ServiceError {
     #[error(transparent)]
     Mount(#[from] MountError),
     #[error(transparent)]
+    Code(#[from] CodeError),
+    #[error(transparent)]
     Container(#[from] ContainerError),
 }
 
@@ -64,6 +66,7 @@ impl Explain for ServiceError {
             Self::Invalid { .. } | Self::Inputs(_) => "E0707",
             Self::Image(error) => error.code(),
             Self::Mount(error) => error.code(),
+            Self::Code(error) => error.code(),
             Self::Container(error) => error.code(),
         }
     }
@@ -101,6 +104,7 @@ impl Explain for ServiceError {
             Self::Invalid { .. } | Self::Inputs(_) => "mend that property, then try again".into(),
             Self::Image(error) => error.help(),
             Self::Mount(error) => error.help(),
+            Self::Code(error) => error.help(),
             Self::Container(error) => error.help(),
         }
     }
@@ -109,6 +113,7 @@ impl Explain for ServiceError {
         match self {
             Self::Image(error) => error.report(),
             Self::Mount(error) => error.report(),
+            Self::Code(error) => error.report(),
             Self::Container(error) => error.report(),
             other => Report::of(other),
         }

@@ -43,6 +43,7 @@ use super::{
 use crate::{
     capacity::{Claim, Held},
     log, mount,
+    program::Tenant,
 };
 
 /// How long a replica that is told to end may take, with what it has under way and then to end itself.
@@ -222,17 +223,31 @@ impl Keeper {
         let network = self.shared.networks.of(&self.fleet.urn.stack).await?;
         self.shared.reach_cloud(&self.fleet.urn.stack, network.gateway());
         for (id, member) in replica.containers().iter().zip(&self.version.members) {
+            let (programs, tenant) = (&self.shared.parts.programs, self.tenant(member, id));
             match runtime.inspect(id).await? {
-                Container::Running | Container::Exited(_) => continue,
+                Container::Running => {
+                    tenant.into_iter().for_each(|tenant| programs.attend(id, tenant));
+                    continue;
+                }
+                Container::Exited(_) => continue,
                 Container::Unstarted => runtime.remove(id).await?,
                 Container::Absent => {}
             }
-            let spec = self.spec(member, id, replica, &network);
+            let mut spec = self.spec(member, id, replica, &network);
             mount::recheck(&self.shared.parts.home, &spec.volumes)?;
+            if let Some(tenant) = tenant {
+                programs.dress(id, &mut spec, tenant).await?;
+            }
             runtime.start(id, &spec).await?;
             hit("service.replica.started");
         }
         Ok(())
+    }
+
+    /// Who is in a container that runs code of the program. It asks by the container's own name: the next one begins anew.
+    fn tenant(&self, member: &Member, id: &ContainerId) -> Option<Tenant> {
+        let (of, request) = (self.fleet.urn.clone(), id.0.clone());
+        Some(Tenant { of, request, traceparent: None, code: member.code.clone()? })
     }
 
     fn spec(&self, member: &Member, id: &ContainerId, replica: &Replica, network: &StackNetwork) -> Spec {

@@ -49,6 +49,7 @@ use crate::{
     home::Home,
     image::Images,
     log::{Filter, RunLog, RunLogs, Sink},
+    program::Programs,
     resource::Resources,
 };
 
@@ -69,6 +70,8 @@ pub struct Parts {
     /// What is deployed, already loaded.
     pub resources: Arc<Resources>,
     pub images: Arc<Images>,
+    /// For containers that run code of the program.
+    pub programs: Arc<Programs>,
     pub runtime: Arc<dyn Runtime>,
     pub log: Arc<dyn Sink>,
     /// Told of each replica that begins or ends.

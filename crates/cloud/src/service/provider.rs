@@ -111,7 +111,10 @@ impl Shared {
         for (name, container) in &service.containers {
             let cloud = &self.parts;
             let volumes = mount::resolve(&cloud.home, &cloud.resources, &urn.stack, &container.volumes)?;
-            let image = cloud.images.of(urn, source(container), &secrets, lines).await?;
+            if let Some(code) = &container.function {
+                cloud.programs.check(urn, code).await?;
+            }
+            let image = cloud.images.of(urn, Source::from(container), &secrets, lines).await?;
             digests.insert(name.clone(), json!(image.digest));
             parts.push((image, volumes));
         }
@@ -149,7 +152,7 @@ impl Shared {
         let service: inputs::Service = inputs::read(urn, &recorded.inputs)?;
         let mut parts = Vec::new();
         for (container, digest) in service.containers.values().zip(images_of(recorded)) {
-            let image = self.parts.images.deployed(urn, source(container), digest).await?;
+            let image = self.parts.images.deployed(urn, Source::from(container), digest).await?;
             let cloud = &self.parts;
             let volumes = mount::deployed(&cloud.home, &cloud.resources, &urn.stack, &container.volumes)?;
             parts.push((image, volumes));
@@ -307,10 +310,6 @@ fn tell(urn: &Urn, done: Result<(), ServiceError>) {
         let error = error.report().message;
         tracing::error!(%urn, error, "a service is not as it should be; the next start tries again");
     }
-}
-
-fn source(container: &Container) -> Source<'_> {
-    Source { build: container.build.as_ref(), image: container.image.as_deref() }
 }
 
 fn asked(container: &Container) -> Asked<'_> {

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use tandem_container::{ContainerId, Image, Spec, Volume};
 use tandem_model::{
     Urn,
-    inputs::{self, Device},
+    inputs::{self, Code, Device},
 };
 
 use super::{ServiceError, room, store::container_ids};
@@ -38,6 +38,8 @@ pub(super) struct Member {
     pub(super) spec: Spec,
     /// Of the program; wins over the cloud's.
     pub(super) environment: BTreeMap<String, String>,
+    /// What it runs, unless that is in its image.
+    pub(super) code: Option<Code>,
 }
 
 impl Version {
@@ -68,6 +70,7 @@ impl Version {
                 cpu_set: container.cpu_set.as_deref(),
                 storage: container.ephemeral_storage,
                 labels: Some(&container.docker_labels),
+                code: container.function.is_some(),
             };
             let mut spec = wanted.of(image).map_err(|unrunnable| match unrunnable {
                 Unrunnable::Nothing => ServiceError::NothingToRun(urn.clone().into()),
@@ -77,13 +80,19 @@ impl Version {
                 },
             })?;
             spec.devices = container.devices.iter().map(|device| device.path.clone()).collect();
-            members.push(Member { name: name.clone(), spec, environment: container.environment.clone() });
+            let (environment, code) = (container.environment.clone(), container.function.clone());
+            members.push(Member { name: name.clone(), spec, environment, code });
         }
         let processors = service.containers.values().map(|container| container.cpu.unwrap_or(1.0)).sum();
         // Not what the only one is called: nobody is told.
-        let of = |member: &Member| match service.containers.len() {
-            1 => serde_json::json!([member.spec, member.environment]),
-            _ => serde_json::json!([member.name, member.spec, member.environment]),
+        let of = |member: &Member| {
+            let mut told = match service.containers.len() {
+                1 => vec![],
+                _ => vec![serde_json::json!(member.name)],
+            };
+            told.extend([serde_json::json!(member.spec), serde_json::json!(member.environment)]);
+            told.extend(member.code.iter().map(|code| serde_json::json!(code)));
+            serde_json::Value::Array(told)
         };
         let text = serde_json::Value::Array(members.iter().map(of).collect()).to_string();
         let name = HEXLOWER.encode(&Sha256::digest(text)[..6]);

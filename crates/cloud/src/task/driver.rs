@@ -274,6 +274,12 @@ async fn start_when_there_is_room(shared: &Shared, record: &Record) -> Event {
     }
     let begun = tokio::time::Instant::now();
     loop {
+        let mut spec = spec.clone();
+        if let Some(tenant) = record.tenant()
+            && let Err(error) = shared.parts.programs.dress(&record.container(), &mut spec, tenant).await
+        {
+            return Event::StartFailed { at: Timestamp::now(), error: error.report().into() };
+        }
         match shared.parts.runtime.start(&record.container(), &spec).await {
             Ok(started) => {
                 hit("task.container.created");
@@ -297,6 +303,9 @@ async fn start_when_there_is_room(shared: &Shared, record: &Record) -> Event {
 }
 
 async fn wait(shared: Arc<Shared>, record: Record) -> Event {
+    if let Some(tenant) = record.tenant() {
+        shared.parts.programs.attend(&record.container(), tenant);
+    }
     let exit = disk::watched(&shared, &record, exit(&shared, &record)).await;
     hit("task.exit.observed");
     let answer = exchange::answer(&shared, &record).await;

@@ -7,7 +7,7 @@ use tandem_model::{ByteSize, Explain, Report, Urn, inputs::InputsError};
 use tandem_store::{CommitError, ReadError};
 
 use super::{LARGEST, Outcome, RunId};
-use crate::{capacity::Room, image::ImageError, mount::MountError};
+use crate::{capacity::Room, image::ImageError, mount::MountError, program::CodeError};
 
 /// A run that was refused or did not succeed, or a task that cannot be deployed.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,8 @@ pub enum RunError {
     #[error(transparent)]
     Mount(#[from] MountError),
     #[error(transparent)]
+    Code(#[from] CodeError),
+    #[error(transparent)]
     Container(#[from] ContainerError),
 }
 
@@ -58,6 +60,7 @@ impl Explain for RunError {
             Self::InputTooLarge { .. } => "E0710",
             Self::Image(error) => error.code(),
             Self::Mount(error) => error.code(),
+            Self::Code(error) => error.code(),
             Self::Container(error) => error.code(),
         }
     }
@@ -87,6 +90,7 @@ impl Explain for RunError {
             Self::InputTooLarge { .. } => "put it into a bucket, and give the run its key".into(),
             Self::Image(error) => error.help(),
             Self::Mount(error) => error.help(),
+            Self::Code(error) => error.help(),
             Self::Container(error) => error.help(),
         }
     }
@@ -96,6 +100,7 @@ impl Explain for RunError {
             Self::Container(error) => return error.report(),
             Self::Image(error) => return error.report(),
             Self::Mount(error) => return error.report(),
+            Self::Code(error) => return error.report(),
             _ => {}
         }
         Report::of(self)

@@ -74,6 +74,7 @@ use crate::{
     image::{Images, Source},
     log::{self, Filter, RunLog, RunLogs, Sink},
     mount,
+    program::Programs,
     resource::Resources,
 };
 
@@ -109,6 +110,8 @@ pub struct Parts {
     /// What is deployed, already loaded.
     pub resources: Arc<Resources>,
     pub images: Arc<Images>,
+    /// For tasks whose containers run code of the program.
+    pub programs: Arc<Programs>,
     pub runtime: Arc<dyn Runtime>,
     pub log: Arc<dyn Sink>,
     pub environment: Arc<dyn Environment>,
@@ -165,6 +168,15 @@ impl Tasks {
         Ok(open.into_iter().map(|record| record.spec.image).collect())
     }
 
+    /// The archives of programs that such runs load.
+    ///
+    /// # Errors
+    /// [`RunError`] if the records cannot be read.
+    pub fn code_of_open_runs(&self) -> Result<BTreeSet<String>, RunError> {
+        let open = store::open(&*self.shared.parts.store.snapshot()?)?;
+        Ok(open.into_iter().filter_map(|record| Some(record.code?.code)).collect())
+    }
+
     /// Takes up every run that has not ended; what became of their containers is looked at in the background. No run
     /// starts before that is known.
     ///
@@ -204,6 +216,10 @@ impl Tasks {
         let task: inputs::Task = inputs::read(&urn, &recorded.inputs)?;
         let digest = recorded.outputs.get("image").and_then(|image| image.as_str());
         let Some(digest) = digest else { return Err(RunError::NoTask(urn)) };
+        if task.function.is_some() && request.command.is_some() {
+            let reason = "it runs a function, which takes no command: give it an input".to_owned();
+            return Err(RunError::Invalid { task: urn, reason });
+        }
         let image = shared.image(&urn, &task, digest).await?;
         let input = exchange::input(&request)?;
         let volumes = mount::resolve(&shared.parts.home, &shared.parts.resources, &urn.stack, &task.volumes)?;
@@ -339,10 +355,7 @@ impl Shared {
     ) -> Result<Image, RunError> {
         let (shared, urn, task, digest) = (self.clone(), urn.clone(), task.clone(), digest.to_owned());
         let making = async move {
-            {
-                let source = Source { build: task.build.as_ref(), image: task.image.as_deref() };
-                shared.parts.images.deployed(&urn, source, &digest).await.map_err(RunError::from)
-            }
+            shared.parts.images.deployed(&urn, Source::from(&task), &digest).await.map_err(RunError::from)
         };
         match tokio::spawn(making).await {
             Ok(image) => image,

@@ -55,8 +55,10 @@ impl Tasks {
         }
         let parts = &self.shared.parts;
         mount::resolve(&parts.home, &parts.resources, &urn.stack, &task.volumes)?;
-        let source = Source { build: task.build.as_ref(), image: task.image.as_deref() };
-        let image = parts.images.of(urn, source, &parts.images.take_secrets(urn), lines).await?;
+        if let Some(code) = &task.function {
+            parts.programs.check(urn, code).await?;
+        }
+        let image = parts.images.of(urn, Source::from(&task), &parts.images.take_secrets(urn), lines).await?;
         let needs = Room::of(task.memory_reservation, task.cpu);
         let capacity = parts.capacity.total();
         if !needs.fits(capacity) {

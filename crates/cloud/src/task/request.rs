@@ -88,6 +88,7 @@ pub(super) fn record(
         cpu_set: task.cpu_set.as_deref(),
         storage: task.ephemeral_storage,
         labels: Some(&task.docker_labels),
+        code: task.function.is_some(),
     };
     let spec = match wanted.of(image) {
         Ok(spec) => spec,
@@ -107,6 +108,7 @@ pub(super) fn record(
         accepted,
         traceparent,
         spec,
+        code: task.function.clone(),
         environment: variables,
         reservation: reservation(task),
         priority: task.priority,

@@ -19,7 +19,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tandem_container::{ContainerId, Spec};
-use tandem_model::{ByteSize, StackId, Urn, inputs::Device};
+use tandem_model::{
+    ByteSize, StackId, Urn,
+    inputs::{Code, Device},
+};
 use tandem_store::{Batch, Direction, ReadError, Snapshot, port::after_prefix};
 
 use super::{
@@ -29,6 +32,7 @@ use super::{
 use crate::{
     capacity::{Claim, Room},
     log::{Filter, RunLog},
+    program::Tenant,
 };
 
 /// How many ended runs of a task are kept with their logs.
@@ -52,6 +56,9 @@ pub(super) struct Record {
     pub(super) traceparent: Option<String>,
     /// With the image's environment only: credentials are derived at the start, never stored.
     pub(super) spec: Spec,
+    /// What its containers run, unless that is in their image: the code that the task had when the run was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) code: Option<Code>,
     /// The task's and the run's variables; they win over the image's and the cloud's.
     pub(super) environment: BTreeMap<String, String>,
     pub(super) reservation: ByteSize,
@@ -80,6 +87,13 @@ impl Record {
             1 => self.id.0.clone(),
             n => format!("{}-{n}", self.id),
         })
+    }
+
+    /// Who is in its containers, if that is code of the program. Each attempt asks by the name of the run: what one started,
+    /// the next one finds (I4).
+    pub(super) fn tenant(&self) -> Option<Tenant> {
+        let (of, request) = (self.task.clone(), self.id.0.clone());
+        Some(Tenant { of, request, traceparent: self.traceparent.clone(), code: self.code.clone()? })
     }
 
     /// What the run asks for before it starts.

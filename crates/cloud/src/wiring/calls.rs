@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures::stream;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tandem_model::{ByteSize, Explain, Kind, Report, ResourceName, Urn};
 
 use crate::{
@@ -139,8 +140,19 @@ struct Invoke {
 /// What names a call within a request, so that a request that is handled again makes the same (I4). Outside of a request
 /// nothing is repeated, so there is nothing to find again.
 fn key(caller: &Caller) -> Option<String> {
-    let Caller { function, request, ordinal, .. } = caller;
-    (!request.is_empty()).then(|| format!("{function}/{request}/{ordinal}"))
+    let Caller { of, request, ordinal, .. } = caller;
+    (!request.is_empty()).then(|| format!("{of}/{request}/{ordinal}"))
+}
+
+/// How an invocation is called. A container that has no answer when the cloud is killed asks again, under the same name, as
+/// an event that is delivered again has it.
+fn request_of(caller: &Caller) -> String {
+    if caller.of.kind == Kind::Function {
+        return uuid::Uuid::new_v4().to_string();
+    }
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&Sha256::digest(key(caller).unwrap_or_default())[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
 }
 
 fn arguments<T: DeserializeOwned>(method: &str, args: Value) -> Result<T, Report> {
@@ -177,7 +189,7 @@ impl Calls for ProgramCalls {
 impl ProgramCalls {
     fn reach_bucket(&self, caller: &Caller, bucket: &str) -> Result<(), Report> {
         match self.buckets.find(bucket) {
-            Some(found) if found.urn.stack == caller.function.stack => Ok(()),
+            Some(found) if found.urn.stack == caller.of.stack => Ok(()),
             _ => Err(CallFault::OutOfReach { what: bucket.to_owned() }.report()),
         }
     }
@@ -239,7 +251,7 @@ impl ProgramCalls {
 
     async fn task_run(&self, caller: &Caller, run: RunTask) -> Result<Value, Report> {
         let request = RunRequest {
-            task: Urn::new(caller.function.stack.clone(), Kind::Task, run.task),
+            task: Urn::new(caller.of.stack.clone(), Kind::Task, run.task),
             environment: run.environment,
             command: run.command,
             input: run.input,
@@ -251,7 +263,7 @@ impl ProgramCalls {
     }
 
     async fn topic_publish(&self, caller: &Caller, publish: Publish) -> Result<Value, Report> {
-        let topic = Urn::new(caller.function.stack.clone(), Kind::Topic, publish.topic);
+        let topic = Urn::new(caller.of.stack.clone(), Kind::Topic, publish.topic);
         let publication = Publication {
             id: key(caller).map(|key| archive::hash(key.as_bytes())["sha256:".len()..][..32].to_owned()),
             message: publish.message,
@@ -264,7 +276,7 @@ impl ProgramCalls {
 
     fn reachable_run(&self, caller: &Caller, OfRun { id }: OfRun) -> Result<RunStatus, Report> {
         match self.tasks.get(&id) {
-            Ok(status) if status.task.stack == caller.function.stack => Ok(status),
+            Ok(status) if status.task.stack == caller.of.stack => Ok(status),
             Ok(_) => Err(CallFault::OutOfReach { what: id.0 }.report()),
             Err(error) => Err(error.report()),
         }
@@ -283,12 +295,12 @@ impl ProgramCalls {
     }
 
     async fn function_invoke(&self, caller: &Caller, invoke: Invoke) -> Result<Value, Report> {
-        let urn = Urn::new(caller.function.stack.clone(), Kind::Function, invoke.function);
+        let urn = Urn::new(caller.of.stack.clone(), Kind::Function, invoke.function);
         let Some(functions) = self.functions.get() else {
             return Err(CallFault::OutOfReach { what: urn.short() }.report());
         };
         let invocation = Invocation {
-            request_id: uuid::Uuid::new_v4().to_string(),
+            request_id: request_of(caller),
             payload: invoke.payload.to_string().into(),
             traceparent: caller.traceparent.clone(),
         };

@@ -130,7 +130,7 @@ pub(crate) const TESTS: &[(&str, Run)] = &[
             let calls = cloud.calls.0.lock().unwrap();
             let mut seen: Vec<_> = calls
                 .iter()
-                .map(|(c, key)| (c.ordinal, key.as_str().unwrap(), &c.function, c.request.as_str()))
+                .map(|(c, key)| (c.ordinal, key.as_str().unwrap(), &c.of, c.request.as_str()))
                 .collect();
             // They are answered side by side, in any order, but numbered as they were made.
             seen.sort();

@@ -166,6 +166,28 @@ async fn resources_declared_after_a_timer_are_deployed_too() {
 }
 
 #[tokio::test]
+async fn what_runs_code_of_the_program_comes_after_what_that_may_use_and_a_service_last() {
+    let cloud = Arc::new(Recording::default());
+    let source = "const cloud = require('@tandem/cloud');
+        new cloud.Service('poller', { function: () => bucket.list() });
+        const task = new cloud.Task('crunch', { function: () => bucket.list(), memory: 64 });
+        const bucket = new cloud.Bucket('b');
+        new cloud.Service('web', { image: 'nginx' });
+        bucket.onPut('h', task);";
+    deploy_with(files(&[("index.js", source)]), &cloud).await.unwrap();
+    assert_eq!(
+        cloud.registered(),
+        ["bucket/b", "service/web", "task/crunch", "subscription/h", "service/poller"]
+    );
+    let cloud = Arc::new(Recording::default());
+    let source = "const cloud = require('@tandem/cloud');
+        const poller = new cloud.Service('poller', { function: () => {} });
+        new cloud.Function('f', () => {}, { environment: { POLLER: poller.id } });";
+    deploy_with(files(&[("index.js", source)]), &cloud).await.unwrap();
+    assert_eq!(cloud.registered(), ["service/poller", "function/f"]);
+}
+
+#[tokio::test]
 async fn two_resources_of_one_name_are_an_error_that_shows_both_places() {
     let source =
         "const cloud = require('@pulumi/cloud');\nnew cloud.Bucket('b');\n\n  new cloud.Bucket('b');";
@@ -228,7 +250,17 @@ async fn arguments_of_the_wrong_kind_are_told_where_they_are() {
             "new cloud.Function('f', () => {}, { memory: -1 })",
             "`memory` of function/f is a number of MiB or a text like \"512MiB\", not -1",
         ),
-        ("new cloud.Task('t', {})", "task/t has neither `build` nor `image`"),
+        ("new cloud.Task('t', {})", "task/t has neither `build` nor `image` nor `function`"),
+        ("new cloud.Task('t', { image: 'x', function() {} })", "task/t has both `image` and `function`"),
+        (
+            "new cloud.Task('t', { function: () => {}, command: ['x'] })",
+            "task/t has both `function` and `command`",
+        ),
+        ("new cloud.Task('t', { function: 'crunch' })", "`function` of task/t is a function, not \"crunch\""),
+        (
+            "new cloud.Service('s', { containers: { a: { build: '.', function: () => {} } } })",
+            "`containers.a` of service/s has both `build` and `function`",
+        ),
         ("new cloud.Task('t', { build: '.', image: 'x' })", "task/t has both `build` and `image`"),
         (
             "new cloud.Task('t', { image: 'x', concurrency: 1.5 })",

@@ -154,6 +154,20 @@ async fn a_resource_declared_in_a_handler_is_an_error() {
 }
 
 #[tokio::test]
+async fn code_of_a_container_is_a_handler_whose_answer_says_whether_there_is_a_result() {
+    let body = "new cloud.Task('t', { function: (input) => input && input.of });
+        new cloud.Service('web', { function: async () => null });
+        new cloud.Service('s', { containers: { a: { function: () => { throw new RangeError('far') } } } });";
+    let vm = worker(program(body), &Arc::default()).await.unwrap();
+    assert_eq!(vm.handlers().await, ["service/s/a", "service/web/web", "task/t"]);
+    let call = async |name: &str, input: Value| vm.invoke(name, input, context()).await;
+    assert_eq!(call("task/t", json!({ "of": [1] })).await.unwrap(), json!({ "result": [1] }));
+    assert_eq!(call("task/t", Value::Null).await.unwrap(), json!({}));
+    assert_eq!(call("service/web/web", Value::Null).await.unwrap(), json!({ "result": null }));
+    assert_eq!(call("service/s/a", Value::Null).await.unwrap_err().name, "RangeError");
+}
+
+#[tokio::test]
 async fn an_unknown_handler_lists_those_there_are() {
     let body = "new cloud.Function('f', () => {}); new cloud.Function('a', () => {});";
     let vm = worker(program(body), &Arc::default()).await.unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Build, Device, Mount, Task};
+use super::{Build, Code, Device, Mount, Task};
 use crate::size::ByteSize;
 
 /// Containers that are kept running, replicated and load-balanced.
@@ -78,12 +78,14 @@ impl Autoscale {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Container {
-    /// Exactly one of `build` and `image`.
+    /// Exactly one of `build`, `image` and `function`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build: Option<Build>,
     /// The name of an image in the image store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<Code>,
     /// Hard limit of its memory. A number is MiB. None: no limit of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<ByteSize>,

@@ -1,4 +1,4 @@
-//! The program's calls, on the frames of [`crate::function::channel`].
+//! The program's calls, on the frames of [`crate::channel`].
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use crate::function::channel::{self, Answer, Call};
+use crate::channel::{self, Answer, Call};
 
 type Waiting = HashMap<u64, oneshot::Sender<Result<Value, Report>>>;
 
@@ -72,7 +72,13 @@ impl CloudBridge {
         let frame = self.with(|state| {
             state.last += 1;
             state.waiting.insert(state.last, sender);
-            serde_json::to_vec(&Call { id: state.last, request: state.request.clone(), method, args })
+            serde_json::to_vec(&Call {
+                id: state.last,
+                request: state.request.clone(),
+                ordinal: 0,
+                method,
+                args,
+            })
         })?;
         self.frames.send(frame).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
         Ok(receiver)

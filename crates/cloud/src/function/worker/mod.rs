@@ -36,7 +36,7 @@ use super::{
 pub(super) struct Ends {
     /// Carries the Lambda Runtime API.
     runtime: OwnedFd,
-    /// Carries the frames of [`super::channel`].
+    /// Carries the frames of [`crate::channel`].
     channel: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,

@@ -18,10 +18,13 @@ use super::{
     bridge::CloudBridge,
     runtime_client::{Client, Work},
 };
-use crate::function::{
-    channel::{self, Assignment},
-    error::{FunctionError, OUT_OF_MEMORY, TIMED_OUT},
-    sandbox::Allowance,
+use crate::{
+    channel,
+    function::{
+        assignment::Assignment,
+        error::{FunctionError, OUT_OF_MEMORY, TIMED_OUT},
+        sandbox::Allowance,
+    },
 };
 
 /// A loop without an end is interrupted this long before the cloud gives up, so that the error can say where it is.

@@ -179,6 +179,11 @@ impl Scene {
             store: self.store.clone(),
             resources: self.resources.clone(),
             images: self.images(),
+            programs: Programs::new(
+                self.home.clone(),
+                self.resources.clone(),
+                crate::archive::Archives::new(self.home.archives()),
+            ),
             runtime: self.runtime.clone(),
             log: Arc::new(self.log.clone()),
             environment: Arc::new(Credentials),

@@ -213,7 +213,7 @@ const TESTS: &[(&str, Run)] = &[
             // It is taken as the function's own, outside of any request.
             let calls = stage.cloud.calls.0.lock().unwrap();
             assert_eq!(calls.len(), 1);
-            assert_eq!((&calls[0].0.function, calls[0].0.request.as_str()), (&urn("hostile"), ""));
+            assert_eq!((&calls[0].0.of, calls[0].0.request.as_str()), (&urn("hostile"), ""));
             assert!(!running.is_finished());
             running.abort();
         })
