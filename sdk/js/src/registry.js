@@ -1,9 +1,9 @@
 // Every resource that the program declares, and the order in which they are registered.
 //
 // A handler may use anything its module can see, so what handlers use must exist before them: data and tasks register as
-// soon as their inputs are known, functions when nothing else can, then subscriptions. So do tasks whose containers run code
-// of the program. A service that does begins at once, so it comes last. The host opens the next gate (`advance`) when the
-// program and everything it waits for have come to rest.
+// soon as their inputs are known, functions when nothing else can, then subscriptions. Tasks whose containers run code of the
+// program go with the functions; services that do begin at once, so they come last. The host opens the next gate (`advance`)
+// when the program and everything it waits for have come to rest.
 
 import { checkName } from "./check.js";
 import { CloudError, place } from "./errors.js";
