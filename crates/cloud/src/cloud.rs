@@ -25,7 +25,7 @@ use crate::{
     bucket::{self, Buckets},
     capacity::{Capacity, CapacityStatus, Room},
     credential::{Credentials, RootKeyError},
-    dispatch::{Consumer, Consumers, Dispatcher, Subscriptions},
+    dispatch::{Consumer, Consumers, DeadLetters, Dispatcher, Subscriptions},
     endpoint::Endpoint,
     function::{self, Functions, spawner::Spawner},
     gateway::{self, BindError, Bound, Limits, Routes},
@@ -62,6 +62,7 @@ pub struct Cloud {
     pub resources: Arc<Resources>,
     pub log: Log,
     pub dispatcher: Dispatcher,
+    pub dead_letters: DeadLetters,
     pub functions: Functions,
     pub tasks: Tasks,
     pub services: Services,
@@ -275,6 +276,8 @@ impl Cloud {
         let dispatcher = Dispatcher::start(store.clone(), hints, consumers, Arc::new(log.clone()))
             .map_err(TargetFault::from)?;
 
+        let dead_letters =
+            DeadLetters::new(store.clone(), outbox.clone(), resources.clone(), Arc::new(log.clone()));
         let deferred = Deferred { store: store.clone(), outbox, resources: resources.clone() };
         let lambda = function::invoke_api::router(functions.clone(), Arc::new(deferred))
             .route_layer(middleware::from_fn_with_state(resources.clone(), within_reach))
@@ -326,6 +329,7 @@ impl Cloud {
             resources,
             log,
             dispatcher,
+            dead_letters,
             functions,
             tasks,
             services,

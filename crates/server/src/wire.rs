@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tandem_cloud::{
     backup,
+    dispatch::Which,
     function::{FunctionStatus, WorkerStatus},
     log::Filter,
     service::ServiceStatus,
@@ -175,6 +176,47 @@ pub struct Run {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfRun {
     pub id: RunId,
+}
+
+/// `POST /v1/dead-letters/show`, answered by [`Told`](tandem_cloud::dispatch::Told).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfLetter {
+    #[serde(flatten)]
+    pub which: Which,
+    /// The end of its id.
+    pub id: String,
+}
+
+/// `POST /v1/dead-letters/redrive`, `/v1/dead-letters/drop`, answered by a stream of [`Moved`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Letters {
+    #[serde(flatten)]
+    pub which: Which,
+    /// The ends of their ids: nothing is moved if one is not found. None: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<String>>,
+}
+
+/// `POST /v1/dead-letters/held`, answered by [`Held`](tandem_cloud::dispatch::Held).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holders {
+    pub stack: StackId,
+    /// None: all that the stack has and had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscriptions: Option<Vec<Urn>>,
+}
+
+/// What came of moving a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Moved {
+    pub id: String,
+    /// The id of the delivery that it became.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<String>,
+    /// Why it is still where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Report>,
 }
 
 /// `POST /v1/ps`, answered by [`Processes`]; `POST /v1/capacity`, answered by

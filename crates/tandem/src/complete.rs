@@ -40,6 +40,11 @@ pub(crate) fn tasks() -> Vec<CompletionCandidate> {
     resources(|kind| kind == Kind::Task)
 }
 
+/// Whose events may be given up: subscriptions, and functions that are called directly.
+pub(crate) fn subscriptions() -> Vec<CompletionCandidate> {
+    resources(|kind| matches!(kind, Kind::Subscription | Kind::Function))
+}
+
 /// The stacks of this folder's project.
 pub(crate) fn stacks() -> Vec<CompletionCandidate> {
     let names = || -> Option<Vec<String>> {

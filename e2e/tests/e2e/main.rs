@@ -32,6 +32,8 @@ mod crash;
 #[cfg(test)]
 mod crash_start;
 #[cfg(test)]
+mod dead_letters;
+#[cfg(test)]
 mod disk_full;
 #[cfg(test)]
 mod docker;

@@ -25,7 +25,7 @@ use super::{
     Begin, Consumer, Delivery, Outbox, Undelivered,
     core::{Next, after},
     lane::Lane,
-    row::{DEAD, DeadLetter, count, dead_key, delivery_key, encode, scan, subscriptions_with_rows},
+    row::{DELIVERIES, DeadLetter, count, dead_key, delivery_key, encode, subscriptions_with_rows},
 };
 use crate::log::{Line, Sink, Stream};
 
@@ -80,7 +80,7 @@ impl Dispatcher {
         consumers: Consumers,
         log: Arc<dyn Sink>,
     ) -> Result<Self, ReadError> {
-        let subscriptions = subscriptions_with_rows(&*store.snapshot()?)?;
+        let subscriptions = subscriptions_with_rows(&*store.snapshot()?, DELIVERIES, None)?;
         let shared = Arc::new(Shared {
             store,
             consumers,
@@ -104,12 +104,10 @@ impl Dispatcher {
         Ok(Self { shared })
     }
 
-    /// The events that were given up, of all subscriptions, ordered by subscription and then by time of enqueueing.
-    ///
-    /// # Errors
-    /// [`ReadError`] if they cannot be read.
-    pub fn dead_letters(&self) -> Result<Vec<DeadLetter>, ReadError> {
-        scan(&*self.shared.store.snapshot()?, DEAD.as_bytes())
+    /// All events that were given up, for tests of those who make events.
+    #[cfg(test)]
+    pub(crate) fn dead_letters(&self) -> Result<Vec<DeadLetter>, ReadError> {
+        super::row::scan(&*self.shared.store.snapshot()?, super::row::DEAD.as_bytes())
     }
 
     /// How many deliveries are open, by subscription: those that wait, that are tried, and that pause between attempts.
@@ -119,8 +117,8 @@ impl Dispatcher {
     /// [`ReadError`] if they cannot be counted.
     pub fn backlog(&self) -> Result<HashMap<Urn, usize>, ReadError> {
         let snapshot = self.shared.store.snapshot()?;
-        let subscriptions = subscriptions_with_rows(&*snapshot)?.into_iter();
-        subscriptions.map(|urn| Ok((urn.clone(), count(&*snapshot, &urn)?))).collect()
+        let subscriptions = subscriptions_with_rows(&*snapshot, DELIVERIES, None)?.into_iter();
+        subscriptions.map(|urn| Ok((urn.clone(), count(&*snapshot, DELIVERIES, &urn)?))).collect()
     }
 
     /// Begins no further attempt, and waits at most `grace` for those under way. What is left is delivered after the

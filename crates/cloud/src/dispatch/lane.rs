@@ -154,6 +154,7 @@ mod tests {
                 datacontenttype: String::new(),
                 data: json!(null),
             },
+            redriven: None,
         }
     }
 

@@ -14,6 +14,8 @@
 //! | while the consumer works | attempt n | delivers again as n + 1, or gives up if n was the last |
 //! | after the effect, before the outcome's commit | attempt n | delivers again: at least once |
 //! | after the outcome's commit | none, or under `dead/` | nothing to do |
+//! | before the commit of a redrive | under `dead/` | nothing happened: it can be asked for again |
+//! | after it, before the first attempt | attempt 0, under a new id | delivers |
 //!
 //! The number of an attempt is committed while the attempt runs, not before: that costs no latency, and an event that
 //! takes the cloud down with it still cannot do so for ever. The outcome's commit waits for it.
@@ -21,11 +23,14 @@
 //! Memory is bounded: of each subscription only so many deliveries are held that the consumer is never short of them; the
 //! others stay in the store until there is room.
 //!
-//! Start at [`Outbox`] for the writing side, at [`Dispatcher`] for the delivering side.
+//! Start at [`Outbox`] for the writing side, at [`Dispatcher`] for the delivering side, at [`DeadLetters`] for what was given
+//! up.
 
 mod core;
+mod dead;
 mod driver;
 mod lane;
+mod leftover;
 mod outbox;
 mod row;
 mod subscriptions;
@@ -35,7 +40,9 @@ use serde::{Deserialize, Serialize};
 use tandem_model::{Event, Report, Urn};
 use tokio::sync::oneshot;
 
+pub use dead::{DeadLetterError, DeadLetters, Origin, Told, Which};
 pub use driver::{Consumers, Dispatcher, Hints};
+pub use leftover::Held;
 pub use outbox::{Enqueued, Outbox};
 pub use row::DeadLetter;
 pub use subscriptions::Subscriptions;
@@ -52,6 +59,9 @@ pub struct Delivery {
     pub attempt: u32,
     pub max_attempts: u32,
     pub event: Event,
+    /// The id of the dead letter that this was, if somebody had it delivered again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redriven: Option<String>,
 }
 
 /// Tells the dispatcher that an attempt begins, so that it is counted.

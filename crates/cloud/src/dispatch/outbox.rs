@@ -59,7 +59,7 @@ impl fmt::Debug for Outbox {
 /// The deliveries that a batch contains. Give it to [`Outbox::commit`] with the batch.
 #[derive(Debug, Default)]
 #[must_use]
-pub struct Enqueued(Vec<Delivery>);
+pub struct Enqueued(pub(super) Vec<Delivery>);
 
 impl Enqueued {
     /// Nobody has subscribed to the event.
@@ -96,6 +96,7 @@ impl Outbox {
                 attempt: 0,
                 max_attempts: s.inputs.max_attempts,
                 event: event.clone(),
+                redriven: None,
             })
             .collect();
         for delivery in &deliveries {
@@ -113,6 +114,7 @@ impl Outbox {
             attempt: 0,
             max_attempts,
             event,
+            redriven: None,
         };
         batch.put(delivery_key(&delivery), encode(&delivery));
         Enqueued(vec![delivery])

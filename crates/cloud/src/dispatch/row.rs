@@ -5,8 +5,10 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tandem_model::{Report, Urn};
+#[cfg(test)]
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tandem_model::{Report, StackId, Urn};
 use tandem_store::{Direction, ReadError, Snapshot, after_prefix};
 
 use super::Delivery;
@@ -43,6 +45,7 @@ pub(super) fn encode(value: &impl Serialize) -> Bytes {
 }
 
 /// Reads all rows under a prefix. A row that cannot be read is an error, never skipped: it would be a lost event.
+#[cfg(test)]
 pub(super) fn scan<T: DeserializeOwned>(snapshot: &dyn Snapshot, prefix: &[u8]) -> Result<Vec<T>, ReadError> {
     snapshot
         .prefix(prefix)?
@@ -53,20 +56,42 @@ pub(super) fn scan<T: DeserializeOwned>(snapshot: &dyn Snapshot, prefix: &[u8]) 
         .collect()
 }
 
-/// The subscriptions that have open deliveries. Looks at one row of each, so however many there are costs nothing.
-pub(super) fn subscriptions_with_rows(snapshot: &dyn Snapshot) -> Result<Vec<Urn>, ReadError> {
-    let end = after_prefix(DELIVERIES.as_bytes());
-    let mut from = DELIVERIES.as_bytes().to_vec();
+/// The subscription and the id that a row's key is made of.
+pub(super) fn parse_key(table: &str, key: &[u8]) -> Result<(Urn, String), ReadError> {
+    let parts = std::str::from_utf8(key).ok().and_then(|key| key.strip_prefix(table)?.rsplit_once('/'));
+    match parts.and_then(|(urn, id)| Some((urn.parse().ok()?, id.to_owned()))) {
+        Some(parts) => Ok(parts),
+        None => Err(ReadError(format!("`{}` is no key of a delivery", key.escape_ascii()).into())),
+    }
+}
+
+/// The subscriptions that have rows in a table, of one stack or of all. Looks at one row of each, so however many there
+/// are costs nothing.
+pub(super) fn subscriptions_with_rows(
+    snapshot: &dyn Snapshot,
+    table: &str,
+    stack: Option<&StackId>,
+) -> Result<Vec<Urn>, ReadError> {
+    let mut from = of_stack(table, stack).into_bytes();
+    let end = after_prefix(&from);
     let mut found = Vec::new();
     while let Some(row) = snapshot.range(&from, &end, Direction::Ascending)?.next() {
-        let delivery: Delivery = serde_json::from_slice(&row?.1).map_err(|e| ReadError(Box::new(e)))?;
-        from = after_prefix(&prefix(DELIVERIES, &delivery.subscription));
-        found.push(delivery.subscription);
+        let (subscription, _) = parse_key(table, &row?.0)?;
+        from = after_prefix(&prefix(table, &subscription));
+        found.push(subscription);
     }
     Ok(found)
 }
 
-/// How many open deliveries a subscription has.
-pub(super) fn count(snapshot: &dyn Snapshot, subscription: &Urn) -> Result<usize, ReadError> {
-    snapshot.prefix(&prefix(DELIVERIES, subscription))?.try_fold(0, |count, row| row.map(|_| count + 1))
+/// The prefix of all rows of one stack, or of all.
+pub(super) fn of_stack(table: &str, stack: Option<&StackId>) -> String {
+    match stack {
+        Some(StackId { project, stack }) => format!("{table}urn:tandem:{project}:{stack}:"),
+        None => table.to_owned(),
+    }
+}
+
+/// How many rows of a table a subscription has.
+pub(super) fn count(snapshot: &dyn Snapshot, table: &str, subscription: &Urn) -> Result<usize, ReadError> {
+    snapshot.prefix(&prefix(table, subscription))?.try_fold(0, |count, row| row.map(|_| count + 1))
 }

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Consumer, Consumers, Delivery, Dispatcher, Outbox, Subscriptions, Undelivered,
-    row::{DEAD, DELIVERIES, scan},
+    row::{DEAD, DELIVERIES, dead_key, delivery_key, encode, scan},
 };
 use crate::{
     log::{Line, Sink},
@@ -28,6 +28,7 @@ use crate::{
     resource::Resources,
 };
 
+mod dead;
 mod many;
 
 /// Answers by script, then succeeds; tells of each delivery it saw.

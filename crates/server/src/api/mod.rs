@@ -5,6 +5,7 @@
 mod backup;
 mod builds;
 mod cloud;
+mod dead_letters;
 mod images;
 mod logs;
 mod processes;
@@ -46,6 +47,7 @@ pub fn router(open: Arc<Cloud>, stop: watch::Sender<bool>) -> Router {
         .merge(logs::routes())
         .merge(processes::routes())
         .merge(runs::routes())
+        .merge(dead_letters::routes())
         .merge(images::routes())
         .merge(builds::routes())
         .with_state(State { cloud: open, stop })

@@ -44,8 +44,7 @@ async fn processes(
     let (functions, spares) = cloud.functions.processes();
     let functions = functions.into_iter().filter(|f| within(&f.urn)).collect();
     let runs = cloud.tasks.status(stack.as_ref()).map_err(|e| Refusal::of(&e))?;
-    let dead = cloud.dispatcher.dead_letters().map_err(|e| Refusal::of(&e))?;
-    let dead_letters = dead.iter().filter(|letter| within(&letter.delivery.subscription)).count();
+    let dead_letters = cloud.dead_letters.count(stack.as_ref()).map_err(|e| Refusal::of(&e))?;
     let all = cloud.resources.list(stack.as_ref()).into_iter();
     let made_by_clients = all.filter(|r| is_made(&r.urn));
     let made_by_clients = made_by_clients.map(|r| Made { urn: r.urn.clone(), id: r.id.clone() }).collect();

@@ -3,10 +3,17 @@
 use std::{ffi::OsString, sync::Arc};
 
 use serde_json::json;
+use tandem_cloud::dispatch::Held;
 use tandem_engine::{ApplyError, Events, Options, StackFiles, Stop, Summary, Target, Update};
-use tandem_model::{StackId, plan::Step};
+use tandem_model::{
+    Kind, StackId, Urn,
+    plan::{Op, Step},
+};
 use tandem_program::Run;
-use tandem_server::{Client, wire};
+use tandem_server::{
+    Client,
+    wire::{self, Holders},
+};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -78,6 +85,40 @@ pub(crate) fn agree(
     }
     terminal.say("Nothing was changed.");
     Err(Failure::Code(DECLINED))
+}
+
+/// Says which events go with what is deleted.
+pub(crate) async fn tell_held(terminal: &Terminal, cloud: &Client, of: Holders) -> Result<(), Failure> {
+    if of.subscriptions.as_ref().is_some_and(Vec::is_empty) {
+        return Ok(());
+    }
+    let Held { waiting, dead_letters } = cloud.post("/v1/dead-letters/held", &of).await?;
+    if terminal.json() {
+        if waiting + dead_letters > 0 {
+            let event = json!({ "event": "willDrop", "waiting": waiting, "deadLetters": dead_letters });
+            terminal.data(&ui::events::line(event))?;
+        }
+        return Ok(());
+    }
+    let on_the_way = format!("{} on the way", ui::count(waiting, "event"));
+    let dead = format!("{} in the dead letters", ui::count(dead_letters, "event"));
+    let what = match (waiting, dead_letters) {
+        (0, 0) => return Ok(()),
+        (_, 0) => on_the_way,
+        (0, _) => dead,
+        _ => format!("{on_the_way} and {dead}"),
+    };
+    terminal.say(&format!(
+        "With what is deleted {} {what}.",
+        if waiting + dead_letters == 1 { "goes" } else { "go" }
+    ));
+    Ok(())
+}
+
+/// The subscriptions that a plan deletes, with their events.
+pub(crate) fn deleted_subscriptions(plan: &Summary) -> Vec<Urn> {
+    let steps = plan.steps.iter().filter(|step| matches!(step.op, Op::Delete | Op::Replace));
+    steps.map(|step| step.urn.clone()).filter(|urn| urn.kind == Kind::Subscription).collect()
 }
 
 /// Carries out a plan: `work` does it, while its progress is told and requests to stop are heard.

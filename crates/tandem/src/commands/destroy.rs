@@ -2,15 +2,25 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tandem_cloud::dispatch::Held;
 use tandem_engine::{Events, Options, Stacks, Summary, Target, Update};
 use tandem_model::{StackId, inputs, resource::Properties};
 use tandem_program::Project;
+use tandem_server::{
+    Client,
+    wire::{Holders, Resources},
+};
 
 use super::deploy;
-use crate::{background, exit::Failure, place::Place, ui::Terminal};
+use crate::{
+    background,
+    exit::Failure,
+    place::Place,
+    ui::{self, Terminal},
+};
 
 /// Deletes everything that the stack consists of, in reverse order, also the buckets that clients made over S3.
-/// Buckets that are not empty need --force.
+/// Buckets that are not empty need --force. Events on their way and dead letters go with the stack.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -42,19 +52,35 @@ async fn destroy(terminal: &Terminal, place: Place, Args { consent }: Args) -> R
     let preview = Update::preview(folded, target.clone(), Events::ignored()).await?;
     let plan = preview.finish(Properties::new()).await?;
     if !plan.changes() {
+        drop_leftovers(terminal, &cloud, &stack).await?;
         return tell_nothing(terminal, stack);
     }
-    deploy::agree(terminal, &plan, &crate::ui::Rebuilds::default(), &consent, "destroy all of this")?;
+    deploy::tell_held(terminal, &cloud, Holders { stack: stack.clone(), subscriptions: None }).await?;
+    deploy::agree(terminal, &plan, &ui::Rebuilds::default(), &consent, "destroy all of this")?;
 
     let options = Options { expected: Some(plan.steps), force: consent.force, adopt: made };
     let done = deploy::carry_out(terminal, &cloud, files, target, options, |update, _| async move {
         Ok(update.finish(Properties::new()).await?)
     });
-    deploy::tell(terminal, &done.await?)?;
+    let done = done.await?;
+    drop_leftovers(terminal, &cloud, &stack).await?;
+    deploy::tell(terminal, &done)?;
     if builds {
         terminal.note(
             "Images that were built stay, so that they need not be built again: see `tandem image ls`.",
         );
+    }
+    Ok(())
+}
+
+/// Drops the events that are addressed to what is gone: those of functions that were called directly. The others went with
+/// their subscriptions.
+async fn drop_leftovers(terminal: &Terminal, cloud: &Client, stack: &StackId) -> Result<(), Failure> {
+    let of = Resources { stack: stack.clone() };
+    let dropped: Held = cloud.post("/v1/dead-letters/drop-leftovers", &of).await?;
+    let dropped = dropped.waiting + dropped.dead_letters;
+    if dropped > 0 {
+        terminal.note(&format!("dropped {} of functions that are gone", ui::count(dropped, "event")));
     }
     Ok(())
 }

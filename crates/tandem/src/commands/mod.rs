@@ -5,6 +5,7 @@ pub(crate) mod build;
 mod builds;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod dead_letters;
 mod deploy;
 pub(crate) mod destroy;
 pub(crate) mod env;
@@ -49,6 +50,9 @@ pub(crate) fn run(args: Args, terminal: &Terminal) -> Result<(), Failure> {
         Command::Invoke(command) => block_on(invoke::run(terminal, Place::find(&args.global)?, command)),
         Command::Run(command) => block_on(run::run(terminal, Place::find(&args.global)?, command)),
         Command::Runs(command) => block_on(runs::run(terminal, Place::find(&args.global)?, command)),
+        Command::DeadLetters(command) => {
+            block_on(dead_letters::run(terminal, Place::find(&args.global)?, command))
+        }
         Command::Build(command) => block_on(build::run(terminal, Place::find(&args.global)?, command)),
         Command::Image(command) => block_on(image::run(terminal, Place::find(&args.global)?, command)),
         Command::Backup(command) => block_on(backup::run(terminal, Place::find(&args.global)?, command)),

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tandem_engine::{ApplyError, Events, Options, Stacks, Target, Update};
 use tandem_program::{DeployHost, Deployment, Project, Uploading};
+use tandem_server::wire::Holders;
 
 use super::{builds::Builds, deploy};
 use crate::{
@@ -60,6 +61,8 @@ async fn up(terminal: &Terminal, place: Place, Args { consent, pull }: Args) -> 
     };
     let plan = preview.finish(exports).await?;
     let builds = builds.told(&cloud, &deployment, &plan).await?;
+    let subscriptions = Some(deploy::deleted_subscriptions(&plan));
+    deploy::tell_held(terminal, &cloud, Holders { stack: stack.clone(), subscriptions }).await?;
     deploy::agree(terminal, &plan, &builds, &consent, "make these changes")?;
 
     let options = Options { expected: Some(plan.steps), force: consent.force, ..Options::default() };

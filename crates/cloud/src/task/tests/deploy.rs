@@ -145,6 +145,7 @@ fn delivery(task: &Urn, attempt: u32) -> Delivery {
         attempt,
         max_attempts: 3,
         event,
+        redriven: None,
     }
 }
 

@@ -82,7 +82,10 @@ fn shown(processes: &Processes, now: Timestamp, width: Option<usize>) -> String 
         parts.push(format!("{} on the way\n", ui::count(waiting, "event")));
     }
     if processes.dead_letters > 0 {
-        parts.push(format!("{} in the dead letters\n", ui::count(processes.dead_letters, "event")));
+        parts.push(format!(
+            "{} in the dead letters: see `tandem dead-letters ls`\n",
+            ui::count(processes.dead_letters, "event")
+        ));
     }
     if parts.is_empty() {
         return "Nothing is deployed.\n".to_owned();
@@ -215,7 +218,7 @@ fn row(run: &RunStatus, now: Timestamp, short: bool) -> [String; 6] {
 }
 
 /// How long ago, in the largest unit that says something.
-fn age(then: Timestamp, now: Timestamp) -> String {
+pub(super) fn age(then: Timestamp, now: Timestamp) -> String {
     let age = Duration::try_from(now.duration_since(then)).unwrap_or_default().as_secs();
     match age {
         0..120 => format!("{age}s"),
@@ -304,7 +307,7 @@ mod tests {
 
         2 events on the way
 
-        1 event in the dead letters
+        1 event in the dead letters: see `tandem dead-letters ls`
         ");
         // A program gets the ids whole.
         assert!(shown(&processes, now, None).contains("0190c0de-7e57-4f00-8abc-1122a1b2c3d4"));
