@@ -293,11 +293,17 @@ impl Connection {
         body: Bytes,
         payload: &str,
     ) -> Result<Response<Incoming>> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", &self.endpoint.host)
-            .body(Full::new(body))?;
+        self.respond_to(Request::builder().method(method).uri(path), service, body, payload).await
+    }
+
+    async fn respond_to(
+        &mut self,
+        request: http::request::Builder,
+        service: &str,
+        body: Bytes,
+        payload: &str,
+    ) -> Result<Response<Incoming>> {
+        let mut request = request.header("host", &self.endpoint.host).body(Full::new(body))?;
         self.endpoint.signer.sign(&mut request, service, payload, Timestamp::now());
         // Some servers end a connection after so many requests.
         if self.sender.is_closed() || self.sender.ready().await.is_err() {
@@ -344,6 +350,24 @@ impl Connection {
 
     pub(crate) async fn put(&mut self, bucket: &str, key: &str, body: &Bytes) -> Result<()> {
         self.send("PUT", &format!("/{bucket}/{key}"), "s3", body.clone()).await.map(drop)
+    }
+
+    /// An action of SQS, in the JSON protocol.
+    pub(crate) async fn sqs(&mut self, action: &str, parameters: &Value) -> Result<Value> {
+        let body = Bytes::from(parameters.to_string());
+        let request = Request::builder()
+            .method("POST")
+            .uri("/")
+            .header("content-type", "application/x-amz-json-1.0")
+            .header("x-amz-target", format!("AmazonSQS.{action}"));
+        let payload = hash(&body);
+        let response = self.respond_to(request, "sqs", body, &payload).await?;
+        let status = response.status();
+        let answer = response.into_body().collect().await?.to_bytes();
+        if !status.is_success() {
+            bail!("{action}: {status} {}", String::from_utf8_lossy(&answer));
+        }
+        Ok(if answer.is_empty() { Value::Null } else { serde_json::from_slice(&answer)? })
     }
 
     /// Invokes a function through the Lambda API and waits for its answer.

@@ -16,6 +16,8 @@ mod floors;
 mod machine;
 mod memory;
 mod object;
+mod queue;
+mod rival;
 mod s3;
 mod serve;
 mod stats;
@@ -43,6 +45,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "memory", about: "memory over many invocations", run: memory::run },
     Bench { name: "object", about: "PUT answered to the handler behind it", run: object::run },
     Bench { name: "s3", about: "PUT, GET and LIST beside other S3 servers", run: s3::run },
+    Bench { name: "queue", about: "send, receive and delete over SQS", run: queue::run },
     Bench { name: "task", about: "start of a container beside bare runc", run: task::run },
     Bench { name: "docker", about: "start of a container beside `docker run`", run: docker::run },
     Bench { name: "up", about: "`up` with nothing to do, 1,000 resources", run: up::run },

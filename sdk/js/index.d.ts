@@ -1,5 +1,8 @@
 /// <reference path="./pulumi.d.ts" />
 
+import type { Queue } from "./queue.js";
+
+export * from "./queue.js";
 /** Handlers that run at times. */
 export * as timer from "./timer.js";
 export * from "./topic.js";
@@ -189,9 +192,9 @@ export class Bucket extends Resource {
      * A function written in place becomes a `cloud.Function` called `name`. A {@link Function} gets the whole event, as a
      * CloudEvents 1.0 envelope. A {@link Task} is started once for each event.
      */
-    onPut(name: string, handler: BucketHandler | Function<any, any> | Task, filter?: BucketFilter): void;
+    onPut(name: string, handler: BucketHandler | Function<any, any> | Task | Queue, filter?: BucketFilter): void;
     /** Runs `handler` when an object was deleted; otherwise like {@link onPut}. */
-    onDelete(name: string, handler: BucketHandler | Function<any, any> | Task, filter?: BucketFilter): void;
+    onDelete(name: string, handler: BucketHandler | Function<any, any> | Task | Queue, filter?: BucketFilter): void;
 
     /**
      * The object's content. In handlers only.

@@ -1,4 +1,4 @@
-import type { Context, Function, Resource, ResourceOptions, Task } from "@tandem/cloud";
+import type { Context, Function, Queue, Resource, ResourceOptions, Task } from "@tandem/cloud";
 
 /** The whole event in which a message comes: a CloudEvents 1.0 envelope. */
 export interface TopicEvent<T> {
@@ -54,7 +54,7 @@ export class Topic<T = any> extends Resource {
      */
     subscribe(
         name: string,
-        handler: ((message: T, context: Context, event: TopicEvent<T>) => unknown) | Function<any, any> | Task,
+        handler: ((message: T, context: Context, event: TopicEvent<T>) => unknown) | Function<any, any> | Task | Queue,
         options?: { filter?: TopicFilter },
     ): void;
 }

@@ -64,9 +64,13 @@ const NODE: &[Package] = &[
 /// The stock clients. Their checksum and signing behaviour changes between releases, so they are pinned.
 const CLIENTS: &[&str] = &["boto3==1.43.11", "awscli==1.46.3", "awslambdaric==4.2.2"];
 
+/// The last boto3 that speaks the Query protocol of SQS, for a folder of its own beside the others.
+const OLD_CLIENTS: &[&str] = &["boto3==1.28.79", "botocore==1.31.79"];
+
 /// The AWS SDK for JavaScript; of the releases that run on Debian's Node.js.
 const NODE_CLIENTS: &[&str] = &[
     "@aws-sdk/client-s3@3.850.0",
+    "@aws-sdk/client-sqs@3.848.0",
     "@aws-sdk/lib-storage@3.850.0",
     "@aws-sdk/s3-presigned-post@3.850.0",
     "@aws-sdk/s3-request-presigner@3.850.0",
@@ -86,6 +90,7 @@ pub(crate) fn ensure() -> Result<()> {
     install(&missing(PACKAGES).into_iter().chain(node).collect::<Vec<_>>())?;
     nextest()?;
     clients()?;
+    old_clients()?;
     node_clients()
 }
 
@@ -183,6 +188,29 @@ fn clients() -> Result<()> {
         install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(CLIENTS);
         process::output(&mut install)?;
         // Written last: an interrupted installation is begun again.
+        tree::write(&marker, &wanted)
+    })
+}
+
+fn old_clients() -> Result<()> {
+    let folder = environment()?.join("query");
+    let marker = folder.join("pinned");
+    let wanted = OLD_CLIENTS.join("\n");
+    if tree::marker(&marker) == wanted {
+        return Ok(());
+    }
+    process::timed(&format!("installing {} into {}", OLD_CLIENTS.join(", "), folder.display()), || {
+        let mut install = Command::new(python()?);
+        install.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--upgrade",
+            "--target",
+        ]);
+        process::output(install.arg(&folder).args(OLD_CLIENTS))?;
         tree::write(&marker, &wanted)
     })
 }

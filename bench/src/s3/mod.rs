@@ -3,8 +3,6 @@
 //! Every server gets the same requests: objects of 1 KiB and of 16 MiB, put and read by 1 and by 16 connections, and a
 //! bucket of 10,000 keys listed whole, in pages of 1,000.
 
-mod rival;
-
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -13,10 +11,10 @@ use bytes::Bytes;
 use crate::{
     cloud::{Cloud, Connection, Endpoint, block_on},
     floors::Floors,
+    rival::{KINDS, Rival},
     stats::Samples,
     table::{Row, Value},
 };
-use rival::{KINDS, Rival};
 
 const SMALL: usize = 1 << 10;
 const LARGE: usize = 16 << 20;

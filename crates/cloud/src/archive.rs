@@ -199,7 +199,12 @@ impl Archives {
                     let codes = inputs::codes(&r.inputs).filter_map(|code| code.get("code"));
                     contexts.chain(codes).filter_map(|name| name.as_str()).map(str::to_owned).collect()
                 }
-                Kind::Bucket | Kind::Volume | Kind::Topic | Kind::Timer | Kind::Subscription => Vec::new(),
+                Kind::Bucket
+                | Kind::Queue
+                | Kind::Volume
+                | Kind::Topic
+                | Kind::Timer
+                | Kind::Subscription => Vec::new(),
             }
         };
         let names = resources.list(None).into_iter().flat_map(|r| named(&r));

@@ -34,6 +34,7 @@ use crate::{
     log::{self, Log, LogError, RunLogs},
     program::{Attended, Programs},
     provider::{Lines, Provider},
+    queue::{self, Queues, Subscribers},
     registry::{self, Registry},
     resource::Resources,
     service::{self, ServiceError, Services},
@@ -44,8 +45,8 @@ use crate::{
     topic::Topics,
     volume::Volumes,
     wiring::{
-        ContainerLogs, Deferred, Environments, OwnNames, ProgramCalls, Pruned, Tidying, run_tidying,
-        unsupported, within_reach,
+        AllSubscriptions, ContainerLogs, Deferred, Environments, MessageHandlers, OwnNames, ProgramCalls,
+        Pruned, Tidying, run_tidying, unsupported, within_reach,
     },
 };
 
@@ -80,6 +81,8 @@ pub struct Cloud {
     store: Arc<dyn Store>,
     blobs: Arc<dyn Blobs>,
     buckets: Arc<Buckets>,
+    queues: Arc<Queues>,
+    subscribers: Arc<Subscribers>,
     /// Takes no more clients once cancelled.
     stop: CancellationToken,
     serving: TaskTracker,
@@ -192,6 +195,7 @@ impl Cloud {
 
         let buckets =
             Arc::new(Buckets::new(store.clone(), blobs.clone(), outbox.clone(), resources.clone(), endpoint));
+        let queues = Arc::new(Queues::new(store.clone(), resources.clone(), endpoint));
         let images: Arc<dyn Builder> = Arc::new(OwnNames::new(builder, endpoint));
         let registry = Registry::open(&home, keep_free, store.clone(), resources.clone(), images.clone())
             .map_err(|source| OpenError::Folder { path: home.registry(), source })?;
@@ -236,6 +240,7 @@ impl Cloud {
             topics: topics.clone(),
             buckets: buckets.clone(),
             tasks: tasks.clone(),
+            queues: queues.clone(),
             log: log.clone(),
             functions: OnceLock::new(),
         });
@@ -252,11 +257,18 @@ impl Cloud {
         let _ = calls.functions.set(functions.clone());
         programs.answer_by(calls);
 
-        let subscriptions = Subscriptions::new(store.clone(), outbox.clone(), resources.clone());
+        let handlers = Arc::new(MessageHandlers { functions: functions.clone(), tasks: tasks.clone() });
+        let subscribers = Subscribers::new(queues.clone(), resources.clone(), handlers);
+        let subscriptions = AllSubscriptions {
+            dispatched: Subscriptions::new(store.clone(), outbox.clone(), resources.clone()),
+            to_queues: subscribers.clone(),
+            resources: resources.clone(),
+        };
         let volumes = Arc::new(Volumes::new(home.clone(), store.clone(), resources.clone()));
         let timers = Arc::new(Timers::new(store.clone(), outbox.clone(), Timestamp::now));
         let providers = Providers::from([
             (Kind::Bucket, buckets.clone() as Arc<dyn Provider>),
+            (Kind::Queue, Arc::new(queue::Provided(queues.clone())) as Arc<dyn Provider>),
             (Kind::Volume, volumes.clone()),
             (Kind::Task, Arc::new(tasks.clone())),
             (Kind::Service, Arc::new(services.clone())),
@@ -272,6 +284,7 @@ impl Cloud {
         let consumers = Consumers::from([
             (Kind::Function, Arc::new(functions.clone()) as Arc<dyn Consumer>),
             (Kind::Task, Arc::new(tasks.clone())),
+            (Kind::Queue, Arc::new(queue::Provided(queues.clone()))),
         ]);
         let dispatcher = Dispatcher::start(store.clone(), hints, consumers, Arc::new(log.clone()))
             .map_err(TargetFault::from)?;
@@ -286,7 +299,10 @@ impl Cloud {
             credentials: credentials.clone(),
             s3: bucket::http::service(buckets.clone(), credentials.clone(), target.clone()),
             registry: registry::http::router(registry.clone(), credentials),
-            others: HashMap::from([("lambda", lambda)]),
+            others: HashMap::from([
+                ("lambda", lambda),
+                ("sqs", queue::http::router(queues.clone(), target.clone())),
+            ]),
             limits: Limits::of_this_process(),
         };
         let (stop, serving) = (CancellationToken::new(), TaskTracker::new());
@@ -297,6 +313,8 @@ impl Cloud {
         let ticking = timer::run(Arc::downgrade(&timers), tokio::time::sleep);
         let halt = stop.clone();
         serving.spawn(async move { _ = halt.run_until_cancelled_owned(ticking).await });
+        let (weak, halt) = (Arc::downgrade(&queues), stop.clone());
+        serving.spawn(async move { _ = halt.run_until_cancelled_owned(queue::run_retention(weak)).await });
         let forgetting =
             log::run_retention(log.clone(), Arc::downgrade(&resources), Timestamp::now, tokio::time::sleep);
         let halt = stop.clone();
@@ -344,6 +362,8 @@ impl Cloud {
             store,
             blobs,
             buckets,
+            queues,
+            subscribers,
             stop,
             serving,
         }))
@@ -396,8 +416,9 @@ impl Cloud {
     /// Takes no more requests, lets what is under way end, and closes the store. Containers go on.
     pub async fn close(&self) {
         self.stop.cancel();
+        self.queues.drain();
         self.tasks.drain();
-        self.dispatcher.close(GRACE).await;
+        tokio::join!(self.dispatcher.close(GRACE), self.subscribers.close(GRACE));
         self.functions.close(GRACE).await;
         self.tasks.close().await;
         self.services.close().await;

@@ -21,6 +21,7 @@ pub mod log;
 mod mount;
 pub mod program;
 pub mod provider;
+pub mod queue;
 pub mod registry;
 pub mod resource;
 pub mod service;
@@ -33,6 +34,11 @@ pub mod timer;
 pub mod topic;
 pub mod volume;
 mod wiring;
+
+/// Whether a client made the resource over the wire, so that no program declares it.
+pub fn is_made_by_client(urn: &tandem_model::Urn) -> bool {
+    bucket::is_made(urn) || queue::is_made(urn)
+}
 
 pub use cloud::{Cloud, OpenError};
 pub use wiring::Pruned;

@@ -46,6 +46,18 @@ pub(crate) async fn run(script: &str, environment: Vec<(&'static str, String)>) 
     finish(client, environment).await;
 }
 
+/// As [`run`], with a boto3 that speaks the Query protocol of SQS.
+pub(crate) async fn run_old(script: &str, mut environment: Vec<(&'static str, String)>) {
+    let python = PathBuf::from(env::var_os("TANDEM_TEST_PYTHON").expect("TANDEM_TEST_PYTHON"));
+    let folder = python.ancestors().nth(2).expect("a Python in an environment").join("query");
+    assert!(
+        folder.join("boto3").is_dir(),
+        "run the tests by `cargo xtask test`, which installs an older boto3"
+    );
+    environment.push(("PYTHONPATH", folder.display().to_string()));
+    run(script, environment).await;
+}
+
 /// Runs an ES module of JavaScript, which fails by throwing. It finds the packages of the AWS SDK.
 ///
 /// # Panics

@@ -24,6 +24,9 @@ pub const TIMER_TICK: &str = "dev.tandem.timer.tick";
 /// The type of an event of a topic: a message was published.
 pub const TOPIC_MESSAGE: &str = "dev.tandem.topic.message";
 
+/// The type of an event in which messages of a queue are handed to a consumer.
+pub const QUEUE_MESSAGES: &str = "dev.tandem.queue.messages";
+
 /// A CloudEvents 1.0 event (<https://github.com/cloudevents/spec>), with the distributed tracing extension.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {

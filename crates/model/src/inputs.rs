@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 mod code;
+mod queue;
 mod service;
 mod timer;
 mod volume;
 
 pub use self::{
     code::{Code, codes, codes_mut},
+    queue::{DeduplicationScope, Queue, RedrivePolicy, ThroughputLimit},
     service::{Autoscale, Container, HealthCheck, Port, Protocol, ScaleTarget, Service},
     timer::Timer,
     volume::{Mount, Source, Volume},
@@ -313,7 +315,7 @@ impl Build {
 pub struct Topic {}
 
 /// Which events of a source go to a consumer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Subscription {
     pub source: Urn,
@@ -325,6 +327,15 @@ pub struct Subscription {
     /// After this many attempts an event goes to the dead letters.
     #[serde(default = "Subscription::default_attempts")]
     pub max_attempts: u32,
+    /// Of queues: the most messages that a handler gets at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<u32>,
+    /// Of queues: how long messages are waited for after the first, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_window: Option<f64>,
+    /// Of queues: how many batches are handled at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
 }
 
 impl Subscription {

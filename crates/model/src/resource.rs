@@ -12,6 +12,7 @@ use crate::urn::Urn;
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     Bucket,
+    Queue,
     Volume,
     Function,
     Task,
@@ -22,8 +23,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Bucket,
+        Self::Queue,
         Self::Volume,
         Self::Function,
         Self::Task,
@@ -36,6 +38,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bucket => "bucket",
+            Self::Queue => "queue",
             Self::Volume => "volume",
             Self::Function => "function",
             Self::Task => "task",
@@ -48,7 +51,7 @@ impl Kind {
 
     /// Whether it holds a user's data, so that it is deleted only when empty or forced.
     pub fn holds_data(self) -> bool {
-        matches!(self, Self::Bucket | Self::Volume)
+        matches!(self, Self::Bucket | Self::Queue | Self::Volume)
     }
 }
 

@@ -99,6 +99,7 @@ pub(crate) fn check(desired: &Desired) -> Result<(), InputError> {
 fn fit(urn: &Urn, known: &Properties, all: &Properties) -> Result<Result<(), String>, String> {
     let verdict = match urn.kind {
         Kind::Bucket => inputs::read::<inputs::Bucket>(urn, known).map(|_| Ok(())),
+        Kind::Queue => inputs::read::<inputs::Queue>(urn, known).map(|queue| queue.check()),
         Kind::Function => {
             inputs::read::<inputs::Function>(urn, known).map(|function| check_function(&function))
         }

@@ -127,7 +127,7 @@ impl Deployment {
                 }
                 self.archives.entrust(&desired.urn, secrets);
             }
-            Kind::Bucket | Kind::Volume | Kind::Topic | Kind::Timer | Kind::Subscription => {}
+            Kind::Bucket | Kind::Queue | Kind::Volume | Kind::Topic | Kind::Timer | Kind::Subscription => {}
         }
         declare::check(&desired).map_err(|error: InputError| error.report())?;
         Ok(desired)

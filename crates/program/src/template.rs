@@ -43,6 +43,7 @@ pub const TEMPLATES: [Template; 3] = [
             // For editors and `tsc`; Tandem itself strips types without looking at them.
             ("tsconfig.json", include_str!("template/tsconfig.json")),
             ("types/tandem-cloud.d.ts", include_str!("../../../sdk/js/index.d.ts")),
+            ("types/queue.d.ts", include_str!("../../../sdk/js/queue.d.ts")),
             ("types/timer.d.ts", include_str!("../../../sdk/js/timer.d.ts")),
             ("types/topic.d.ts", include_str!("../../../sdk/js/topic.d.ts")),
             ("types/pulumi.d.ts", include_str!("../../../sdk/js/pulumi.d.ts")),

@@ -252,7 +252,7 @@ impl Target for Client {
     }
 
     fn made_by_client(&self, urn: &Urn) -> bool {
-        tandem_cloud::bucket::is_made(urn)
+        tandem_cloud::is_made_by_client(urn)
     }
 
     async fn list(&self, stack: &StackId) -> Result<Vec<Recorded>, TargetError> {

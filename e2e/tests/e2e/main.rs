@@ -56,6 +56,7 @@ mod long_logs;
 mod many_containers;
 #[cfg(test)]
 mod many_videos;
+mod messages;
 #[cfg(test)]
 mod notifications;
 #[cfg(test)]

@@ -6,8 +6,9 @@ import { Resource } from "./resource.js";
 import { Task } from "./task.js";
 
 export class Subscription extends Resource {
-    constructor(name, source, consumer, events, filter) {
-        super("subscription", name, () => ({ source: source.urn, consumer: consumer.urn, events, filter }), []);
+    constructor(name, source, consumer, events, filter, batching = {}) {
+        const inputs = { source: source.urn, consumer: consumer.urn, events, filter, ...batching };
+        super("subscription", name, () => inputs, []);
     }
 }
 
@@ -19,6 +20,8 @@ export class Subscription extends Resource {
  */
 export function consumerOf(what, name, handler, unpack) {
     if (handler instanceof Function || handler instanceof Task) return handler;
+    // Queues have subscriptions of their own, so they are not imported here.
+    if (handler?.declaration?.kind === "queue" && !what.startsWith("queue/")) return handler;
     if (typeof handler !== "function") {
         const [kind, method] = [what.split("/")[0], what.split(".").pop()];
         throw invalid(

@@ -86,7 +86,7 @@ impl Buckets {
                 data: record(notification, what, &event, &data, self.endpoint),
                 ..event.clone()
             };
-            enqueued.push(self.outbox.enqueue_to(batch, &notification.function, told, ATTEMPTS));
+            enqueued.push(self.outbox.enqueue_to(batch, &notification.consumer, told, ATTEMPTS));
         }
         enqueued
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde_json::{Value, json};
 use tandem_model::{
     Explain, PhysicalId, Report, Urn,
@@ -113,6 +114,13 @@ impl Consumer for Functions {
 
     /// A request may wait long for a worker, and the cloud may stop meanwhile: that is no attempt.
     async fn attempt(&self, delivery: &Delivery, begin: Begin) -> Result<(), Undelivered> {
+        self.answer(delivery, begin).await.map(|_| ())
+    }
+}
+
+impl Functions {
+    /// Handles a delivery, and answers what the handler answered.
+    pub(crate) async fn answer(&self, delivery: &Delivery, begin: Begin) -> Result<Bytes, Undelivered> {
         let payload = match delivery.event.kind.as_str() {
             FUNCTION_INVOKED | BUCKET_NOTIFICATION => serde_json::to_vec(&delivery.event.data),
             _ => serde_json::to_vec(&delivery.event),
@@ -130,7 +138,7 @@ impl Consumer for Functions {
         };
         tandem_failpoint::hit("function.delivery.answered");
         match result {
-            Ok(_) => Ok(()),
+            Ok(invoked) => Ok(invoked.payload),
             Err(
                 InvokeError::TooManyRequests { .. } | InvokeError::NoWorkers { .. } | InvokeError::Closing,
             ) => Err(Undelivered::Throttled),

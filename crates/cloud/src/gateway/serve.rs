@@ -4,7 +4,7 @@ use std::{collections::HashMap, convert::Infallible, fmt, sync::Arc, time::Durat
 
 use axum::{Router, extract::DefaultBodyLimit};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -206,13 +206,35 @@ impl Routes {
             Ok(principal) => parts.extensions.insert(principal),
             Err(error) => {
                 tracing::info!(service, %error, "refused a request");
-                return refuse(StatusCode::FORBIDDEN, error.name(), &error.to_string());
+                let message = error.to_string();
+                let form = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == FORM);
+                return match form {
+                    true => refuse_form(StatusCode::FORBIDDEN, error.name(), &message),
+                    false => refuse(StatusCode::FORBIDDEN, error.name(), &message),
+                };
             }
         };
         let request = Request::from_parts(parts, axum::body::Body::from(body));
         let Ok(response) = router.clone().oneshot(request).await;
         response.map(|body| body.map_err(Error::from).boxed_unsync())
     }
+}
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// An error as the AWS Query protocols have it. Neither names nor messages here hold anything that XML would take for its
+/// own, but for the key id that the client sent.
+fn refuse_form(status: StatusCode, name: &str, message: &str) -> Response<Body> {
+    let message = message.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let body = format!(
+        "<ErrorResponse><Error><Type>Sender</Type><Code>{name}</Code><Message>{message}</Message></Error></ErrorResponse>"
+    );
+    let body = Full::new(Bytes::from(body)).map_err(|never: Infallible| match never {}).boxed_unsync();
+    Response::builder()
+        .status(status)
+        .header(CONTENT_TYPE, "text/xml")
+        .body(body)
+        .expect("a status, a valid header and a body make a response")
 }
 
 /// No bucket has this name: it is too short.

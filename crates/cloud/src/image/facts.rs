@@ -134,8 +134,12 @@ fn builds_of(recorded: &Recorded) -> Vec<BuildOf> {
             };
             containers.filter_map(of).collect()
         }
-        Kind::Bucket | Kind::Function | Kind::Subscription | Kind::Timer | Kind::Topic | Kind::Volume => {
-            Vec::new()
-        }
+        Kind::Bucket
+        | Kind::Queue
+        | Kind::Function
+        | Kind::Subscription
+        | Kind::Timer
+        | Kind::Topic
+        | Kind::Volume => Vec::new(),
     }
 }

@@ -378,10 +378,16 @@ fn recorded(
     })
 }
 
+/// What tells apart resources of one name: the same whenever the same operation is repeated.
+fn unique(op: Option<&OpId>) -> String {
+    let seed = op.map_or_else(|| Uuid::new_v4().to_string(), |op| op.0.clone());
+    archive::hash(seed.as_bytes())["sha256:".len()..][..7].to_owned()
+}
+
 /// The name that a new resource gets.
 ///
-/// Buckets share one namespace and are seen by clients, so theirs is lower case, ends in something unique, and can be
-/// pinned. The others are named after project, stack and name: one program's function is always found under one name.
+/// Buckets and queues share one namespace each and are seen by clients, so theirs end in something unique, and can be
+/// pinned; those of buckets are lower case. The others are named after project, stack and name: one program's function is always found under one name.
 fn physical_id(urn: &Urn, inputs: &Properties, op: Option<&OpId>) -> PhysicalId {
     let Urn { stack, kind, name } = urn;
     PhysicalId(match kind {
@@ -391,8 +397,16 @@ fn physical_id(urn: &Urn, inputs: &Properties, op: Option<&OpId>) -> PhysicalId 
             None => {
                 let legal = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
                 let stem: String = name.as_str().chars().map(legal).take(48).collect();
-                let seed = op.map_or_else(|| Uuid::new_v4().to_string(), |op| op.0.clone());
-                format!("{stem}-{}", &archive::hash(seed.as_bytes())["sha256:".len()..][..7])
+                format!("{stem}-{}", unique(op))
+            }
+        },
+        Kind::Queue => match inputs.get("queueName").and_then(|v| v.as_str()) {
+            Some(pinned) => pinned.to_owned(),
+            None => {
+                let legal = |c: char| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' };
+                let stem: String = name.as_str().chars().map(legal).take(64).collect();
+                let end = if inputs.get("fifo") == Some(&true.into()) { ".fifo" } else { "" };
+                format!("{stem}-{}{end}", unique(op))
             }
         },
         Kind::Function | Kind::Task | Kind::Service | Kind::Topic | Kind::Timer | Kind::Subscription => {

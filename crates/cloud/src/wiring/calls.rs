@@ -23,6 +23,7 @@ use crate::{
     call::{Caller, Calls},
     function::{Functions, Invocation},
     log::{Filter, Log},
+    queue::Queues,
     task::{RunId, RunRequest, RunStatus, Tasks},
     topic::{Publication, Topics},
 };
@@ -32,6 +33,7 @@ pub(crate) struct ProgramCalls {
     pub(crate) buckets: Arc<Buckets>,
     pub(crate) tasks: Tasks,
     pub(crate) topics: Arc<Topics>,
+    pub(crate) queues: Arc<Queues>,
     pub(crate) log: Log,
     /// Set once the functions, which need the calls, are there.
     pub(crate) functions: OnceLock<Functions>,
@@ -44,7 +46,7 @@ const MOST_KEYS: usize = 100_000;
 
 /// A call that was not answered.
 #[derive(Debug, thiserror::Error)]
-enum CallFault {
+pub(super) enum CallFault {
     #[error("the cloud knows no call `{method}`")]
     Unknown { method: String },
     #[error("the arguments of `{method}` do not fit: {reason}")]
@@ -139,7 +141,7 @@ struct Invoke {
 
 /// What names a call within a request, so that a request that is handled again makes the same (I4). Outside of a request
 /// nothing is repeated, so there is nothing to find again.
-fn key(caller: &Caller) -> Option<String> {
+pub(super) fn key(caller: &Caller) -> Option<String> {
     let Caller { of, request, ordinal, .. } = caller;
     (!request.is_empty()).then(|| format!("{of}/{request}/{ordinal}"))
 }
@@ -155,7 +157,7 @@ fn request_of(caller: &Caller) -> String {
     uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string()
 }
 
-fn arguments<T: DeserializeOwned>(method: &str, args: Value) -> Result<T, Report> {
+pub(super) fn arguments<T: DeserializeOwned>(method: &str, args: Value) -> Result<T, Report> {
     serde_json::from_value(args)
         .map_err(|e| CallFault::Arguments { method: method.to_owned(), reason: e.to_string() }.report())
 }
@@ -181,6 +183,7 @@ impl Calls for ProgramCalls {
             }
             "topic.publish" => self.topic_publish(caller, arguments(method, args)?).await,
             "function.invoke" => self.function_invoke(caller, arguments(method, args)?).await,
+            _ if method.starts_with("queue.") => self.queue_call(caller, method, args).await,
             _ => Err(CallFault::Unknown { method: method.to_owned() }.report()),
         }
     }

@@ -6,6 +6,8 @@ mod environment;
 mod images;
 mod invocations;
 mod logs;
+mod messages;
+mod queue_calls;
 mod tidying;
 
 pub(crate) use calls::ProgramCalls;
@@ -13,5 +15,6 @@ pub(crate) use environment::Environments;
 pub(crate) use images::OwnNames;
 pub(crate) use invocations::{Deferred, unsupported, within_reach};
 pub(crate) use logs::ContainerLogs;
+pub(crate) use messages::{AllSubscriptions, MessageHandlers};
 pub use tidying::Pruned;
 pub(crate) use tidying::{Tidying, run as run_tidying};

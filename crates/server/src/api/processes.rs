@@ -8,7 +8,7 @@ use axum::{
     routing::post,
 };
 use serde_json::Value;
-use tandem_cloud::{Cloud, bucket::is_made, capacity::CapacityStatus, function::Invocation};
+use tandem_cloud::{Cloud, capacity::CapacityStatus, function::Invocation, is_made_by_client};
 use uuid::Uuid;
 
 use super::Refusal;
@@ -46,7 +46,7 @@ async fn processes(
     let runs = cloud.tasks.status(stack.as_ref()).map_err(|e| Refusal::of(&e))?;
     let dead_letters = cloud.dead_letters.count(stack.as_ref()).map_err(|e| Refusal::of(&e))?;
     let all = cloud.resources.list(stack.as_ref()).into_iter();
-    let made_by_clients = all.filter(|r| is_made(&r.urn));
+    let made_by_clients = all.filter(|r| is_made_by_client(&r.urn));
     let made_by_clients = made_by_clients.map(|r| Made { urn: r.urn.clone(), id: r.id.clone() }).collect();
     let services = cloud.services.status(stack.as_ref());
     let timers = cloud.timers.status(stack.as_ref());

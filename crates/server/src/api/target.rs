@@ -10,7 +10,7 @@ use axum::{
     routing::{get, post, put},
 };
 use futures::StreamExt;
-use tandem_cloud::{Cloud, archive::ArchiveError, bucket::is_made, image, provider::Lines};
+use tandem_cloud::{Cloud, archive::ArchiveError, image, is_made_by_client, provider::Lines};
 use tandem_engine::{CloudId, Contents};
 use tandem_model::{Recorded, Report};
 use tokio::sync::mpsc;
@@ -49,7 +49,7 @@ async fn made(
     Json(OfStack { stack }): Json<OfStack>,
 ) -> Json<Vec<Recorded>> {
     let all = cloud.resources.list(stack.as_ref()).into_iter();
-    Json(all.filter(|r| is_made(&r.urn)).map(|r| (*r).clone()).collect())
+    Json(all.filter(|r| is_made_by_client(&r.urn)).map(|r| (*r).clone()).collect())
 }
 
 async fn entrust(State(cloud): State<Arc<Cloud>>, Json(Entrust { urn, secrets }): Json<Entrust>) -> Json<()> {

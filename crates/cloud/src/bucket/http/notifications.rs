@@ -21,19 +21,19 @@ impl Wire {
         let bucket = self.find(&req.input.bucket)?;
         let given = req.input.notification_configuration;
         let elsewhere = [
-            ("QueueConfiguration", given.queue_configurations.is_some_and(|list| !list.is_empty())),
             ("TopicConfiguration", given.topic_configurations.is_some_and(|list| !list.is_empty())),
             ("EventBridgeConfiguration", given.event_bridge_configuration.is_some()),
         ];
         if let Some((name, _)) = elsewhere.iter().find(|(_, is_given)| *is_given) {
             return Err(s3_error!(
                 NotImplemented,
-                "{name} is not supported: name a function in a CloudFunctionConfiguration, or subscribe in the program by \
-                 `bucket.onPut` and `bucket.onDelete`"
+                "{name} is not supported: name a function in a CloudFunctionConfiguration or a queue in a QueueConfiguration, or \
+                 subscribe in the program by `bucket.onPut` and `bucket.onDelete`"
             ));
         }
-        let functions = given.lambda_function_configurations.unwrap_or_default();
-        let read = functions.into_iter().map(|function| self.read_notification(&bucket.urn.stack, function));
+        let functions = given.lambda_function_configurations.unwrap_or_default().into_iter().map(Given::from);
+        let queues = given.queue_configurations.unwrap_or_default().into_iter().map(Given::from);
+        let read = functions.chain(queues).map(|given| self.read_notification(&bucket.urn.stack, given));
         let notifications = Notifications { all: read.collect::<S3Result<_>>()? };
         if let Some(fault) = fault(&notifications) {
             return Err(invalid(fault));
@@ -51,29 +51,58 @@ impl Wire {
         input: &GetBucketNotificationConfigurationInput,
     ) -> Answer<GetBucketNotificationConfigurationOutput> {
         let Notifications { all } = self.buckets.setting(&input.bucket).map_err(wire)?.unwrap_or_default();
+        let (queues, functions): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|notification| notification.consumer.kind == Kind::Queue);
+        let functions = functions.into_iter().map(|notification| {
+            let (id, arn, events, filter) = write(notification);
+            LambdaFunctionConfiguration { id, lambda_function_arn: arn, events, filter }
+        });
+        let queues = queues.into_iter().map(|notification| {
+            let (id, arn, events, filter) = write(notification);
+            QueueConfiguration { id, queue_arn: arn, events, filter }
+        });
         Ok(S3Response::new(GetBucketNotificationConfigurationOutput {
-            lambda_function_configurations: (!all.is_empty()).then(|| all.into_iter().map(write).collect()),
+            lambda_function_configurations: (functions.len() > 0).then(|| functions.collect()),
+            queue_configurations: (queues.len() > 0).then(|| queues.collect()),
             ..GetBucketNotificationConfigurationOutput::default()
         }))
     }
 
-    fn read_notification(
-        &self,
-        stack: &StackId,
-        given: LambdaFunctionConfiguration,
-    ) -> S3Result<Notification> {
+    fn read_notification(&self, stack: &StackId, given: Given) -> S3Result<Notification> {
         let events: Vec<String> = given.events.into_iter().map(String::from).collect();
         if let Some(event) = events.iter().find(|event| is_of_s3(event)) {
             return Err(s3_error!(NotImplemented, "the event {event} is not supported"));
         }
-        let arn = given.lambda_function_arn;
+        let arn = given.arn;
         Ok(Notification {
             id: given.id.filter(|id| !id.is_empty()).unwrap_or_else(|| Uuid::new_v4().to_string()),
-            function: self.function(stack, &arn)?,
+            consumer: match given.kind {
+                Kind::Queue => self.queue(stack, &arn)?,
+                _ => self.function(stack, &arn)?,
+            },
             arn,
             events,
             filter: read_filter(given.filter)?,
         })
+    }
+
+    /// The queue of an ARN, if the bucket's stack has it. S3 takes no FIFO queues.
+    fn queue(&self, stack: &StackId, arn: &str) -> S3Result<Urn> {
+        let parts: Vec<&str> = arn.split(':').collect();
+        let ["arn", _, "sqs", _, _, name] = parts[..] else {
+            return Err(invalid(format!("`{arn}` is not the ARN of a queue; a queue's output `arn` is")));
+        };
+        if name.ends_with(".fifo") {
+            return Err(invalid("FIFO queues are not supported as destinations of notifications"));
+        }
+        let found = self.buckets.resources.by_id(Kind::Queue, &PhysicalId(name.to_owned()));
+        let found = found.filter(|queue| queue.urn.stack == *stack).ok_or_else(|| {
+            invalid(format!(
+                "Unable to validate the following destination configurations: there is no queue `{name}` in the stack \
+                 `{stack}` of the bucket"
+            ))
+        })?;
+        Ok(found.urn.clone())
     }
 
     /// The function of an ARN, if the bucket's stack has it (I8).
@@ -92,6 +121,29 @@ impl Wire {
             ))
         })?;
         Ok(found.urn.clone())
+    }
+}
+
+/// A notification as it is given, of either kind.
+struct Given {
+    kind: Kind,
+    id: Option<String>,
+    arn: String,
+    events: Vec<Event>,
+    filter: Option<NotificationConfigurationFilter>,
+}
+
+impl From<LambdaFunctionConfiguration> for Given {
+    fn from(given: LambdaFunctionConfiguration) -> Self {
+        let LambdaFunctionConfiguration { id, lambda_function_arn: arn, events, filter } = given;
+        Self { kind: Kind::Function, id, arn, events, filter }
+    }
+}
+
+impl From<QueueConfiguration> for Given {
+    fn from(given: QueueConfiguration) -> Self {
+        let QueueConfiguration { id, queue_arn: arn, events, filter } = given;
+        Self { kind: Kind::Queue, id, arn, events, filter }
     }
 }
 
@@ -125,19 +177,16 @@ fn read_filter(given: Option<NotificationConfigurationFilter>) -> S3Result<Filte
     Ok(filter)
 }
 
-fn write(notification: Notification) -> LambdaFunctionConfiguration {
+type Written = (Option<String>, String, Vec<Event>, Option<NotificationConfigurationFilter>);
+
+fn write(notification: Notification) -> Written {
     let Notification { id, arn, events, filter, .. } = notification;
     let rule = |(name, value): (&'static str, Option<String>)| {
         value.map(|value| FilterRule { name: Some(FilterRuleName::from_static(name)), value: Some(value) })
     };
     let rules = [(FilterRuleName::PREFIX, filter.prefix), (FilterRuleName::SUFFIX, filter.suffix)];
     let rules: Vec<FilterRule> = rules.into_iter().filter_map(rule).collect();
-    LambdaFunctionConfiguration {
-        id: Some(id),
-        lambda_function_arn: arn,
-        events: events.into_iter().map(Event::from).collect(),
-        filter: (!rules.is_empty()).then_some(NotificationConfigurationFilter {
-            key: Some(S3KeyFilter { filter_rules: Some(rules) }),
-        }),
-    }
+    let key = Some(S3KeyFilter { filter_rules: Some(rules.clone()) });
+    let filter = (!rules.is_empty()).then_some(NotificationConfigurationFilter { key });
+    (Some(id), arn, events.into_iter().map(Event::from).collect(), filter)
 }

@@ -1,11 +1,11 @@
-//! Notifications: which functions a client has the bucket call, by `PutBucketNotificationConfiguration`.
+//! Notifications: which functions and queues a client has the bucket tell, by `PutBucketNotificationConfiguration`.
 //!
 //! They are a setting of the bucket, and so data like its objects: no program declares them, and they go with the bucket.
 //! A change of an object reads them and adds a delivery for each that asks for it to its own commit, which then holds only
 //! while they are what was read (I2). What was told stays told: a notification that is taken back, or whose bucket is
-//! deleted, is delivered still. A function that is gone fails its deliveries, which end in the dead letters.
+//! deleted, is delivered still. A function or queue that is gone fails its deliveries, which end in the dead letters.
 //!
-//! What may be set is judged in [`rules`], what a function is told is in [`record`](self::record).
+//! What may be set is judged in [`rules`], what they are told is in [`record`](self::record).
 
 mod record;
 mod rules;
@@ -39,9 +39,10 @@ impl Setting for Notifications {
 pub(super) struct Notification {
     /// Unique among those of a bucket.
     pub(super) id: String,
-    /// The function, as the client named it.
+    /// The function or queue, as the client named it.
     pub(super) arn: String,
-    pub(super) function: Urn,
+    #[serde(alias = "function")]
+    pub(super) consumer: Urn,
     /// As the client wrote them: `s3:ObjectCreated:Put`, `s3:ObjectRemoved:*`.
     pub(super) events: Vec<String>,
     pub(super) filter: Filter,

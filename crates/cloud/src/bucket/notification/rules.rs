@@ -106,7 +106,7 @@ mod tests {
         Notification {
             id: id.to_owned(),
             arn: String::new(),
-            function: "urn:tandem:shop:dev:function:resize".parse().unwrap(),
+            consumer: "urn:tandem:shop:dev:function:resize".parse().unwrap(),
             events: vec![event.to_owned()],
             filter: Filter { prefix: given(prefix), suffix: given(suffix), ..Filter::default() },
         }

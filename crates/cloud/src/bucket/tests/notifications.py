@@ -62,7 +62,6 @@ refused("InvalidArgument", "either prefix or suffix", notification(infix="x"))
 refused("InvalidArgument", "more than one", notification(prefix="x", Prefix="y"))
 events = ["s3:ObjectCreated:*"]
 for name, wanted in [
-    ("QueueConfiguration", {"QueueConfigurations": [{"QueueArn": "arn:aws:sqs:us-east-1:000000000000:q", "Events": events}]}),
     ("TopicConfiguration", {"TopicConfigurations": [{"TopicArn": "arn:aws:sns:us-east-1:000000000000:t", "Events": events}]}),
     ("EventBridgeConfiguration", {"EventBridgeConfiguration": {}}),
 ]:

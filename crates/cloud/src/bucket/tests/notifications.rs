@@ -19,7 +19,7 @@ impl Fixture {
         let notification = Notification {
             id: "all".into(),
             arn: "arn:aws:lambda:local:000000000000:function:resize".into(),
-            function: self.function("shop/dev", "resize"),
+            consumer: self.function("shop/dev", "resize"),
             events: events.iter().map(|event| (*event).to_owned()).collect(),
             filter: Filter::default(),
         };

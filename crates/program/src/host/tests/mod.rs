@@ -68,6 +68,9 @@ impl Registrar for Recorder {
                 let endpoint = json!({ "hostname": "127.0.0.1", "port": 8080 });
                 json!({ "images": { "web": "sha256:1" }, "endpoints": { "8080": endpoint } })
             }
+            Kind::Queue => {
+                json!({ "arn": format!("arn:{name}"), "url": format!("http://x/{name}"), "name": name })
+            }
             Kind::Volume | Kind::Topic | Kind::Timer | Kind::Subscription => json!({}),
         };
         let id = (!self.dry_run).then(|| PhysicalId(format!("{name}-1")));

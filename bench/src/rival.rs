@@ -1,4 +1,4 @@
-//! Other S3 servers from the package registries, to stand beside ours in the same run.
+//! Other servers of S3 and SQS from the package registries, to stand beside ours in the same run.
 //!
 //! What each makes durable was read in the source of the pinned version, and is part of its name in the table: a server
 //! that syncs nothing answers before the disk has anything.
@@ -22,18 +22,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const KEY_ID: &str = "AKIDEXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 
-pub(super) struct Kind {
+pub(crate) struct Kind {
     /// With what it syncs.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// Names its program; `cargo xtask bench` installs it and says where.
     variable: &'static str,
+    /// Whether it has queues, too.
+    pub(crate) queues: bool,
     start: fn(&mut Command, u16, &std::path::Path),
 }
 
-pub(super) const KINDS: &[Kind] = &[
+pub(crate) const KINDS: &[Kind] = &[
     Kind {
         name: "s3s-fs 0.14.1 (files, no fsync)",
         variable: "TANDEM_BENCH_S3S_FS",
+        queues: false,
         start: |command, port, data| {
             command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
             command.args(["--access-key", KEY_ID, "--secret-key", SECRET]).arg(data);
@@ -42,6 +45,7 @@ pub(super) const KINDS: &[Kind] = &[
     Kind {
         name: "MiniStack 1.5.33 (files, no fsync)",
         variable: "TANDEM_BENCH_MINISTACK",
+        queues: true,
         start: |command, port, data| {
             command.env("GATEWAY_PORT", port.to_string()).env("S3_PERSIST", "1").env("S3_DATA_DIR", data);
         },
@@ -49,7 +53,7 @@ pub(super) const KINDS: &[Kind] = &[
 ];
 
 /// A running server; it and its folder end with this.
-pub(super) struct Rival {
+pub(crate) struct Rival {
     child: Child,
     address: SocketAddr,
     _folder: TempDir,
@@ -57,7 +61,7 @@ pub(super) struct Rival {
 
 impl Rival {
     /// `None` if it is not installed.
-    pub(super) fn start(kind: &Kind) -> Result<Option<Self>> {
+    pub(crate) fn start(kind: &Kind) -> Result<Option<Self>> {
         let Some(program) = env::var_os(kind.variable).map(PathBuf::from) else { return Ok(None) };
         let folder = tempfile::Builder::new().prefix("tandem-bench-rival-").tempdir()?;
         let data = folder.path().join("data");
@@ -82,7 +86,7 @@ impl Rival {
         Ok(Some(rival))
     }
 
-    pub(super) fn endpoint(&self) -> Endpoint {
+    pub(crate) fn endpoint(&self) -> Endpoint {
         let (key_id, secret) = (KEY_ID.to_owned(), SECRET.to_owned());
         Endpoint::new(self.address, Signer { key_id, secret, region: "us-east-1".to_owned() })
     }

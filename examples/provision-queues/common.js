@@ -1,0 +1,3 @@
+const pulumi = require("@pulumi/pulumi");
+
+exports.prefix = `${pulumi.getProject()}-${pulumi.getStack()}`;
