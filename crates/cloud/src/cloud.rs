@@ -25,7 +25,7 @@ use crate::{
     bucket::{self, Buckets},
     capacity::{Capacity, CapacityStatus, Room},
     credential::{Credentials, RootKeyError},
-    dispatch::{Consumer, Consumers, DeadLetters, Dispatcher, Subscriptions},
+    dispatch::{Consumer, Consumers, DeadLetters, Dispatcher, Subscriptions, Trail},
     endpoint::Endpoint,
     function::{self, Functions, spawner::Spawner},
     gateway::{self, BindError, Bound, Limits, Routes},
@@ -46,7 +46,9 @@ use crate::{
     volume::Volumes,
     wiring::{
         AllSubscriptions, ContainerLogs, Deferred, Environments, MessageHandlers, OwnNames, ProgramCalls,
-        Pruned, Tidying, run_tidying, unsupported, within_reach,
+        Pruned, Tidying, Why, run_tidying, unsupported,
+        why::{Node, WhyError},
+        within_reach,
     },
 };
 
@@ -64,6 +66,7 @@ pub struct Cloud {
     pub log: Log,
     pub dispatcher: Dispatcher,
     pub dead_letters: DeadLetters,
+    why: Why,
     pub functions: Functions,
     pub tasks: Tasks,
     pub services: Services,
@@ -191,7 +194,8 @@ impl Cloud {
         let endpoint = bound.endpoint();
         let environments = Environments::new(credentials.clone(), endpoint);
         let log = Log::open(&home)?;
-        let (outbox, hints) = Dispatcher::outbox();
+        let trail = Trail::open(home.trail());
+        let (outbox, hints) = Dispatcher::outbox_with(trail.clone());
 
         let buckets =
             Arc::new(Buckets::new(store.clone(), blobs.clone(), outbox.clone(), resources.clone(), endpoint));
@@ -291,6 +295,15 @@ impl Cloud {
 
         let dead_letters =
             DeadLetters::new(store.clone(), outbox.clone(), resources.clone(), Arc::new(log.clone()));
+        let why = Why {
+            resources: resources.clone(),
+            buckets: buckets.clone(),
+            functions: functions.clone(),
+            tasks: tasks.clone(),
+            log: log.clone(),
+            letters: dead_letters.clone(),
+            trail,
+        };
         let deferred = Deferred { store: store.clone(), outbox, resources: resources.clone() };
         let lambda = function::invoke_api::router(functions.clone(), Arc::new(deferred))
             .route_layer(middleware::from_fn_with_state(resources.clone(), within_reach))
@@ -347,6 +360,7 @@ impl Cloud {
             resources,
             log,
             dispatcher,
+            why,
             dead_letters,
             functions,
             tasks,
@@ -372,6 +386,14 @@ impl Cloud {
     /// What is free on the machine, who holds the rest, and who waits; and what would fit of a stack's tasks, or of all.
     pub fn capacity(&self, stack: Option<&StackId>) -> CapacityStatus {
         self.capacity.status(&self.tasks.claims(stack))
+    }
+
+    /// What became of an object, an event, a delivery or a run of a stack, or why nothing happened.
+    ///
+    /// # Errors
+    /// [`WhyError`].
+    pub async fn why(&self, stack: &StackId, what: &str) -> Result<Vec<Node>, WhyError> {
+        self.why.ask(stack, what).await
     }
 
     /// Builds a folder, packed as for a task, into an image of that name, or of one made of its content. Dropped, the build

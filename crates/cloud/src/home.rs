@@ -50,6 +50,10 @@ impl Home {
     pub fn archives(&self) -> PathBuf {
         self.0.join("archives")
     }
+    /// What became of events.
+    pub fn trail(&self) -> PathBuf {
+        self.0.join("trail")
+    }
     /// Logs of functions, a folder a stack.
     pub fn logs(&self) -> PathBuf {
         self.0.join("logs")

@@ -9,6 +9,7 @@ pub mod bucket;
 pub mod call;
 pub mod capacity;
 mod channel;
+mod cause;
 mod cloud;
 pub mod credential;
 pub mod dispatch;
@@ -41,4 +42,4 @@ pub fn is_made_by_client(urn: &tandem_model::Urn) -> bool {
 }
 
 pub use cloud::{Cloud, OpenError};
-pub use wiring::Pruned;
+pub use wiring::{Pruned, why};

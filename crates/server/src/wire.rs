@@ -206,6 +206,13 @@ pub struct Holders {
     pub subscriptions: Option<Vec<Urn>>,
 }
 
+/// `POST /v1/why`, answered by a list of [`Node`](tandem_cloud::why::Node)s.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Why {
+    pub stack: StackId,
+    pub what: String,
+}
+
 /// What came of moving a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

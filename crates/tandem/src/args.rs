@@ -9,7 +9,7 @@ use tandem_model::StackName;
 use crate::{
     commands::{
         backup, build, completions, config, dead_letters, destroy, env, explain, image, invoke, logs, new,
-        preview, ps, refresh, restore, run, runs, serve, stack, up,
+        preview, ps, refresh, restore, run, runs, serve, stack, up, why,
     },
     complete,
     ui::Color,
@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Run(run::Args),
     /// List, show, wait for and stop runs of tasks
     Runs(runs::Args),
+    /// Tell what became of an object, an event, a request or a run, or why nothing happened
+    Why(why::Args),
     /// List, show, redrive and drop the events that were given up
     DeadLetters(dead_letters::Args),
     /// Build a folder into an image, with or without a Dockerfile

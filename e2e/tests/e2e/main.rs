@@ -53,6 +53,8 @@ mod held;
 mod killed;
 mod long_logs;
 #[cfg(test)]
+mod loops;
+#[cfg(test)]
 mod many_containers;
 #[cfg(test)]
 mod many_videos;
@@ -90,3 +92,5 @@ mod timers;
 #[cfg(test)]
 mod topics;
 mod volumes;
+#[cfg(test)]
+mod why;

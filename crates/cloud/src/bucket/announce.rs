@@ -14,7 +14,7 @@ use super::{
     notification::{Notifications, record},
     put::Means,
 };
-use crate::dispatch::Enqueued;
+use crate::{cause, dispatch::Enqueued};
 
 /// How often a notification is tried: as often as a subscription, unless its program says otherwise.
 const ATTEMPTS: u32 = 3;
@@ -96,16 +96,7 @@ impl Buckets {
 ///
 /// Source: W3C Trace Context, section 3.2.
 pub(super) fn traceparent(given: Option<&str>) -> String {
-    let is_hex = |text: &str, length: usize| {
-        text.len() == length
-            && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-            && text.bytes().any(|b| b != b'0')
-    };
-    let valid = |text: &&str| {
-        let parts: Vec<&str> = text.split('-').collect();
-        matches!(parts[..], ["00", trace, parent, flags] if is_hex(trace, 32) && is_hex(parent, 16) && flags.len() == 2)
-    };
-    given.filter(valid).map_or_else(
+    given.filter(|given| cause::is_valid(given)).map_or_else(
         || {
             let (trace, parent) = (Uuid::new_v4().as_u128(), Uuid::new_v4().as_u128() as u64);
             format!("00-{trace:032x}-{parent:016x}-01")

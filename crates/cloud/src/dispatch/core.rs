@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::Undelivered;
+use super::{Outcome, Undelivered};
 
 /// The first retry waits about this long; each further one twice as long.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
@@ -20,20 +20,34 @@ pub(super) enum Next {
     /// Handled: the row goes.
     Settled,
     /// Try again after the pause; `attempt` attempts count so far.
-    Again { attempt: u32, pause: Duration },
+    Again { attempt: u32, pause: Duration, error: Option<tandem_model::Report> },
     /// No attempt is left: to the dead letters.
     Dead { error: tandem_model::Report, log_tail: Vec<String> },
+}
+
+impl Next {
+    /// What is told of it.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Settled => Outcome::Handled,
+            Self::Again { pause, error, .. } => Outcome::Again { pause: *pause, error: error.clone() },
+            Self::Dead { error, .. } => Outcome::GivenUp { error: error.clone() },
+        }
+    }
 }
 
 /// Decides after attempt number `attempt`. `jitter` is in `0.0..1.0` and spreads retries that failed together.
 pub(super) fn after(attempt: u32, max: u32, result: Result<(), Undelivered>, jitter: f64) -> Next {
     match result {
         Ok(()) => Next::Settled,
-        Err(Undelivered::Throttled) => {
-            Next::Again { attempt: attempt.saturating_sub(1), pause: THROTTLE.mul_f64(0.5 + jitter) }
-        }
-        Err(Undelivered::Failed { .. }) if attempt < max => {
-            Next::Again { attempt, pause: backoff(attempt).mul_f64(0.5 + jitter) }
+        Err(Undelivered::Throttled) => Next::Again {
+            attempt: attempt.saturating_sub(1),
+            pause: THROTTLE.mul_f64(0.5 + jitter),
+            error: None,
+        },
+        Err(Undelivered::Failed { error, .. }) if attempt < max => {
+            let pause = backoff(attempt).mul_f64(0.5 + jitter);
+            Next::Again { attempt, pause, error: Some(error) }
         }
         Err(Undelivered::Failed { error, log_tail }) => Next::Dead { error, log_tail },
     }
@@ -64,7 +78,7 @@ mod tests {
             loop {
                 attempts += 1;
                 match after(attempts, max, Err(failed()), jitter) {
-                    Next::Again { attempt, pause } => {
+                    Next::Again { attempt, pause, .. } => {
                         prop_assert_eq!(attempt, attempts);
                         prop_assert!(pause <= LONGEST_BACKOFF * 2);
                     }

@@ -227,7 +227,7 @@ impl DeadLetters {
             let seen_through = tokio::spawn(async move {
                 store.commit(batch).await?;
                 hit("dispatch.redrive.committed");
-                outbox.committed(Enqueued(vec![delivery]));
+                outbox.committed(Enqueued { deliveries: vec![delivery], unheard: None });
                 Ok(())
             });
             match seen_through.await.unwrap_or(Err(CommitError::Closed)) {

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Begin, Consumer, Delivery, Outbox, Undelivered,
+    Begin, Consumer, Delivery, Outbox, Step, Trail, Undelivered, chain,
     core::{Next, after},
     lane::Lane,
     row::{DELIVERIES, DeadLetter, count, dead_key, delivery_key, encode, subscriptions_with_rows},
@@ -45,6 +45,7 @@ struct Shared {
     store: Arc<dyn Store>,
     consumers: Consumers,
     log: Arc<dyn Sink>,
+    trail: Trail,
     lanes: Mutex<HashMap<Urn, Lane>>,
     /// A lane was filled from the store once, so a hint may be older than the end of its delivery.
     refilled: AtomicBool,
@@ -60,13 +61,18 @@ impl fmt::Debug for Dispatcher {
 
 /// The receiving end of the outbox's hints; made before the dispatcher, because consumers need the outbox first.
 #[derive(Debug)]
-pub struct Hints(mpsc::UnboundedReceiver<Delivery>);
+pub struct Hints(mpsc::UnboundedReceiver<Delivery>, Trail);
 
 impl Dispatcher {
     /// The outbox, for the services that make events, and what [`start`](Self::start) needs of it.
     pub fn outbox() -> (Arc<Outbox>, Hints) {
+        Self::outbox_with(Trail::default())
+    }
+
+    /// The same, with a trail of what becomes of events.
+    pub fn outbox_with(trail: Trail) -> (Arc<Outbox>, Hints) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Arc::new(Outbox::new(sender)), Hints(receiver))
+        (Arc::new(Outbox::new(sender, trail.clone())), Hints(receiver, trail))
     }
 
     /// Takes up every open delivery in the store, and from then on each new one. Call it before any event can happen:
@@ -85,6 +91,7 @@ impl Dispatcher {
             store,
             consumers,
             log,
+            trail: hints.1.clone(),
             lanes: Mutex::default(),
             refilled: AtomicBool::new(false),
             closing: watch::Sender::new(false),
@@ -260,6 +267,10 @@ impl Shared {
 
     /// One attempt: counts it, makes it, commits what became of it. Answers after which pause it must be tried again.
     async fn attempt(&self, delivery: Delivery) -> Option<Duration> {
+        let began = Timestamp::now();
+        if let Some(error) = chain::too_long(&delivery) {
+            return self.conclude(&delivery, began, Next::Dead { error, log_tail: vec![] }).await;
+        }
         let begun = Delivery { attempt: delivery.attempt + 1, ..delivery.clone() };
         if begun.attempt > begun.max_attempts {
             let consumer = self.consumers.get(&delivery.consumer.kind);
@@ -267,7 +278,7 @@ impl Shared {
                 && let Some(result) = consumer.resume(&delivery).await
             {
                 let next = after(delivery.attempt, delivery.max_attempts, result, jitter());
-                return self.conclude(&delivery, next).await;
+                return self.conclude(&delivery, began, next).await;
             }
             let error = Report {
                 code: "E0650".into(),
@@ -275,7 +286,7 @@ impl Shared {
                 help: "look at the log of that time, then put the event again".into(),
                 causes: vec![],
             };
-            return self.conclude(&delivery, Next::Dead { error, log_tail: vec![] }).await;
+            return self.conclude(&delivery, began, Next::Dead { error, log_tail: vec![] }).await;
         }
         let (begin, has_begun) = Begin::new();
         let counting = async {
@@ -298,7 +309,7 @@ impl Shared {
         };
         // Its subscription was deleted meanwhile, and the row with it; or the cloud closes, and the next start goes on.
         counted.ok()?;
-        self.conclude(&begun, next).await
+        self.conclude(&begun, began, next).await
     }
 
     async fn count(&self, before: &Delivery, begun: &Delivery) -> Result<(), CommitError> {
@@ -344,14 +355,22 @@ impl Shared {
         }
     }
 
-    async fn conclude(&self, begun: &Delivery, next: Next) -> Option<Duration> {
+    async fn conclude(&self, begun: &Delivery, began: Timestamp, next: Next) -> Option<Duration> {
+        let outcome = next.outcome();
+        let told = || {
+            let (ended, delivery) = (Timestamp::now(), Box::new(begun.clone()));
+            self.trail.write(Step::Tried { began, ended, delivery, outcome });
+        };
         let mut batch = Batch::default();
         let key = delivery_key(begun);
         batch.expect(key.clone(), Some(encode(begun)));
         let (wanted, pause) = match next {
             // The row already says what a retry needs.
-            Next::Again { attempt, pause } if attempt == begun.attempt => return Some(pause),
-            Next::Again { attempt, pause } => {
+            Next::Again { attempt, pause, .. } if attempt == begun.attempt => {
+                told();
+                return Some(pause);
+            }
+            Next::Again { attempt, pause, .. } => {
                 let uncounted = encode(&Delivery { attempt, ..begun.clone() });
                 batch.put(key.clone(), uncounted.clone());
                 (Some(uncounted), Some(pause))
@@ -367,6 +386,8 @@ impl Shared {
                 (None, None)
             }
         };
+        // Before the row goes, so that it is never in neither.
+        told();
         self.record(batch, &key, wanted).await.ok()?;
         hit("dispatch.outcome.committed");
         pause

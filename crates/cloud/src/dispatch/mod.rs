@@ -26,26 +26,33 @@
 //! Start at [`Outbox`] for the writing side, at [`Dispatcher`] for the delivering side, at [`DeadLetters`] for what was given
 //! up.
 
+mod chain;
 mod core;
 mod dead;
 mod driver;
+mod find;
 mod lane;
 mod leftover;
 mod outbox;
 mod row;
 mod subscriptions;
+mod trail;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tandem_model::{Event, Report, Urn};
 use tokio::sync::oneshot;
 
+use crate::cause;
+
 pub use dead::{DeadLetterError, DeadLetters, Origin, Told, Which};
 pub use driver::{Consumers, Dispatcher, Hints};
+pub use find::Row;
 pub use leftover::Held;
 pub use outbox::{Enqueued, Outbox};
 pub use row::DeadLetter;
 pub use subscriptions::Subscriptions;
+pub use trail::{Outcome, Step, Trail};
 
 /// One event on its way to one subscription.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,6 +69,13 @@ pub struct Delivery {
     /// The id of the dead letter that this was, if somebody had it delivered again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redriven: Option<String>,
+}
+
+impl Delivery {
+    /// The cause of all that handling it does.
+    pub fn traceparent(&self) -> String {
+        cause::of_delivery(self.event.traceparent.as_deref(), &self.id)
+    }
 }
 
 /// Tells the dispatcher that an attempt begins, so that it is counted.

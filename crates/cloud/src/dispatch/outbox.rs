@@ -14,9 +14,10 @@ use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::{
-    Delivery,
+    Delivery, Step, Trail,
     row::{delivery_key, encode},
 };
+use crate::cause;
 
 /// What the outbox knows of the subscriptions to one source.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +49,7 @@ pub struct Outbox {
     sources: RwLock<HashMap<Urn, Source>>,
     hints: mpsc::UnboundedSender<Delivery>,
     changes: watch::Sender<()>,
+    trail: Trail,
 }
 
 impl fmt::Debug for Outbox {
@@ -59,12 +61,16 @@ impl fmt::Debug for Outbox {
 /// The deliveries that a batch contains. Give it to [`Outbox::commit`] with the batch.
 #[derive(Debug, Default)]
 #[must_use]
-pub struct Enqueued(pub(super) Vec<Delivery>);
+pub struct Enqueued {
+    pub(super) deliveries: Vec<Delivery>,
+    /// Nobody wanted it, and something of ours caused it.
+    pub(super) unheard: Option<Event>,
+}
 
 impl Enqueued {
     /// Nobody has subscribed to the event.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.deliveries.is_empty()
     }
 }
 
@@ -74,8 +80,8 @@ pub(super) fn version_key(source: &Urn) -> Bytes {
 }
 
 impl Outbox {
-    pub(super) fn new(hints: mpsc::UnboundedSender<Delivery>) -> Self {
-        Self { sources: RwLock::default(), hints, changes: watch::Sender::new(()) }
+    pub(super) fn new(hints: mpsc::UnboundedSender<Delivery>, trail: Trail) -> Self {
+        Self { sources: RwLock::default(), hints, changes: watch::Sender::new(()), trail }
     }
 
     /// Adds to the batch one delivery row for each subscription that matches, and the precondition that the
@@ -102,7 +108,8 @@ impl Outbox {
         for delivery in &deliveries {
             batch.put(delivery_key(delivery), encode(delivery));
         }
-        Enqueued(deliveries)
+        let unheard = deliveries.is_empty() && cause::is_ours(event.traceparent.as_deref());
+        Enqueued { deliveries, unheard: unheard.then(|| event.clone()) }
     }
 
     /// Adds one delivery to a consumer directly, without a subscription's filter: an asynchronous invocation.
@@ -117,7 +124,7 @@ impl Outbox {
             redriven: None,
         };
         batch.put(delivery_key(&delivery), encode(&delivery));
-        Enqueued(vec![delivery])
+        Enqueued { deliveries: vec![delivery], unheard: None }
     }
 
     /// Commits the batch and tells the dispatcher. This is seen through even if whoever asked goes away meanwhile: a
@@ -131,14 +138,15 @@ impl Outbox {
         batch: Batch,
         enqueued: impl IntoIterator<Item = Enqueued>,
     ) -> Result<(), CommitError> {
-        let deliveries: Vec<_> = enqueued.into_iter().flat_map(|enqueued| enqueued.0).collect();
-        if deliveries.is_empty() {
+        let enqueued: Vec<_> =
+            enqueued.into_iter().filter(|one| !one.is_empty() || one.unheard.is_some()).collect();
+        if enqueued.is_empty() {
             return store.commit(batch).await;
         }
         let (outbox, store) = (self.clone(), store.clone());
         let seen_through = tokio::spawn(async move {
             store.commit(batch).await?;
-            outbox.committed(Enqueued(deliveries));
+            enqueued.into_iter().for_each(|enqueued| outbox.committed(enqueued));
             Ok(())
         });
         seen_through.await.unwrap_or(Err(CommitError::Closed))
@@ -146,7 +154,10 @@ impl Outbox {
 
     /// Tells the dispatcher that the batch is committed. A hint: the rows are the truth.
     pub(super) fn committed(&self, enqueued: Enqueued) {
-        for delivery in enqueued.0 {
+        if let Some(event) = enqueued.unheard {
+            self.trail.write(Step::Unheard { event });
+        }
+        for delivery in enqueued.deliveries {
             // Fails only while the cloud closes; the next start finds the row.
             let _ = self.hints.send(delivery);
         }

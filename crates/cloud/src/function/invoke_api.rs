@@ -23,6 +23,7 @@ use serde_json::json;
 use tandem_model::{PhysicalId, Report};
 
 use super::{Functions, Invocation, InvokeError, runtime_api::LARGEST};
+use crate::cause;
 
 /// Takes requests that nobody waits for. `Ok` means that the request is durable.
 #[async_trait]
@@ -72,7 +73,7 @@ async fn invoke(
     let invocation = Invocation {
         request_id: uuid::Uuid::new_v4().to_string(),
         payload: body.to_bytes(),
-        traceparent: header("traceparent").map(str::to_owned),
+        traceparent: cause::told(&headers),
     };
     if let Err(error) = check_json(&invocation.payload) {
         let message = format!("the payload is not JSON: {error}");

@@ -129,7 +129,7 @@ impl Functions {
         let invocation = Invocation {
             request_id: delivery.id.clone(),
             payload: payload.into(),
-            traceparent: delivery.event.traceparent.clone(),
+            traceparent: Some(delivery.traceparent()),
         };
         tandem_failpoint::hit("function.delivery.received");
         let result = match self.id_of(&delivery.consumer) {

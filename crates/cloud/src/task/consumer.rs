@@ -83,6 +83,6 @@ fn request(delivery: &Delivery) -> RunRequest {
         command: None,
         input: None,
         key: Some(key(delivery, delivery.attempt)),
-        traceparent: delivery.event.traceparent.clone(),
+        traceparent: Some(delivery.traceparent()),
     }
 }

@@ -27,6 +27,7 @@
 
 mod accept;
 mod age;
+mod caused;
 mod consumer;
 mod core;
 mod disk;
@@ -59,6 +60,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
+    caused::Caused,
     consumer::EVENT,
     core::{Attempt, Outcome, Stages},
     error::RunError,

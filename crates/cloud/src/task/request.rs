@@ -15,7 +15,10 @@ use super::{
     core::{Policy, Run},
     store::Record,
 };
-use crate::image::{Unrunnable, Wanted};
+use crate::{
+    cause,
+    image::{Unrunnable, Wanted},
+};
 
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,9 +136,15 @@ pub(super) fn spec(record: &Record, of_cloud: BTreeMap<String, String>, input: O
     spec.environment.extend(record.environment.clone());
     spec.environment.insert("TANDEM_RUN_ID".to_owned(), record.id.0.clone());
     spec.environment.insert("TANDEM_ATTEMPT".to_owned(), record.run.attempt.to_string());
-    if let Some(traceparent) = &record.traceparent {
-        spec.environment.insert("TRACEPARENT".to_owned(), traceparent.clone());
+    let cause = cause::of_run(record.traceparent.as_deref(), record.id.as_str());
+    // A program with keys of its own speaks to somebody who would refuse it.
+    let own_keys =
+        ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN"].iter().any(|name| record.environment.contains_key(*name));
+    if cause::is_valid(&cause) && !own_keys {
+        // Stock clients send it with every request, so that what they do is known to be caused by this run.
+        spec.environment.insert("AWS_SESSION_TOKEN".to_owned(), cause.clone());
     }
+    spec.environment.insert("TRACEPARENT".to_owned(), cause);
     spec
 }
 

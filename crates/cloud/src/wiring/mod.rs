@@ -9,6 +9,7 @@ mod logs;
 mod messages;
 mod queue_calls;
 mod tidying;
+pub mod why;
 
 pub(crate) use calls::ProgramCalls;
 pub(crate) use environment::Environments;
@@ -18,3 +19,4 @@ pub(crate) use logs::ContainerLogs;
 pub(crate) use messages::{AllSubscriptions, MessageHandlers};
 pub use tidying::Pruned;
 pub(crate) use tidying::{Tidying, run as run_tidying};
+pub(crate) use why::Why;

@@ -11,6 +11,7 @@ mod logs;
 mod processes;
 mod runs;
 mod target;
+mod why;
 
 use std::sync::Arc;
 
@@ -48,6 +49,7 @@ pub fn router(open: Arc<Cloud>, stop: watch::Sender<bool>) -> Router {
         .merge(processes::routes())
         .merge(runs::routes())
         .merge(dead_letters::routes())
+        .merge(why::routes())
         .merge(images::routes())
         .merge(builds::routes())
         .with_state(State { cloud: open, stop })

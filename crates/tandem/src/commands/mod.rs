@@ -23,6 +23,7 @@ pub(crate) mod runs;
 pub(crate) mod serve;
 pub(crate) mod stack;
 pub(crate) mod up;
+pub(crate) mod why;
 
 use std::io;
 
@@ -50,6 +51,7 @@ pub(crate) fn run(args: Args, terminal: &Terminal) -> Result<(), Failure> {
         Command::Invoke(command) => block_on(invoke::run(terminal, Place::find(&args.global)?, command)),
         Command::Run(command) => block_on(run::run(terminal, Place::find(&args.global)?, command)),
         Command::Runs(command) => block_on(runs::run(terminal, Place::find(&args.global)?, command)),
+        Command::Why(command) => block_on(why::run(terminal, Place::find(&args.global)?, command)),
         Command::DeadLetters(command) => {
             block_on(dead_letters::run(terminal, Place::find(&args.global)?, command))
         }

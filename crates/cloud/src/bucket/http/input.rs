@@ -16,6 +16,7 @@ use super::{
     },
     error::wire,
 };
+use crate::cause;
 
 /// S3's limit of what `x-amz-meta-` headers hold together, in bytes.
 const METADATA_LIMIT: usize = 2048;
@@ -253,8 +254,9 @@ pub(super) fn size(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
+/// The cause of a request.
 pub(super) fn traceparent(headers: &HeaderMap) -> Option<String> {
-    headers.get("traceparent").and_then(|value| value.to_str().ok()).map(str::to_owned)
+    cause::told(headers)
 }
 
 /// Fills the fields of an output that hold a checksum.
