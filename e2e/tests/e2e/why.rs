@@ -84,7 +84,8 @@ fn one_question_tells_the_way_from_a_put_through_a_container_to_the_last_line() 
         "cat.mp4.jpg was put into bucket/quiet",
     ];
     let places: Vec<_> = chain.iter().map(|text| place(text)).collect();
-    assert!(places.is_sorted_by_key(|(at, _)| *at), "{told}");
+    // Of what a handler prints and puts at the same moment, either may come first.
+    assert!(places[..7].is_sorted_by_key(|(at, _)| *at) && places[7].0 > places[5].0, "{told}");
     let depths: Vec<_> = places.iter().map(|(_, indent)| indent / 2).collect();
     assert_eq!(depths, [0, 1, 2, 3, 3, 4, 5, 5], "{told}");
 
@@ -123,7 +124,8 @@ fn it_is_said_why_nothing_happened() {
     eventually(&project, "videos/c.bad", "failed: E0602 the handler of function/onBad failed");
     let told = eventually(&project, "videos/c.bad", "in the dead letters after 3 attempts: E0602");
     assert!(told.contains("attempt 1 failed: E0602") && told.contains("tried again after"), "{told}");
-    let id = told.split("dead-letters show ").nth(1).unwrap().split_whitespace().next().unwrap().to_owned();
+    let id = told.split("dead-letters show ").nth(1).unwrap();
+    let id = id.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next().unwrap().to_owned();
     assert!(why(&project, &id).contains("c.bad was put into bucket/videos"));
     project.tandem(&["dead-letters", "redrive", &id]).ok();
     eventually(&project, &id, "was given up, and redriven as");

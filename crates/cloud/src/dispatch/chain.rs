@@ -13,7 +13,7 @@ use crate::cause;
 pub(super) const DEEPEST: u8 = 100;
 
 /// Why a delivery must not be made, if it must not. One that a person asked for again is made: that goes one step further.
-pub(super) fn too_long(delivery: &Delivery) -> Option<Report> {
+pub(crate) fn too_long(delivery: &Delivery) -> Option<Report> {
     let event = &delivery.event;
     if delivery.redriven.is_some() || cause::depth(event.traceparent.as_deref()) < DEEPEST {
         return None;

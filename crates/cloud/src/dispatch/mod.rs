@@ -45,6 +45,7 @@ use tokio::sync::oneshot;
 
 use crate::cause;
 
+pub(crate) use chain::too_long;
 pub use dead::{DeadLetterError, DeadLetters, Origin, Told, Which};
 pub use driver::{Consumers, Dispatcher, Hints};
 pub use find::Row;

@@ -207,7 +207,10 @@ impl Routes {
             Err(error) => {
                 tracing::info!(service, %error, "refused a request");
                 let message = error.to_string();
-                let form = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == FORM);
+                let form = parts
+                    .headers
+                    .get(CONTENT_TYPE)
+                    .is_some_and(|kind| kind.as_bytes().starts_with(FORM.as_bytes()));
                 return match form {
                     true => refuse_form(StatusCode::FORBIDDEN, error.name(), &message),
                     false => refuse(StatusCode::FORBIDDEN, error.name(), &message),

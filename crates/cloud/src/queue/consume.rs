@@ -32,7 +32,8 @@ use uuid::Uuid;
 
 use super::{Queues, Receive, Received, error::QueueError, key::Lease};
 use crate::{
-    dispatch::{Delivery, Undelivered},
+    cause,
+    dispatch::{Delivery, Undelivered, too_long},
     resource::Resources,
 };
 
@@ -166,8 +167,14 @@ impl Subscribers {
 
     async fn handle(&self, urn: &Urn, subscription: &Subscription, queue: &str, batch: Vec<Received>) {
         let delivery = delivery(urn, subscription, queue, &batch);
+        let handled = async {
+            match too_long(&delivery) {
+                Some(error) => Err(Undelivered::Failed { error, log_tail: vec![] }),
+                None => self.handler.handle(&delivery).await,
+            }
+        };
         let outcome = tokio::select! {
-            outcome = self.handler.handle(&delivery) => outcome,
+            outcome = handled => outcome,
             never = self.keep_hidden(queue, &batch) => match never {},
         };
         let failed = match outcome {
@@ -244,7 +251,11 @@ fn delivery(urn: &Urn, subscription: &Subscription, queue: &str, batch: &[Receiv
             kind: QUEUE_MESSAGES.to_owned(),
             subject: None,
             time: Timestamp::now(),
-            traceparent: batch.iter().find_map(|received| received.message.about.traceparent.clone()),
+            // Of the longest chain that led to one of them.
+            traceparent: batch
+                .iter()
+                .filter_map(|received| received.message.about.traceparent.clone())
+                .max_by_key(|traceparent| cause::depth(Some(traceparent))),
             datacontenttype: "application/json".to_owned(),
             data: json!({ "queue": queue, "messages": messages }),
         },

@@ -33,10 +33,17 @@ const ENTRIES: usize = 10;
 
 type Answer = Result<Value, Refusal>;
 
-pub(super) async fn act(wire: &Wire, who: &Principal, action: &str, params: Value) -> Answer {
+/// `cause` is the trace context of what makes the client ask.
+pub(super) async fn act(
+    wire: &Wire,
+    who: &Principal,
+    cause: Option<String>,
+    action: &str,
+    params: Value,
+) -> Answer {
     match action {
-        "SendMessage" => wire.send(who, given(params)?).await,
-        "SendMessageBatch" => wire.send_batch(who, given(params)?).await,
+        "SendMessage" => wire.send(who, cause, given(params)?).await,
+        "SendMessageBatch" => wire.send_batch(who, cause, given(params)?).await,
         "ReceiveMessage" => wire.receive(who, given(params)?).await,
         "DeleteMessage" => wire.delete(who, given(params)?).await,
         "DeleteMessageBatch" => wire.delete_batch(who, given(params)?).await,
@@ -92,16 +99,16 @@ impl Wire {
         self.of_stack(who, queue).map(|found| found.id.0.clone()).map_err(|_| missing())
     }
 
-    async fn send(&self, who: &Principal, request: SendMessage) -> Answer {
+    async fn send(&self, who: &Principal, cause: Option<String>, request: SendMessage) -> Answer {
         let queue = self.reach(who, &request.queue_url)?;
         let delay = seconds("DelaySeconds", request.message.delay_seconds)?;
-        let message = request.message.outgoing(&who.to_string(), delay);
+        let message = request.message.outgoing(&who.to_string(), delay, cause);
         let sent = self.queues.send(&queue, vec![message]).await?.pop();
         let sent = sent.unwrap_or(Err(QueueError::EmptyBatch))?;
         Ok(Value::Object(told(&sent, "MD5OfMessageBody")))
     }
 
-    async fn send_batch(&self, who: &Principal, request: Batch<SendEntry>) -> Answer {
+    async fn send_batch(&self, who: &Principal, cause: Option<String>, request: Batch<SendEntry>) -> Answer {
         let queue = self.reach(who, &request.queue_url)?;
         check_entries(&request.entries)?;
         let ids: Vec<_> = request.entries.iter().map(|entry| entry.id.clone()).collect();
@@ -110,7 +117,7 @@ impl Wire {
         for entry in request.entries {
             match seconds("DelaySeconds", entry.message.delay_seconds) {
                 Ok(delay) => {
-                    messages.push(entry.message.outgoing(&who.to_string(), delay));
+                    messages.push(entry.message.outgoing(&who.to_string(), delay, cause.clone()));
                     answers.push(None);
                 }
                 Err(error) => answers.push(Some(Err(error))),

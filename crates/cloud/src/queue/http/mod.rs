@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Queues, error::QueueError};
-use crate::{credential::Principal, target::CloudTarget};
+use crate::{cause, credential::Principal, target::CloudTarget};
 
 /// What the actions work on.
 #[derive(Clone)]
@@ -77,7 +77,7 @@ async fn answer(
         Ok(read) => read,
         Err((form, refusal)) => return refuse(form, &id, &refusal),
     };
-    match actions::act(&wire, &principal, &action, params).await {
+    match actions::act(&wire, &principal, cause::told(&headers), &action, params).await {
         Ok(answer) => accept(form, &action, &id, &answer),
         Err(refusal) => refuse(form, &id, &refusal),
     }

@@ -227,7 +227,7 @@ pub(super) struct ListMoves {
 }
 
 impl Message {
-    pub(super) fn outgoing(self, sender: &str, delay: Option<u32>) -> Outgoing {
+    pub(super) fn outgoing(self, sender: &str, delay: Option<u32>, traceparent: Option<String>) -> Outgoing {
         let trace = self.message_system_attributes.get("AWSTraceHeader").and_then(|a| a.string_value.clone());
         Outgoing {
             body: self.message_body,
@@ -237,7 +237,7 @@ impl Message {
             deduplication: self.message_deduplication_id,
             trace,
             sender: sender.to_owned(),
-            traceparent: None,
+            traceparent,
         }
     }
 }
