@@ -32,9 +32,9 @@ export interface QueueArgs {
 }
 
 export interface SubscribeOptions {
-    /** The most messages that a handler gets at once: 10 if not given; 1 for a task. */
+    /** The most messages that a handler gets at once, 1 to 1,000: 10 if not given; 1 for a task. */
     batchSize?: number;
-    /** How long messages are waited for after the first, in seconds. 0 if not given. */
+    /** How long messages are waited for after the first, in seconds, up to 300. 0 if not given. */
     batchWindow?: number;
     /** How many batches are handled at once: 10 if not given. */
     concurrency?: number;

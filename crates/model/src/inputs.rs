@@ -343,6 +343,27 @@ impl Subscription {
         3
     }
 
+    /// Of queues: the longest window of a batch, in seconds. Source: AWS Lambda, `MaximumBatchingWindowInSeconds`.
+    pub const LONGEST_WINDOW: f64 = 300.0;
+
+    /// What is wrong with how messages are batched, for people.
+    ///
+    /// # Errors
+    /// Names the property.
+    pub fn check(&self) -> Result<(), String> {
+        for (name, value) in [("batchSize", self.batch_size), ("concurrency", self.concurrency)] {
+            if let Some(value) = value.filter(|value| !(1..=1000).contains(value)) {
+                return Err(format!("`{name}` is 1 to 1000, not {value}"));
+            }
+        }
+        match self.batch_window {
+            Some(window) if !(0.0..=Self::LONGEST_WINDOW).contains(&window) => {
+                Err(format!("`batchWindow` is 0 to {} seconds, not {window}", Self::LONGEST_WINDOW))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether the event is one that the consumer asked for.
     pub fn matches(&self, kind: &str, subject: &str) -> bool {
         self.events.iter().any(|e| e == kind) && self.filter.admits(subject)

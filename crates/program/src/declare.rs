@@ -110,7 +110,9 @@ fn fit(urn: &Urn, known: &Properties, all: &Properties) -> Result<Result<(), Str
         Kind::Volume => inputs::read::<inputs::Volume>(urn, known).map(|_| Ok(())),
         Kind::Topic => inputs::read::<inputs::Topic>(urn, known).map(|_| Ok(())),
         Kind::Timer => inputs::read::<inputs::Timer>(urn, known).map(|_| Ok(())),
-        Kind::Subscription => inputs::read::<inputs::Subscription>(urn, known).map(|_| Ok(())),
+        Kind::Subscription => {
+            inputs::read::<inputs::Subscription>(urn, known).map(|subscription| subscription.check())
+        }
     };
     verdict.map_err(|error| error.reason)
 }

@@ -30,7 +30,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
-use super::{Queues, Receive, Received, error::QueueError, key::Lease};
+use super::{Queues, Receive, Received, error::QueueError, key::Lease, settings::LONGEST_VISIBILITY};
 use crate::{
     cause,
     dispatch::{Delivery, Undelivered, too_long},
@@ -145,19 +145,21 @@ impl Subscribers {
     ) -> Result<Vec<Received>, QueueError> {
         let of_task = subscription.consumer.kind == tandem_model::Kind::Task;
         let most = subscription.batch_size.unwrap_or(if of_task { 1 } else { BATCH }) as usize;
-        let visibility = Some(self.hidden_for(queue).await?);
+        let window =
+            Duration::try_from_secs_f64(subscription.batch_window.unwrap_or(0.0)).unwrap_or_default();
+        // The first one stays hidden until the last one is there.
+        let hidden = u64::from(self.hidden_for(queue).await?) + window.as_secs() + 1;
+        let visibility = u32::try_from(hidden).ok().map(|hidden| hidden.min(LONGEST_VISIBILITY));
         let how = |left: usize, wait| Receive { most: left.min(10), visibility, wait: Some(wait), own: true };
         // A receive is seen through: what it got must not be lost.
         let mut batch = self.queues.receive_until(queue, &how(most, WAIT), stop).await?;
-        let window =
-            Duration::try_from_secs_f64(subscription.batch_window.unwrap_or(0.0)).unwrap_or_default();
         let end = Instant::now() + window;
         while !batch.is_empty() && batch.len() < most && !stop.is_cancelled() {
             let left = end.saturating_duration_since(Instant::now());
             // What comes of a second receive is no reason to lose the first.
-            let more = self.queues.receive_until(queue, &how(most - batch.len(), left), stop).await;
+            let more = self.queues.receive_until(queue, &how(most - batch.len(), left.min(WAIT)), stop).await;
             match more {
-                Ok(more) if more.is_empty() => break,
+                Ok(more) if more.is_empty() && left <= WAIT => break,
                 Ok(more) => batch.extend(more),
                 Err(_) => break,
             }

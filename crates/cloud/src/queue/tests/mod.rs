@@ -1,5 +1,6 @@
 //! Queues as a whole: over a store on a disk, as resources of the real target, and through the real gateway.
 
+mod batches;
 mod crash;
 mod model;
 mod wire;
