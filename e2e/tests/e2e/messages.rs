@@ -70,15 +70,17 @@ const bucket = new cloud.Bucket("bucket");
 bucket.onPut("put-to-inbox", inbox, { keyPrefix: "declared/" });
 const topic = new cloud.Topic("topic");
 topic.subscribe("topic-to-inbox", inbox);
-cloud.timer.at("once", new Date(Date.now() + 3600_000), inbox);
+const ticks = new cloud.Queue("ticks", { forceDestroy: true });
+cloud.timer.interval("often", { seconds: 1 }, ticks);
 new cloud.Function("publish", async () => topic.publish({ hello: "queue" }));
 exports.inbox = inbox.url;
+exports.ticks = ticks.url;
 exports.arn = inbox.arn;
 exports.bucket = bucket.id;
 "#;
 
 #[test]
-fn events_of_buckets_and_topics_become_messages_that_a_stock_client_receives() {
+fn events_of_buckets_topics_and_timers_become_messages_that_a_stock_client_receives() {
     let cloud = Cloud::new();
     let project = cloud.project("shop", &[("index.js", SOURCES)]);
     let _serving = cloud.serve();
@@ -106,6 +108,45 @@ fn events_of_buckets_and_topics_become_messages_that_a_stock_client_receives() {
     assert_eq!(of("dev.tandem.topic.message")[0]["data"]["message"]["hello"], "queue");
     let records = got.iter().find_map(|event| event["Records"].as_array()).unwrap();
     assert_eq!(records[0]["s3"]["object"]["key"], "wire/b");
+    let tick = "sqs = boto3.client('sqs')\n\
+                print(sqs.receive_message(QueueUrl=arguments[0], WaitTimeSeconds=20)['Messages'][0]['Body'])";
+    let tick = client.boto3(tick, &[&project.output("ticks")]).ok().stdout;
+    let tick: Value = serde_json::from_str(&tick).unwrap();
+    assert_eq!((&tick["type"], &tick["data"]["timer"]), (&"dev.tandem.timer.tick".into(), &"often".into()));
+    project.destroy();
+}
+
+const LOOP: &str = r#"
+const cloud = require("@tandem/cloud");
+const dead = new cloud.Queue("dead");
+const queue = new cloud.Queue("queue", { deadLetter: dead, maxReceiveCount: 1 });
+queue.subscribe("again", async ([{ body }]) => {
+    console.log(`step ${body} of the loop`);
+    await queue.send(String(Number(body) + 1));
+}, { batchSize: 1 });
+new cloud.Function("begin", async () => queue.send("1"));
+new cloud.Function("end", async () => (await dead.receive({ wait: 20 }))[0].body);
+"#;
+
+#[test]
+fn a_handler_that_sends_to_its_own_queue_is_stopped_after_a_hundred_steps() {
+    let cloud = Cloud::new();
+    let project = cloud.project("shop", &[("index.js", LOOP)]);
+    let _serving = cloud.serve();
+    project.up();
+    project.tandem(&["invoke", "begin"]).ok();
+    let mut log = cloud.log(&project);
+    log.wait_for("step 100 of the loop");
+    // The next one is not handled, and moves to the dead-letter queue as what fails does.
+    let ended = loop {
+        let ended = project.tandem(&["invoke", "end"]);
+        if ended.all().contains("101") {
+            break ended;
+        }
+    };
+    assert!(ended.ok().value().contains("101"));
+    assert!(!log.texts().iter().any(|text| text.contains("step 101 ")), "{:?}", log.texts().last());
+    drop(log);
     project.destroy();
 }
 

@@ -8,6 +8,9 @@
 
 mod actions;
 mod form;
+mod messages;
+mod moves;
+mod queues;
 mod request;
 mod xml;
 
