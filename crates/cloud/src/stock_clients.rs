@@ -33,6 +33,18 @@ pub(crate) fn environment(
     ]
 }
 
+/// As [`environment`] of the stack `shop/dev`, with the keys of `other/dev` besides: `OTHER_ACCESS_KEY_ID`, `OTHER_SECRET_ACCESS_KEY`.
+pub(crate) fn two_stacks(endpoint: Endpoint, credentials: &Credentials) -> Vec<(&'static str, String)> {
+    let mut all = environment(endpoint, credentials, "shop/dev");
+    let other = environment(endpoint, credentials, "other/dev");
+    all.extend(other.into_iter().filter_map(|(name, value)| match name {
+        "AWS_ACCESS_KEY_ID" => Some(("OTHER_ACCESS_KEY_ID", value)),
+        "AWS_SECRET_ACCESS_KEY" => Some(("OTHER_SECRET_ACCESS_KEY", value)),
+        _ => None,
+    }));
+    all
+}
+
 /// Runs a Python script, which fails by raising. It finds the AWS CLI's script under `AWS`.
 ///
 /// # Panics

@@ -95,14 +95,7 @@ impl Wire {
         if name.ends_with(".fifo") {
             return Err(invalid("FIFO queues are not supported as destinations of notifications"));
         }
-        let found = self.buckets.resources.by_id(Kind::Queue, &PhysicalId(name.to_owned()));
-        let found = found.filter(|queue| queue.urn.stack == *stack).ok_or_else(|| {
-            invalid(format!(
-                "Unable to validate the following destination configurations: there is no queue `{name}` in the stack \
-                 `{stack}` of the bucket"
-            ))
-        })?;
-        Ok(found.urn.clone())
+        self.destination(stack, Kind::Queue, name)
     }
 
     /// The function of an ARN, if the bucket's stack has it (I8).
@@ -113,10 +106,15 @@ impl Wire {
                  `bucket.onPut`"
             ))
         })?;
-        let found = self.buckets.resources.by_id(Kind::Function, &PhysicalId(name.to_owned()));
-        let found = found.filter(|function| function.urn.stack == *stack).ok_or_else(|| {
+        self.destination(stack, Kind::Function, name)
+    }
+
+    /// What is told, if the bucket's stack has it (I8).
+    fn destination(&self, stack: &StackId, kind: Kind, name: &str) -> S3Result<Urn> {
+        let found = self.buckets.resources.by_id(kind, &PhysicalId(name.to_owned()));
+        let found = found.filter(|found| found.urn.stack == *stack).ok_or_else(|| {
             invalid(format!(
-                "Unable to validate the following destination configurations: there is no function `{name}` in the stack \
+                "Unable to validate the following destination configurations: there is no {kind} `{name}` in the stack \
                  `{stack}` of the bucket"
             ))
         })?;

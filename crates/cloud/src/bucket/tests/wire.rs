@@ -15,14 +15,7 @@ fn environment(f: &mut Fixture) -> Vec<(&'static str, String)> {
 }
 
 fn keys(f: &Fixture) -> Vec<(&'static str, String)> {
-    let of = |stack: &str| stock_clients::environment(f.endpoint, &f.credentials, stack);
-    let mut environment = of("shop/dev");
-    environment.extend(of("other/dev").into_iter().filter_map(|(name, value)| match name {
-        "AWS_ACCESS_KEY_ID" => Some(("OTHER_ACCESS_KEY_ID", value)),
-        "AWS_SECRET_ACCESS_KEY" => Some(("OTHER_SECRET_ACCESS_KEY", value)),
-        _ => None,
-    }));
-    environment
+    stock_clients::two_stacks(f.endpoint, &f.credentials)
 }
 
 pub(super) async fn with_other_stack() -> Fixture {

@@ -6,14 +6,7 @@ use super::Served;
 use crate::stock_clients;
 
 fn environment(served: &Served) -> Vec<(&'static str, String)> {
-    let of = |stack: &str| stock_clients::environment(served.endpoint, &served.credentials, stack);
-    let mut environment = of("shop/dev");
-    environment.extend(of("other/dev").into_iter().filter_map(|(name, value)| match name {
-        "AWS_ACCESS_KEY_ID" => Some(("OTHER_ACCESS_KEY_ID", value)),
-        "AWS_SECRET_ACCESS_KEY" => Some(("OTHER_SECRET_ACCESS_KEY", value)),
-        _ => None,
-    }));
-    environment
+    stock_clients::two_stacks(served.endpoint, &served.credentials)
 }
 
 async fn served() -> Served {
