@@ -18,6 +18,8 @@ pub mod function;
 pub mod gateway;
 pub mod home;
 pub mod image;
+#[cfg(test)]
+mod killed;
 pub mod log;
 mod mount;
 pub mod program;

@@ -2,9 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    env,
     path::Path,
-    process::{Command, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -24,13 +22,12 @@ use tokio::sync::Notify;
 use super::{LARGEST, Publication, Topics};
 use crate::{
     dispatch::{Consumer, Consumers, Delivery, Dispatcher, Hints, Subscriptions, Undelivered},
+    killed,
     log::{Line, Sink},
     provider::{Lines, Provider},
     resource::Resources,
     target::{self, CloudTarget, Providers},
 };
-
-const FOLDER: &str = "TANDEM_TOPIC_CRASH_FOLDER";
 
 struct Silent;
 
@@ -243,9 +240,8 @@ async fn what_cannot_be_published_is_told() {
 #[tokio::test]
 #[ignore = "started by the test below"]
 async fn publishes() {
-    let Some(folder) = env::var_os(FOLDER) else { return };
-    let folder = Path::new(&folder);
-    let f = Fixture::new(folder).await;
+    let Some(folder) = killed::folder() else { return };
+    let f = Fixture::new(&folder).await;
     f.subscribe("one", json!({})).await.unwrap();
     f.subscribe("two", json!({})).await.unwrap();
     let mut acknowledged = String::new();
@@ -261,14 +257,7 @@ async fn publishes() {
 async fn killed_around_a_publication_what_was_acknowledged_goes_to_all() {
     for failpoint in ["topic.publish.matched@1", "topic.publish.matched@6", "topic.publish.committed@6"] {
         let folder = tempfile::tempdir().unwrap();
-        let status = Command::new(env::current_exe().unwrap())
-            .args(["topic::tests::publishes", "--exact", "--ignored"])
-            .env(tandem_failpoint::VARIABLE, failpoint)
-            .env(FOLDER, folder.path())
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(!status.success(), "{failpoint} was never passed");
+        killed::at(failpoint, "topic::tests::publishes", folder.path());
         let acknowledged = std::fs::read_to_string(folder.path().join("acknowledged")).unwrap_or_default();
         let mut f = Fixture::open(folder.path()).await;
         let waiting = f.waiting();

@@ -1,11 +1,5 @@
 //! Kills a process that changes a bucket at each failpoint, and looks at what the next start makes of it.
 
-use std::{
-    env,
-    path::Path,
-    process::{Command, Stdio},
-};
-
 use jiff::Timestamp;
 
 use super::{BUCKET, Fixture, lifecycle, once};
@@ -16,16 +10,14 @@ use crate::bucket::{
     tagging::BucketTags,
 };
 
-pub(super) const FOLDER: &str = "TANDEM_BUCKET_CRASH_FOLDER";
-
 const LARGE: usize = 100_000;
 
 /// The process that is killed. It does everything that a bucket can do, once.
 #[tokio::test]
 #[ignore = "started by the other tests of this file"]
 async fn changes() {
-    let Some(folder) = env::var_os(FOLDER) else { return };
-    let f = Fixture::open(Path::new(&folder)).await;
+    let Some(folder) = crate::killed::folder() else { return };
+    let f = Fixture::open(&folder).await;
     f.create_bucket("shop/dev", BUCKET, false).await.unwrap();
     f.subscribe().await;
     f.make_bucket("shop/dev", "mine").await.unwrap();
@@ -74,14 +66,7 @@ async fn killed_at(failpoint: &str) -> (Fixture, tempfile::TempDir) {
 /// What a start finds of a process that runs an ignored test of this folder up to a failpoint.
 pub(super) async fn killed(process: &str, failpoint: &str) -> (Fixture, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let status = Command::new(env::current_exe().unwrap())
-        .args([&*format!("bucket::tests::{process}"), "--exact", "--ignored"])
-        .env(tandem_failpoint::VARIABLE, failpoint)
-        .env(FOLDER, folder.path())
-        .stdout(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(!status.success(), "{failpoint} was never passed");
+    crate::killed::at(failpoint, &format!("bucket::tests::{process}"), folder.path());
     let f = Fixture::open(folder.path()).await;
     f.buckets.sweep().await.unwrap();
     (f, folder)

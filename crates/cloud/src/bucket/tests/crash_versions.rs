@@ -1,14 +1,10 @@
 //! Kills a process that changes a versioned bucket at each failpoint, and looks at what the next start makes of it.
 
-use std::{collections::HashMap, env, path::Path};
+use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use super::{
-    BUCKET, Fixture,
-    crash::{FOLDER, killed},
-    once,
-};
+use super::{BUCKET, Fixture, crash::killed, once};
 use crate::bucket::{
     Algorithm, Claims, Deletion, PartClaim, PutOptions, Tags, Upload, Version, VersionId, Versioning,
 };
@@ -19,8 +15,8 @@ const LARGE: usize = 100_000;
 #[tokio::test]
 #[ignore = "started by the other tests of this file"]
 async fn changes() {
-    let Some(folder) = env::var_os(FOLDER) else { return };
-    let f = Fixture::open(Path::new(&folder)).await;
+    let Some(folder) = crate::killed::folder() else { return };
+    let f = Fixture::open(&folder).await;
     f.create_bucket("shop/dev", BUCKET, false).await.unwrap();
     f.subscribe().await;
     let put = async |body: Vec<u8>| {

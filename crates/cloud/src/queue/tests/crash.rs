@@ -1,26 +1,18 @@
 //! Kills a process that changes queues at each failpoint, and looks at what the next start makes of it.
 
-use std::{
-    collections::BTreeSet,
-    env,
-    path::Path,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::json;
 
 use super::{Fixture, bodies};
-use crate::queue::Outgoing;
-
-const FOLDER: &str = "TANDEM_QUEUE_CRASH_FOLDER";
+use crate::{killed, queue::Outgoing};
 
 /// The process that is killed. It does everything that a queue can do, once, and says what was acknowledged.
 #[tokio::test]
 #[ignore = "started by the other tests of this file"]
 async fn changes() {
-    let Some(folder) = env::var_os(FOLDER) else { return };
-    let f = Fixture::on(Path::new(&folder)).await;
+    let Some(folder) = killed::folder() else { return };
+    let f = Fixture::on(&folder).await;
     let arn = crate::queue::arn("dead");
     f.create("dead", json!({})).await.unwrap();
     f.create("calls.fifo", json!({ "fifo": true })).await.unwrap();
@@ -60,7 +52,6 @@ async fn changes() {
     f.delete_queue("gone", true).await.unwrap();
     f.pass(61_000);
     assert!(f.queues.expire("orders").await.unwrap() > 0);
-    println!("\nended");
 }
 
 const POINTS: [(&str, u32); 14] = [
@@ -84,15 +75,7 @@ const POINTS: [(&str, u32); 14] = [
 async fn killed_at_any_commit_every_message_is_there_once_or_was_deleted() {
     for (point, turn) in POINTS {
         let folder = tempfile::tempdir().unwrap();
-        let killed = Command::new(env::current_exe().unwrap())
-            .args(["queue::tests::crash::changes", "--exact", "--ignored", "--nocapture"])
-            .env(tandem_failpoint::VARIABLE, format!("{point}@{turn}"))
-            .env(FOLDER, folder.path())
-            .stdout(Stdio::piped())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&killed.stdout);
-        assert!(!killed.status.success() && !said.contains("ended"), "{point}@{turn}: {said}");
+        let said = killed::at(&format!("{point}@{turn}"), "queue::tests::crash::changes", folder.path());
         let acknowledged = |word: &str| -> BTreeSet<String> {
             said.lines()
                 .filter_map(|line| line.strip_prefix(word))

@@ -1,24 +1,19 @@
 //! Kills a process that pushes and deletes at each failpoint, and looks at what the next start makes of it.
 
-use std::{
-    env,
-    path::Path,
-    process::{Command, Stdio},
-};
-
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Fixture, NAME, repository};
-use crate::registry::{Reference, store};
-
-const FOLDER: &str = "TANDEM_REGISTRY_CRASH_FOLDER";
+use crate::{
+    killed,
+    registry::{Reference, store},
+};
 
 /// The process that is killed. It does everything that a registry can do, once.
 #[tokio::test]
 #[ignore = "started by the other tests of this file"]
 async fn changes() {
-    let Some(folder) = env::var_os(FOLDER) else { return };
-    let f = Fixture::open(Path::new(&folder)).await;
+    let Some(folder) = killed::folder() else { return };
+    let f = Fixture::open(&folder).await;
     f.push("v1", "first").await.unwrap();
     f.push("v1", "second").await.unwrap();
     f.shelf.put(NAME, "sha256:built");
@@ -33,14 +28,7 @@ async fn changes() {
 /// What a start finds. The image store of these tests lives in memory, so it is empty then.
 async fn killed_at(failpoint: &str) -> (Fixture, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    let status = Command::new(env::current_exe().unwrap())
-        .args(["registry::tests::crash::changes", "--exact", "--ignored"])
-        .env(tandem_failpoint::VARIABLE, failpoint)
-        .env(FOLDER, folder.path())
-        .stdout(Stdio::null())
-        .status()
-        .unwrap();
-    assert!(!status.success(), "{failpoint} was never passed");
+    killed::at(failpoint, "registry::tests::crash::changes", folder.path());
     let f = Fixture::open(folder.path()).await;
     assert_eq!(f.uploads(), 0, "{failpoint}: no upload outlives its start");
     (f, folder)
