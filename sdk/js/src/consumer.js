@@ -25,7 +25,7 @@ export function consumerOf(what, name, handler, unpack) {
     if (typeof handler !== "function") {
         const [kind, method] = [what.split("/")[0], what.split(".").pop()];
         throw invalid(
-            `the handler of ${what} is a function, a cloud.Function or a cloud.Task, not ${shown(handler)}`,
+            `the handler of ${what} is a function, a cloud.Function${kind === "queue" ? " or a cloud.Task" : ", a cloud.Task or a cloud.Queue"}, not ${shown(handler)}`,
             `write \`${kind}.${method}("name", async (args) => { … })\``,
         );
     }

@@ -165,21 +165,8 @@ fn declared(inputs: &inputs::Queue) -> Result<Attributes, QueueError> {
     Ok(attributes)
 }
 
-/// Source: Amazon SQS, CreateQueue.
+/// # Errors
+/// [`QueueError::Name`].
 pub(super) fn check_name(name: &str, fifo: bool) -> Result<(), QueueError> {
-    let refuse = |wrong| Err(QueueError::Name { name: name.to_owned(), wrong });
-    let stem = name.strip_suffix(".fifo");
-    match (stem, fifo) {
-        (None, true) => return refuse("that of a FIFO queue ends in `.fifo`"),
-        (Some(_), false) => return refuse("only that of a FIFO queue ends in `.fifo`"),
-        _ => {}
-    }
-    let stem = stem.unwrap_or(name);
-    if stem.is_empty() || name.len() > 80 {
-        return refuse("it has 1 to 80 characters");
-    }
-    if !stem.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
-        return refuse("it has other characters than letters, digits, `-` and `_`");
-    }
-    Ok(())
+    inputs::Queue::check_name(name, fifo).map_err(|wrong| QueueError::Name { name: name.to_owned(), wrong })
 }

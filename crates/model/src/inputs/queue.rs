@@ -84,11 +84,28 @@ impl Queue {
         if let Some((name, _)) = of_fifo.iter().find(|(_, given)| *given && !self.fifo) {
             return Err(format!("`{name}` is for FIFO queues: say `fifo: true`"));
         }
-        match &self.queue_name {
-            Some(name) if name.ends_with(".fifo") != self.fifo => {
-                Err("the name of a FIFO queue, and of no other, ends in `.fifo`".to_owned())
-            }
-            _ => Ok(()),
+        let name = self.queue_name.as_deref().map_or(Ok(()), |name| Self::check_name(name, self.fifo));
+        name.map_err(|wrong| {
+            format!("`queueName` cannot be {:?}: {wrong}", self.queue_name.as_deref().unwrap_or_default())
+        })
+    }
+
+    /// Whether a queue can have the name. Source: Amazon SQS, CreateQueue.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check_name(name: &str, fifo: bool) -> Result<(), &'static str> {
+        let stem = match (name.strip_suffix(".fifo"), fifo) {
+            (None, true) => return Err("that of a FIFO queue ends in `.fifo`"),
+            (Some(_), false) => return Err("only that of a FIFO queue ends in `.fifo`"),
+            (stem, _) => stem.unwrap_or(name),
+        };
+        if stem.is_empty() || name.len() > 80 {
+            return Err("it has 1 to 80 characters");
+        }
+        match stem.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+            true => Ok(()),
+            false => Err("it has other characters than letters, digits, `-` and `_`"),
         }
     }
 }
@@ -117,4 +134,30 @@ pub enum DeduplicationScope {
 pub enum ThroughputLimit {
     PerQueue,
     PerMessageGroupId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_ranges_that_cannot_be_are_told_before_anything_is_made() {
+        let named = |name: &str, fifo| Queue { queue_name: Some(name.to_owned()), fifo, ..Queue::default() };
+        for queue in [
+            named("a b", false),
+            named("", false),
+            named(".fifo", true),
+            named("a.fifo", false),
+            named("a", true),
+            named(&"x".repeat(81), false),
+            Queue { retention: Some(59), ..Queue::default() },
+            Queue { delay: Some(901), ..Queue::default() },
+            Queue { content_based_deduplication: Some(true), ..Queue::default() },
+        ] {
+            assert!(queue.check().is_err(), "{queue:?}");
+        }
+        for queue in [named("a-b_C9", false), named("a.fifo", true), named(&"x".repeat(80), false)] {
+            assert_eq!(queue.check(), Ok(()));
+        }
+    }
 }
