@@ -15,7 +15,7 @@ usage: cargo xtask setup
 
 Installs what the other chores need and is not there: Debian packages, cargo-nextest, and a Python
 environment in target/py with pinned stock clients (boto3, the AWS CLI, the Lambda runtime client), and
-the AWS SDK for JavaScript in target/js. Changes nothing when nothing is missing.
+the AWS SDK for JavaScript and the published durable-functions in target/js. Changes nothing when nothing is missing.
 ";
 
 /// A Debian package and a program by which its presence is known on systems without dpkg.
@@ -67,13 +67,16 @@ const CLIENTS: &[&str] = &["boto3==1.43.11", "awscli==1.46.3", "awslambdaric==4.
 /// The last boto3 that speaks the Query protocol of SQS, for a folder of its own beside the others.
 const OLD_CLIENTS: &[&str] = &["boto3==1.28.79", "botocore==1.31.79"];
 
-/// The AWS SDK for JavaScript; of the releases that run on Debian's Node.js.
+/// The AWS SDK for JavaScript; of the releases that run on Debian's Node.js. And the `durable-functions` that ours is
+/// compared with, both of them under names of their own.
 const NODE_CLIENTS: &[&str] = &[
     "@aws-sdk/client-s3@3.850.0",
     "@aws-sdk/client-sqs@3.848.0",
     "@aws-sdk/lib-storage@3.850.0",
     "@aws-sdk/s3-presigned-post@3.850.0",
     "@aws-sdk/s3-request-presigner@3.850.0",
+    "durable-functions-1@npm:durable-functions@1.5.4",
+    "durable-functions-2@npm:durable-functions@2.1.3",
 ];
 
 const NEXTEST: &str = "0.9.143";

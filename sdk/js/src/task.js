@@ -23,16 +23,20 @@ export class Task extends Resource {
     async run(options) {
         inHandlerOnly("task.run");
         const what = `${this.declaration.key}.run`;
-        const { environment, command, input } = checkOptions(what, options, ["environment", "command", "input"]);
-        checkCommand(what, command);
-        const { id } = await call("task.run", {
-            task: this.declaration.name,
-            environment: plain(textsOf(what, "environment", environment ?? {})),
-            command: command ?? null,
-            input: jsonOf(what, input),
-        });
+        const { id } = await call("task.run", { task: this.declaration.name, ...runOf(what, options) });
         return new Run(id);
     }
+}
+
+/** What a run is started with: what the cloud is told. */
+export function runOf(what, options) {
+    const { environment, command, input } = checkOptions(what, options, ["environment", "command", "input"]);
+    checkCommand(what, command);
+    return {
+        environment: plain(textsOf(what, "environment", environment ?? {})),
+        command: command ?? null,
+        input: jsonOf(what, input),
+    };
 }
 
 /** What a handler passes on is known by now. */

@@ -34,6 +34,10 @@ impl Resolver for ArchiveResolver {
                 let folder = base.rsplit_once('/').map_or(base, |(folder, _)| folder);
                 return Ok(format!("{folder}/{file}"));
             }
+            if let Some(file) = name.strip_prefix("../") {
+                let above = base.rsplitn(3, '/').nth(2).unwrap_or(base);
+                return Ok(format!("{above}/{file}"));
+            }
             return Ok(name.to_owned());
         }
         match self.0.resolve(base, name).map_err(|error| commonjs::throw(ctx, &error))? {

@@ -17,11 +17,12 @@ pub(crate) enum Target {
 }
 
 /// The entry modules of the SDK, by the names that programs import.
-const SDK: [(&str, &str); 4] = [
+const SDK: [(&str, &str); 5] = [
     ("@tandem/cloud", "tandem:sdk/tandem.js"),
     ("@pulumi/cloud", "tandem:sdk/cloud.js"),
     ("@pulumi/pulumi", "tandem:sdk/pulumi.js"),
     ("@pulumi/aws", "tandem:sdk/aws.js"),
+    ("durable-functions", "tandem:sdk/durable/index.js"),
 ];
 
 /// Modules of Node that are ours, in JavaScript.

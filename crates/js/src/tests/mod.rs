@@ -1,6 +1,7 @@
 //! Small programs, run as a deployment or as a worker would run them.
 
 mod deploy;
+mod durable;
 mod errors;
 mod modules;
 mod network;
