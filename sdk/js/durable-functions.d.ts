@@ -258,7 +258,7 @@ declare module "durable-functions" {
         readonly output: any;
         readonly customStatus?: any;
         /** Only if it was asked for. */
-        readonly history?: object[];
+        readonly historyEvents?: object[];
     }
 
     class EntityStateResponse<State = any> {
@@ -267,7 +267,7 @@ declare module "durable-functions" {
         readonly entityState?: State;
     }
 
-    /** Addresses at which an instance is managed. */
+    /** Addresses at which an instance is managed. Whoever uses them adds `code`, a key of the stack. */
     interface HttpManagementPayload {
         readonly id: string;
         readonly statusQueryGetUri: string;

@@ -99,14 +99,16 @@ async fn async_generators_and_silent_replays_work_on_the_built_in_runtime() {
             yield ctx.df.callActivity('A');
             ctx.log('end');
             if (ctx.df.getInput()) await new Promise((resolve) => setTimeout(resolve, 100));
-            return heard;
+            return [heard, ctx.df.currentUtcDateTime];
         }));";
     let vm = worker(files(&[("index.mjs", source)]), &Arc::default()).await.unwrap();
     let mut events = history();
     events[1]["IsPlayed"] = json!(true);
+    // To the nanosecond, as the cloud writes it.
+    events[0]["Timestamp"] = json!("2026-01-01T00:00:00.123456789Z");
     events.as_array_mut().unwrap().push(json!({ "EventType": 5, "TaskScheduledId": 0, "IsPlayed": false }));
     let request = |input: u32| json!({ "binding": { "history": events, "instanceId": "i", "input": input } });
-    assert_eq!(turn(&vm, request(0)).await["state"]["output"], json!(["end"]));
+    assert_eq!(turn(&vm, request(0)).await["state"]["output"], json!([["end"], "2026-01-01T00:00:00.123Z"]));
     let waits = turn(&vm, request(1)).await;
     assert_eq!(waits["state"]["code"], json!("E0860"));
 }

@@ -26,6 +26,9 @@ export const ActionType = {
     CallTaskWithRetry: 101,
 };
 
+export const isCompound = ({ actionType }) =>
+    actionType === ActionType.WhenAll || actionType === ActionType.WhenAny;
+
 /** A value as it is after it was stored: a copy that nobody else holds. */
 export function stored(what, value) {
     if (typeof value !== "object" && typeof value !== "bigint") return value;
@@ -145,14 +148,6 @@ export const continueAsNew = (input) => ({
     actionType: ActionType.ContinueAsNew,
     input: inputOf("the next generation", input),
 });
-
-const compound = (actionType) => (tasks) => ({
-    actionType,
-    compoundActions: tasks.map((task) => task.action),
-});
-
-export const whenAll = compound(ActionType.WhenAll);
-export const whenAny = compound(ActionType.WhenAny);
 
 /**
  * What an action leads to in the history: the kind of task, the name that is recorded, and how a person calls it.

@@ -1,7 +1,7 @@
 // What other functions do with workflows and entities. Thin: each method is a call of the cloud's.
 
 import { invalid, shown } from "../check.js";
-import { call, surroundings } from "../host.js";
+import { call } from "../host.js";
 import { inHandlerOnly } from "../resource.js";
 import { schedulerId } from "./entity_id.js";
 import { EntityStateResponse } from "./values.js";
@@ -32,13 +32,15 @@ export class DurableOrchestrationClient {
         return this.getStatusBy();
     }
 
+    /** Those that were created in that time and are in one of these states; all, if neither is given. */
     async getStatusBy(createdTimeFrom, createdTimeTo, runtimeStatus) {
-        const found = await ask(
-            "getStatusBy",
-            "workflow.list",
-            filter(createdTimeFrom, createdTimeTo, runtimeStatus),
+        const all = (await ask("getStatusBy", "workflow.list", {})).map(dated);
+        return all.filter(
+            (status) =>
+                (!createdTimeFrom || createdTimeFrom <= status.createdTime) &&
+                (!createdTimeTo || status.createdTime <= createdTimeTo) &&
+                (!runtimeStatus?.length || runtimeStatus.includes(status.runtimeStatus)),
         );
-        return found.map(dated);
     }
 
     async raiseEvent(instanceId, name, data) {
@@ -65,18 +67,14 @@ export class DurableOrchestrationClient {
         await ask("rewind", "workflow.rewind", { id: id(instanceId), reason });
     }
 
-    /** Answers `{ instancesDeleted }`. */
-    purgeInstanceHistory(instanceId) {
-        return ask("purgeInstanceHistory", "workflow.purge", { id: id(instanceId) });
+    async purgeInstanceHistory(instanceId) {
+        await ask("purgeInstanceHistory", "workflow.purge", { id: id(instanceId) });
+        return { instancesDeleted: 1 };
     }
 
     /** Purges what has ended of those that were created in that time. */
     async purgeInstanceHistoryBy(createdTimeFrom, createdTimeTo, runtimeStatus) {
-        const found = await ask(
-            "purgeInstanceHistoryBy",
-            "workflow.list",
-            filter(createdTimeFrom, createdTimeTo, runtimeStatus),
-        );
+        const found = await this.getStatusBy(createdTimeFrom, createdTimeTo, runtimeStatus);
         const ended = found.filter((status) => status.runtimeStatus in OVER);
         for (const status of ended) await this.purgeInstanceHistory(status.instanceId);
         return { instancesDeleted: ended.length };
@@ -95,15 +93,27 @@ export class DurableOrchestrationClient {
         return new EntityStateResponse(exists, exists ? state : undefined);
     }
 
-    /** The addresses at which an instance is managed. */
+    /**
+     * The addresses at which an instance is managed. Whoever uses them adds `code`, a key of the stack: the key that a
+     * handler has opens more than the instance, and is not for everybody who asks.
+     */
     createHttpManagementPayload(instanceId) {
-        return addresses(surroundings().address, instanceId);
+        const at = `${process.env.AWS_ENDPOINT_URL ?? ""}${PATH}/${encodeURIComponent(id(instanceId))}`;
+        return {
+            id: instanceId,
+            statusQueryGetUri: at,
+            sendEventPostUri: `${at}/raiseEvent/{eventName}`,
+            terminatePostUri: `${at}/terminate?reason={text}`,
+            suspendPostUri: `${at}/suspend?reason={text}`,
+            resumePostUri: `${at}/resume?reason={text}`,
+            rewindPostUri: `${at}/rewind?reason={text}`,
+            purgeHistoryDeleteUri: at,
+        };
     }
 
     /** The answer 202 that tells whoever asked where to ask again. */
-    createCheckStatusResponse(request, instanceId) {
-        const url = request?.url ?? request?.http?.url;
-        const body = addresses(url === undefined ? surroundings().address : new URL(url).origin, instanceId);
+    createCheckStatusResponse(_request, instanceId) {
+        const body = this.createHttpManagementPayload(instanceId);
         const headers = {
             "Content-Type": "application/json",
             Location: body.statusQueryGetUri,
@@ -153,34 +163,9 @@ function entity(entityId) {
     return { entity: entityId.name, key: entityId.key };
 }
 
-const filter = (from, to, runtimeStatus) => ({
-    createdTimeFrom: from?.toISOString(),
-    createdTimeTo: to?.toISOString(),
-    runtimeStatus: runtimeStatus?.length > 0 ? runtimeStatus : undefined,
-});
-
 /** Times are dates in the program. */
 function dated(status) {
     if (status === undefined || status === null) return status;
     const { createdTime, lastUpdatedTime } = status;
     return { ...status, createdTime: new Date(createdTime), lastUpdatedTime: new Date(lastUpdatedTime) };
-}
-
-function addresses(base, instanceId) {
-    if (base === undefined)
-        throw invalid(
-            "the cloud has told no address at which workflows are managed",
-            "pass the request: its address is used then",
-        );
-    const at = `${base}${PATH}/${encodeURIComponent(id(instanceId))}`;
-    return {
-        id: instanceId,
-        statusQueryGetUri: at,
-        sendEventPostUri: `${at}/raiseEvent/{eventName}`,
-        terminatePostUri: `${at}/terminate?reason={text}`,
-        suspendPostUri: `${at}/suspend?reason={text}`,
-        resumePostUri: `${at}/resume?reason={text}`,
-        rewindPostUri: `${at}/rewind?reason={text}`,
-        purgeHistoryDeleteUri: at,
-    };
 }

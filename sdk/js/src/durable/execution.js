@@ -9,7 +9,7 @@
 // what is yielded, one for each fire-and-forget action, and those of retries when they are due.
 
 import { CloudError } from "../errors.js";
-import { ActionType, subject, stored } from "./actions.js";
+import { isCompound, stored, subject } from "./actions.js";
 import { Context } from "./context.js";
 import { EventType, SCHEDULED, SETTLED, answer, called, diverged, outcome } from "./history.js";
 import { hush } from "./quiet.js";
@@ -23,12 +23,14 @@ const SCHEMA = 1;
 export class Execution {
     /** Actions that the last state did not have yet. */
     #actions = [];
+    /** How many actions states have had, those within `Task.all` and `Task.any` one by one, and not these themselves. */
     #emitted = 0;
+    #new = 0;
     /** Ids from here on belong to actions that no state had yet. */
     #firstNewId = 0;
     /** Pauses and attempts of retries that the last state did not have yet. */
     #retries = [];
-    /** Timers that an earlier state had, and that are canceled since. */
+    /** Timers that an earlier state had and that are canceled since, and pauses that lead nowhere. */
     #canceled = [];
     #ids = 0;
     /** Id, or the GUID of a message to an entity → the task that is open. */
@@ -91,9 +93,7 @@ export class Execution {
         if (this.over) throw new Error("an execution that is over was fed");
         const from = this.#emitted;
         await this.#run(events);
-        // Before the state is taken: it makes what was emitted the past.
-        const canceled = this.#canceled;
-        return { ...this.#take(), continued: true, from, canceled };
+        return { ...this.#take(), continued: true, from };
     }
 
     /** Runs an orchestrator over a history; the `state` of what it answers goes to the cloud. */
@@ -124,11 +124,11 @@ export class Execution {
         if (this.#continued) return;
         action.id = this.#ids++;
         this.#unconfirmed.set(action.id, subject(action));
-        this.#actions.push(action);
+        this.#emit(action);
     }
 
     continueAsNew(action) {
-        if (!this.#continued) this.#actions.push(action);
+        if (!this.#continued) this.#emit(action);
         this.#continued = true;
     }
 
@@ -136,6 +136,11 @@ export class Execution {
         const { action } = timer;
         // What is still to be emitted says so itself.
         if (action.id < this.#firstNewId) this.#canceled.push(action.id);
+    }
+
+    /** A pause of a retry that leads nowhere. */
+    giveUp(id) {
+        this.#canceled.push(id);
     }
 
     /** A pause or an attempt of a retry, which the cloud schedules by itself. */
@@ -249,10 +254,7 @@ export class Execution {
         this.#current = value;
         if (this.#continued || value.isCompleted) return;
         this.#track(value);
-        if (!this.#yielded.has(value)) {
-            this.#mark(value);
-            this.#actions.push(value.action);
-        }
+        if (!this.#yielded.has(value)) this.#actions.push(this.#fresh(value));
     }
 
     /** Gives ids to what is yielded for the first time, and events to those who wait for one that came before. */
@@ -266,7 +268,7 @@ export class Execution {
             if (this.#lined.has(task)) return;
             this.#lined.add(task);
             this.#wait(task, task.action.externalEventName);
-        } else if (task.action.id === undefined && task.action.compoundActions === undefined) {
+        } else if (task.action.id === undefined && !isCompound(task.action)) {
             task.action.id = this.allot(task);
         }
     }
@@ -284,10 +286,25 @@ export class Execution {
         this.#waiting.set(name, waiting);
     }
 
-    /** What has been part of a yield is no action of its own any more. */
-    #mark(task) {
+    /** The action of a task, without what an earlier one had in it: an action is sent once. */
+    #fresh(task) {
         this.#yielded.add(task);
-        task.children.forEach((child) => this.#mark(child));
+        const { action, children } = task;
+        if (!isCompound(action)) {
+            children.forEach((child) => this.#yielded.add(child));
+            this.#new += 1;
+            return action;
+        }
+        const compoundActions = [];
+        for (const child of children) {
+            if (!this.#yielded.has(child)) compoundActions.push(this.#fresh(child));
+        }
+        return { ...action, compoundActions };
+    }
+
+    #emit(action) {
+        this.#new += 1;
+        this.#actions.push(action);
     }
 
     /** Where the program is, for errors: which of its yields, and after what. */
@@ -308,7 +325,9 @@ export class Execution {
         };
         if (this.#failure !== undefined) Object.assign(state, described(this.#failure.error));
         if (this.#retries.length > 0) state.retries = this.#retries;
-        this.#emitted += this.#actions.length;
+        if (this.#canceled.length > 0) state.canceled = this.#canceled;
+        this.#emitted += this.#new;
+        this.#new = 0;
         this.#firstNewId = this.#ids;
         this.#actions = [];
         this.#retries = [];

@@ -3,7 +3,7 @@
 // What a program sees of a task is `isCompleted`, `isFaulted`, `result`, and of a timer `isCanceled` and `cancel()`. The
 // rest is for the execution.
 
-import { ActionType, subject, whenAll, whenAny } from "./actions.js";
+import { ActionType, subject } from "./actions.js";
 
 export class Task {
     #execution;
@@ -109,7 +109,7 @@ export class AllTask extends Compound {
     #open;
 
     constructor(execution, children) {
-        super(execution, whenAll(children), children);
+        super(execution, { actionType: ActionType.WhenAll }, children);
         const distinct = new Set(children);
         this.#open = distinct.size;
         if (this.#open === 0) this.settle(false, []);
@@ -130,7 +130,7 @@ export class AllTask extends Compound {
 /** Done with the first of its tasks that is settled, well or not; its result is that task. */
 export class AnyTask extends Compound {
     constructor(execution, children) {
-        super(execution, whenAny(children), children);
+        super(execution, { actionType: ActionType.WhenAny }, children);
         new Set(children).forEach((child) => child.join(this));
     }
 
@@ -179,26 +179,31 @@ export class RetryTask extends Compound {
     }
 
     childSettled(child) {
+        // Its time was over.
+        if (this.isCompleted) return;
         if (this.#paused) {
             this.#paused = false;
             if (this.#attempt > this.#options.maxNumberOfAttempts) this.settle(true, this.#error);
             else this.#next(this.subject, {});
-        } else if (!child.isFaulted) {
-            this.settle(false, child.result);
+        } else if (child.isFaulted) {
+            this.#failed(child.result);
         } else {
-            this.#error = child.result;
-            this.#attempt += 1;
-            const now = this.execution.now;
-            const { retryTimeoutInMilliseconds: timeout } = this.#options;
-            if (typeof timeout === "number" && now - this.#began >= timeout)
-                return this.settle(true, this.#error);
-            this.#paused = true;
-            this.#next(
-                { kind: "timer", what: "timer" },
-                { fireAt: new Date(now + this.#pause()).toISOString() },
-            );
+            this.settle(false, child.result);
         }
-        return undefined;
+    }
+
+    #failed(error) {
+        this.#error = error;
+        this.#attempt += 1;
+        this.#paused = true;
+        const now = this.execution.now;
+        const fireAt = new Date(now + this.#pause()).toISOString();
+        const pause = this.#next({ kind: "timer", what: "timer" }, { fireAt });
+        const { retryTimeoutInMilliseconds: timeout } = this.#options;
+        if (typeof timeout !== "number" || now - this.#began < timeout) return;
+        // The cloud makes a pause after each failure; this one leads nowhere.
+        this.execution.giveUp(pause);
+        this.settle(true, error);
     }
 
     /** How long it waits before the next attempt, in milliseconds. */
@@ -223,6 +228,7 @@ export class RetryTask extends Compound {
             ...more,
         });
         step.join(this);
+        return id;
     }
 }
 

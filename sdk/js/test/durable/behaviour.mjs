@@ -157,7 +157,16 @@ test("retries end when their time is over", async () => {
         failed(2),
     );
     assert.equal(state.error, "no 2");
-    assert.equal(state.retries.length, 2);
+    // The cloud makes a pause after each failure; this one leads nowhere.
+    assert.deepEqual(
+        state.retries.map(({ id, kind }) => [id, kind]),
+        [
+            [1, "timer"],
+            [2, "attempt"],
+            [3, "timer"],
+        ],
+    );
+    assert.deepEqual(state.canceled, [3]);
 });
 
 test("a container task is an action like another", async () => {
@@ -188,6 +197,34 @@ test("an action has the input that it was made with", async () => {
         yield task;
     });
     assert.deepEqual(state.actions[0][0].input, [1]);
+});
+
+test("an action is sent once, however many lists its task is part of", async () => {
+    const orchestrate = function* (ctx) {
+        let open = ["A", "B", "C"].map((name) => ctx.df.callActivity(name));
+        while (open.length > 0) {
+            const winner = yield ctx.df.Task.any(open);
+            open = open.filter((task) => task !== winner);
+        }
+        yield ctx.df.callActivity("D");
+    };
+    const any = (...ids) => ({ actionType: ActionType.WhenAny, compoundActions: ids });
+    const ids = (state) =>
+        state.actions[0].map((one) =>
+            one.compoundActions ? any(...one.compoundActions.map(({ id }) => id)) : one.id,
+        );
+    const kept = await begin(orchestrate);
+    assert.deepEqual(ids(kept.state), [any(0, 1, 2)]);
+    const fed = await kept.feed([started(1), done(1), done(0)]);
+    assert.deepEqual([ids(fed), fed.from], [[any(), any()], 3]);
+    const last = await kept.feed([started(2), done(2)]);
+    assert.deepEqual([ids(last), last.from], [[3], 3]);
+    assert.deepEqual(ids(await stateOf(orchestrate, done(1), done(0), done(2))), [
+        any(0, 1, 2),
+        any(),
+        any(),
+        3,
+    ]);
 });
 
 test("a timer that is canceled later is named, because its action is not sent again", async () => {

@@ -18,6 +18,8 @@ export const OLD = {
 export function program(chance, features) {
     let names = 0;
     const name = (prefix) => `${prefix}${names++}`;
+    // No two timers end at the same time: turns begin at whole seconds.
+    const millis = () => 1000 * chance.below(5) + names++;
     const input = () =>
         chance.pick([undefined, null, 7, "text", "", [1, { a: "b" }], { deep: { list: [true] } }]);
 
@@ -29,7 +31,7 @@ export function program(chance, features) {
         if (features.retries && (alone || features.failing)) kinds.push("retry", "subRetry");
         const kind = chance.pick(kinds);
         const most = 1 + chance.below(3);
-        return { kind, name: name(kind[0].toUpperCase()), input: input(), most, millis: chance.below(5000) };
+        return { kind, name: name(kind[0].toUpperCase()), input: input(), most, millis: millis() };
     };
     const task = (depth) => {
         if (depth === 0 || chance.chance(0.6)) return atom(false);
@@ -53,7 +55,7 @@ export function program(chance, features) {
             case "later":
                 return { kind, tasks: Array.from({ length: 2 + chance.below(3) }, () => atom(false)) };
             case "race":
-                return { kind, task: atom(false), millis: 1000 + chance.below(3000) };
+                return { kind, task: atom(false), millis: millis() };
             case "try":
                 return { kind, body: block(depth - 1), handler: block(depth - 1) };
             case "block":
