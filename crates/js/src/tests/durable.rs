@@ -26,6 +26,12 @@ fn generated_orchestrators_do_what_they_do_with_the_published_library() {
 }
 
 #[test]
+fn ids_of_generated_orchestrators_are_those_that_the_cloud_gives() {
+    let said = node("cloud.mjs", &["500"]);
+    assert!(said.ends_with("ids agree\n"), "{said}");
+}
+
+#[test]
 fn generated_batches_of_entities_end_as_with_the_published_library() {
     assert_eq!(node("entities.mjs", &[&packages(), "400"]), "400 batches: no difference\n");
 }

@@ -45,6 +45,11 @@ export class Execution {
     #waiting = new Map();
     /** Name of an event → those that nobody has waited for yet, first come first served. */
     #buffered = new Map();
+    /**
+     * What is to be done when the events of a turn are over. The cloud takes ids for all pauses of a turn first, so the
+     * generator must not run on between them.
+     */
+    #late = [];
     #yields = 0;
     #generator;
     #context;
@@ -106,15 +111,36 @@ export class Execution {
 
     async #run(events) {
         for (const event of events) {
+            if (this.#late.length > 0 && this.#isAfter(event)) await this.#catchUp();
+            if (this.over) return;
             try {
                 this.#apply(event);
             } catch (error) {
                 if (!(error instanceof CloudError)) throw error;
                 this.#failure = { error };
             }
-            while (!this.#ended && this.#current?.isCompleted) await this.#step();
-            if (this.over) break;
+            await this.#resume();
+            if (this.over) return;
         }
+        await this.#catchUp();
+    }
+
+    /** Lets the generator run as far as it gets. */
+    async #resume() {
+        while (!this.#ended && this.#current?.isCompleted) await this.#step();
+    }
+
+    async #catchUp() {
+        for (const then of this.#late.splice(0)) {
+            then();
+            await this.#resume();
+        }
+    }
+
+    /** Whether the events that a turn began with are over: this is something that it led to, or the next turn. */
+    #isAfter({ EventType: type, EventId: id }) {
+        if (SCHEDULED.has(type)) return id >= this.#ids;
+        return type === EventType.OrchestratorCompleted || type === EventType.OrchestratorStarted;
     }
 
     // What the context calls.
@@ -138,9 +164,10 @@ export class Execution {
         if (action.id < this.#firstNewId) this.#canceled.push(action.id);
     }
 
-    /** A pause of a retry that leads nowhere. */
-    giveUp(id) {
+    /** A pause of a retry leads nowhere; what follows from that waits until the turn's events have been seen. */
+    giveUp(id, then) {
         this.#canceled.push(id);
+        this.#late.push(then);
     }
 
     /** A pause or an attempt of a retry, which the cloud schedules by itself. */

@@ -14,6 +14,7 @@ export const EventType = {
     TimerCreated: 10,
     TimerFired: 11,
     OrchestratorStarted: 12,
+    OrchestratorCompleted: 13,
     EventSent: 14,
     EventRaised: 15,
 };

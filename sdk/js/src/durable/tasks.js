@@ -202,8 +202,7 @@ export class RetryTask extends Compound {
         const { retryTimeoutInMilliseconds: timeout } = this.#options;
         if (typeof timeout !== "number" || now - this.#began < timeout) return;
         // The cloud makes a pause after each failure; this one leads nowhere.
-        this.execution.giveUp(pause);
-        this.settle(true, error);
+        this.execution.giveUp(pause, () => this.settle(true, error));
     }
 
     /** How long it waits before the next attempt, in milliseconds. */

@@ -68,7 +68,7 @@ export class Engine {
         this.history.forEach((event) => (event.IsPlayed = true));
         this.#played = this.history.length;
         this.history.push(...scheduled);
-        this.#push({ EventType: E.OrchestratorCompleted ?? 13, EventId: -1 });
+        this.#push({ EventType: E.OrchestratorCompleted, EventId: -1 });
         this.history.forEach((event) => (event.IsPlayed = true));
     }
 

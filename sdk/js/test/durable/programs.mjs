@@ -31,7 +31,8 @@ export function program(chance, features) {
         if (features.retries && (alone || features.failing)) kinds.push("retry", "subRetry");
         const kind = chance.pick(kinds);
         const most = 1 + chance.below(3);
-        return { kind, name: name(kind[0].toUpperCase()), input: input(), most, millis: millis() };
+        const timeout = features.timeouts && chance.chance(0.5) ? chance.below(9000) : undefined;
+        return { kind, name: name(kind[0].toUpperCase()), input: input(), most, millis: millis(), timeout };
     };
     const task = (depth) => {
         if (depth === 0 || chance.chance(0.6)) return atom(false);
@@ -166,6 +167,12 @@ function* statement(ctx, df, one, seen, log) {
     }
 }
 
+function options(df, { most, timeout }) {
+    const retries = new df.RetryOptions(100, most);
+    if (timeout !== undefined) retries.retryTimeoutInMilliseconds = timeout;
+    return retries;
+}
+
 function make(ctx, df, task) {
     const { kind, name, input } = task;
     switch (kind) {
@@ -175,16 +182,11 @@ function make(ctx, df, task) {
         case "activity":
             return ctx.df.callActivity(name, input);
         case "retry":
-            return ctx.df.callActivityWithRetry(name, new df.RetryOptions(100, task.most), input);
+            return ctx.df.callActivityWithRetry(name, options(df, task), input);
         case "sub":
             return ctx.df.callSubOrchestrator(name, input);
         case "subRetry":
-            return ctx.df.callSubOrchestratorWithRetry(
-                name,
-                new df.RetryOptions(100, task.most),
-                input,
-                `${name}-id`,
-            );
+            return ctx.df.callSubOrchestratorWithRetry(name, options(df, task), input, `${name}-id`);
         case "timer":
             return ctx.df.createTimer(new Date(ctx.df.currentUtcDateTime.getTime() + task.millis));
         case "event":
