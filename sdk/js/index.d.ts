@@ -142,6 +142,8 @@ export type BucketHandler = (args: BucketHandlerArgs, context: Context) => Promi
 export interface BucketFilter {
     keyPrefix?: Input<string>;
     keySuffix?: Input<string>;
+    /** The handler is meant to trigger itself: `tandem preview` does not warn of it. */
+    loop?: "intended";
 }
 
 export interface BucketArgs {

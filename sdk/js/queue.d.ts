@@ -38,6 +38,8 @@ export interface SubscribeOptions {
     batchWindow?: number;
     /** How many batches are handled at once: 10 if not given. */
     concurrency?: number;
+    /** The handler is meant to send to this queue: `tandem preview` does not warn of it. */
+    loop?: "intended";
 }
 
 /** A message as a handler gets it. */

@@ -55,6 +55,7 @@ export class Topic<T = any> extends Resource {
     subscribe(
         name: string,
         handler: ((message: T, context: Context, event: TopicEvent<T>) => unknown) | Function<any, any> | Task | Queue,
-        options?: { filter?: TopicFilter },
+        /** `loop`: the handler is meant to publish to this topic, and `tandem preview` does not warn of it. */
+        options?: { filter?: TopicFilter; loop?: "intended" },
     ): void;
 }

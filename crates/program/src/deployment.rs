@@ -25,7 +25,8 @@ use crate::{
     archives::Archives,
     build, context,
     declare::{self, InputError},
-    pack::{PackError, Packed, pack},
+    loops,
+    pack::{PackError, Packed, deep, pack},
     project::{Project, ProjectError, Setting},
 };
 
@@ -40,6 +41,8 @@ pub struct Deployment {
     begun: Timestamp,
     known: Mutex<HashMap<BuildName, Known>>,
     renewals: Mutex<BTreeMap<BuildName, Vec<String>>>,
+    /// The functions and subscriptions of the last pass.
+    handlers: Mutex<BTreeMap<Urn, Desired>>,
 }
 
 /// A resource, and the container of it if it has several.
@@ -76,6 +79,7 @@ impl Deployment {
             begun: Timestamp::now(),
             known: Mutex::default(),
             renewals: Mutex::default(),
+            handlers: Mutex::default(),
         })
     }
 
@@ -87,6 +91,14 @@ impl Deployment {
     /// Why builds are made again though what they read may be as it was. Known after a pass.
     pub fn renewals(&self) -> BTreeMap<BuildName, Vec<String>> {
         self.renewals.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is likely to be wrong with the program though it can be deployed. Known after a pass.
+    pub fn warnings(&self) -> Vec<Report> {
+        let handlers = self.handlers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let found = deep(|| loops::find(&self.packed.archive, &handlers));
+        // Without a thread more there is no advice; nothing else depends on it.
+        found.unwrap_or_default().iter().map(Explain::report).collect()
     }
 
     /// The tar of a folder that was packed in a pass, from its beginning.
@@ -115,7 +127,10 @@ impl Deployment {
     pub(crate) async fn desired(&self, stack: &StackId, args: Value) -> Result<Desired, Report> {
         let mut desired = declare::read(stack, args).map_err(|error| error.report())?;
         match desired.urn.kind {
-            Kind::Function => self.code(stack, &mut desired.inputs)?,
+            Kind::Function => {
+                self.code(stack, &mut desired.inputs)?;
+                self.handled(&desired);
+            }
             Kind::Task | Kind::Service => {
                 for code in inputs::codes_mut(&mut desired.inputs) {
                     self.code(stack, code)?;
@@ -127,10 +142,21 @@ impl Deployment {
                 }
                 self.archives.entrust(&desired.urn, secrets);
             }
-            Kind::Bucket | Kind::Queue | Kind::Volume | Kind::Topic | Kind::Timer | Kind::Subscription => {}
+            Kind::Subscription => {
+                // Only the warning is silenced by it.
+                if desired.inputs.remove("loop").is_none() {
+                    self.handled(&desired);
+                }
+            }
+            Kind::Bucket | Kind::Queue | Kind::Volume | Kind::Topic | Kind::Timer => {}
         }
         declare::check(&desired).map_err(|error: InputError| error.report())?;
         Ok(desired)
+    }
+
+    fn handled(&self, desired: &Desired) {
+        let mut handlers = self.handlers.lock().unwrap_or_else(PoisonError::into_inner);
+        handlers.insert(desired.urn.clone(), desired.clone());
     }
 
     /// Adds what a handler is loaded from: the program, and the configuration that it was deployed with.

@@ -18,6 +18,7 @@ pub mod convention;
 mod declare;
 pub mod deployment;
 pub mod host;
+mod loops;
 pub mod pack;
 mod place;
 pub mod project;

@@ -41,7 +41,7 @@ fn wait_for_end(project: &Project<'_>, end: &str) {
 fn a_handler_that_triggers_itself_is_stopped_and_a_redrive_goes_one_step_further() {
     let cloud = Cloud::new();
     let project = cloud.project("loop", &[("index.js", LOOP)]);
-    project.up();
+    project.up().says("warning[E0659]: subscription/again triggers itself");
     let (bucket, client) = (project.output("bucket"), cloud.client(&project));
     client.boto3(PUT, &[&bucket, "k-0"]).ok();
     wait_for_end(&project, "k-100");
@@ -55,6 +55,34 @@ fn a_handler_that_triggers_itself_is_stopped_and_a_redrive_goes_one_step_further
     wait_for_end(&project, "k-101");
     assert_ne!(client.boto3(EXISTS, &[&bucket, "k-102"]).code, Some(0));
     project.destroy();
+}
+
+#[test]
+fn a_preview_warns_of_a_loop_unless_it_is_intended_and_not_of_the_thumbnailer() {
+    let cloud = Cloud::new();
+    let project = cloud.project("warned", &[("index.js", LOOP)]);
+    let warned = project.tandem(&["preview"]).ok().says("warning[E0659]: subscription/again triggers itself");
+    let words = warned.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains("puts `k-…` into bucket/bucket at index.js:7:11, and gets that object"),
+        "{words}"
+    );
+    assert!(words.contains("`loop: \"intended\"` (index.js:5:8)"), "{words}");
+    let plan: Value = serde_json::from_str(&project.tandem(&["preview", "--json"]).ok().stdout).unwrap();
+    assert_eq!(plan["warnings"][0]["code"], "E0659");
+
+    let quiet = |program: &str| {
+        project.edit("index.js", program);
+        let ran = project.tandem(&["preview"]).ok();
+        assert!(!ran.all().contains("E0659"), "{}", ran.all());
+    };
+    quiet(&LOOP.replace("});\nnew", "}, { loop: \"intended\" });\nnew"));
+    quiet(&LOOP.replace("});\nnew", "}, { keySuffix: \".jpg\" });\nnew").replace("n + 1}`", "n + 1}.png`"));
+    project.edit("index.js", &LOOP.replace("});\nnew", "}, { loop: true });\nnew"));
+    project.tandem(&["preview"]).failed("E0506").says("\"intended\" or nothing");
+    let example = Project::example(&cloud, "video-thumbnailer");
+    let ran = example.tandem(&["preview"]).ok();
+    assert!(ran.stdout.contains("subscription/onNewVideo") && !ran.all().contains("E0659"), "{}", ran.all());
 }
 
 const VIDEOS: &str = r#"

@@ -2,7 +2,7 @@
 
 import { Buffer } from "buffer";
 
-import { checkOptions, checkType, invalid, shown } from "./check.js";
+import { checkLoop, checkOptions, checkType, invalid, shown } from "./check.js";
 import { Subscription, consumerOf } from "./consumer.js";
 import { CloudError } from "./errors.js";
 import { call } from "./host.js";
@@ -36,14 +36,16 @@ export class Bucket extends Resource {
 
     #subscribe(method, event, name, handler, filter) {
         const what = `${this.declaration.key}.${method}`;
-        const { keyPrefix, keySuffix } = checkOptions(`the filter of ${what}`, filter, [
+        const { keyPrefix, keySuffix, loop } = checkOptions(`the filter of ${what}`, filter, [
             "keyPrefix",
             "keySuffix",
+            "loop",
         ]);
         checkType(`the filter of ${what}`, "keyPrefix", keyPrefix, ["string"]);
         checkType(`the filter of ${what}`, "keySuffix", keySuffix, ["string"]);
+        checkLoop(what, loop);
         const consumer = consumerOf(what, name, handler, objectOf);
-        new Subscription(name, this, consumer, [event], { prefix: keyPrefix, suffix: keySuffix });
+        new Subscription(name, this, consumer, [event], { prefix: keyPrefix, suffix: keySuffix }, { loop });
     }
 
     async get(key) {

@@ -69,6 +69,12 @@ export function checkOptions(what, options, known) {
     return options;
 }
 
+/** Whether a handler is meant to trigger itself. */
+export function checkLoop(what, loop) {
+    if (loop === undefined || loop === "intended") return;
+    throw invalid(`\`loop\` of ${what} is "intended" or nothing, not ${shown(loop)}`, "");
+}
+
 /** A property whose type is wrong. Outputs and promises are checked when they are known, by the cloud. */
 export function checkType(what, property, value, types) {
     if (value === undefined || value === null) return;

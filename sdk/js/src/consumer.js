@@ -6,8 +6,8 @@ import { Resource } from "./resource.js";
 import { Task } from "./task.js";
 
 export class Subscription extends Resource {
-    constructor(name, source, consumer, events, filter, batching = {}) {
-        const inputs = { source: source.urn, consumer: consumer.urn, events, filter, ...batching };
+    constructor(name, source, consumer, events, filter, more = {}) {
+        const inputs = { source: source.urn, consumer: consumer.urn, events, filter, ...more };
         super("subscription", name, () => inputs, []);
     }
 }

@@ -1,6 +1,6 @@
 // Queues: messages that wait until somebody has received and deleted them.
 
-import { checkOptions, checkType, checkWhole, invalid, shown } from "./check.js";
+import { checkLoop, checkOptions, checkType, checkWhole, invalid, shown } from "./check.js";
 import { Subscription, consumerOf } from "./consumer.js";
 import { call } from "./host.js";
 import { output } from "./output.js";
@@ -41,16 +41,18 @@ export class Queue extends Resource {
      */
     subscribe(name, handler, options) {
         const what = `${this.declaration.key}.subscribe`;
-        const { batchSize, batchWindow, concurrency } = checkOptions(`the options of ${what}`, options, [
+        const { batchSize, batchWindow, concurrency, loop } = checkOptions(`the options of ${what}`, options, [
             "batchSize",
             "batchWindow",
             "concurrency",
+            "loop",
         ]);
+        checkLoop(what, loop);
         checkWhole(what, "batchSize", batchSize, 1);
         checkWhole(what, "concurrency", concurrency, 1);
         checkType(what, "batchWindow", batchWindow, ["number"]);
         const consumer = consumerOf(what, name, handler, ({ data }) => data.messages);
-        new Subscription(name, this, consumer, [MESSAGES], {}, { batchSize, batchWindow, concurrency });
+        new Subscription(name, this, consumer, [MESSAGES], {}, { batchSize, batchWindow, concurrency, loop });
     }
 
     /** Sends a message; when the promise resolves, it is on disk. Answers its id. */

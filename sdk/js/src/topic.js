@@ -1,6 +1,6 @@
 // Topics: what is published goes to every subscription that wants it.
 
-import { checkOptions, checkType, invalid, shown } from "./check.js";
+import { checkLoop, checkOptions, checkType, invalid, shown } from "./check.js";
 import { Subscription, consumerOf } from "./consumer.js";
 import { call } from "./host.js";
 import { Resource, inHandlerOnly } from "./resource.js";
@@ -29,9 +29,10 @@ export class Topic extends Resource {
 
     subscribe(name, handler, options) {
         const what = `${this.declaration.key}.subscribe`;
-        const { filter } = checkOptions(what, options, ["filter"]);
+        const { filter, loop } = checkOptions(what, options, ["filter", "loop"]);
+        checkLoop(what, loop);
         const { attributes, message } = checkOptions(`the filter of ${what}`, filter, ["attributes", "message"]);
         const consumer = consumerOf(what, name, handler, ({ data }) => data.message);
-        new Subscription(name, this, consumer, [MESSAGE], { attributes, message });
+        new Subscription(name, this, consumer, [MESSAGE], { attributes, message }, { loop });
     }
 }

@@ -20,7 +20,7 @@ mod typescript;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    fs, mem,
+    fs, io, mem,
     ops::Range,
     thread,
 };
@@ -29,6 +29,7 @@ use tandem_js::{Archive, Module, ModuleKind, archive};
 
 pub use error::PackError;
 use parse::{How, Imported, Names, Parsed};
+pub(crate) use parse::{javascript, offset};
 use resolve::{Miss, Resolved, Resolver};
 
 use crate::{
@@ -67,11 +68,19 @@ impl Packed {
 /// # Errors
 /// [`PackError`], with the place in the program where there is one.
 pub fn pack(project: &Project) -> Result<Packed, PackError> {
+    let packed = deep(|| Packing::new(project).run());
+    packed.map_err(|source| PackError::Unreadable { path: ".".to_owned(), source })?
+}
+
+/// Does something with a stack that is large enough for code as it is found.
+///
+/// # Errors
+/// Those of starting a thread.
+pub(crate) fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
         let builder = thread::Builder::new().name("pack".to_owned()).stack_size(STACK);
-        let packing = builder.spawn_scoped(scope, || Packing::new(project).run());
-        let packing = packing.map_err(|source| PackError::Unreadable { path: ".".to_owned(), source })?;
-        packing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let working = builder.spawn_scoped(scope, work)?;
+        Ok(working.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 

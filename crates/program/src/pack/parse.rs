@@ -57,7 +57,7 @@ pub(super) enum Names {
 
 /// A mistake in the source, at a byte offset.
 #[derive(Debug)]
-pub(super) struct Mistake {
+pub(crate) struct Mistake {
     pub(super) offset: usize,
     pub(super) reason: String,
 }
@@ -80,7 +80,7 @@ pub(super) fn parse(source: &str) -> Result<Parsed, Mistake> {
 }
 
 /// The syntax tree, and the position of the source's first byte in it.
-pub(super) fn javascript(source: &str) -> Result<(Program, BytePos), Mistake> {
+pub(crate) fn javascript(source: &str) -> Result<(Program, BytePos), Mistake> {
     let map = SourceMap::default();
     let file = map.new_source_file(Lrc::new(FileName::Anon), source.to_owned());
     let syntax = Syntax::Es(EsSyntax {
@@ -114,7 +114,7 @@ pub(super) fn sentence(message: &str) -> String {
     }
 }
 
-pub(super) fn offset(span: Span, start: BytePos) -> usize {
+pub(crate) fn offset(span: Span, start: BytePos) -> usize {
     span.lo.0.saturating_sub(start.0) as usize
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use tandem_cloud::dispatch::Held;
 use tandem_engine::{ApplyError, Events, Options, StackFiles, Stop, Summary, Target, Update};
 use tandem_model::{
-    Kind, StackId, Urn,
+    Kind, Report, StackId, Urn,
     plan::{Op, Step},
 };
 use tandem_program::Run;
@@ -67,15 +67,18 @@ pub(crate) fn agree(
     terminal: &Terminal,
     plan: &Summary,
     builds: &ui::Rebuilds,
+    warnings: &[Report],
     consent: &Consent,
     what: &'static str,
 ) -> Result<(), Failure> {
     if terminal.json() {
-        terminal.data(&ui::events::line(ui::events::summarised("plan", ui::json_plan(plan, builds))))?;
+        terminal
+            .data(&ui::events::line(ui::events::summarised("plan", ui::json_plan(plan, builds, warnings))))?;
     }
     // Who is asked must see what for.
     if !terminal.json() || (terminal.is_interactive() && !consent.yes) {
         terminal.write(&ui::plan(plan, builds, consent.force, terminal.style()));
+        warn(terminal, warnings);
     }
     if !plan.contents.is_empty() && !consent.force {
         return Err(ApplyError::NotEmpty { contents: plan.contents.clone() }.into());
@@ -85,6 +88,13 @@ pub(crate) fn agree(
     }
     terminal.say("Nothing was changed.");
     Err(Failure::Code(DECLINED))
+}
+
+/// Says what is likely to be wrong, to a person; with `--json` the plan has it.
+pub(crate) fn warn(terminal: &Terminal, warnings: &[Report]) {
+    for warning in warnings {
+        terminal.write(&format!("\n{}", ui::warning(warning, terminal.style())));
+    }
 }
 
 /// Says which events go with what is deleted.

@@ -38,10 +38,13 @@ pub(crate) async fn run(terminal: &Terminal, place: Place, Args {}: Args) -> Res
         Some(cloud) => builds.told(cloud, &deployment, &plan).await?,
         None => ui::Rebuilds::default(),
     };
+    let warnings = deployment.warnings();
     if terminal.json() {
-        return Ok(terminal.record(&ui::json_plan(&plan, &builds))?);
+        return Ok(terminal.record(&ui::json_plan(&plan, &builds, &warnings))?);
     }
-    Ok(terminal.data(&ui::plan(&plan, &builds, false, terminal.data_style()))?)
+    terminal.data(&ui::plan(&plan, &builds, false, terminal.data_style()))?;
+    deploy::warn(terminal, &warnings);
+    Ok(())
 }
 
 /// The cloud; `None` if none runs and there is nothing to look up in one. A preview should not

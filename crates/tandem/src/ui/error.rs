@@ -9,9 +9,18 @@ use super::{
 
 /// The error in as many lines as it takes.
 pub(crate) fn error(report: &Report, style: Style) -> String {
-    let code = style.paint(Paint::Bad, &format!("error[{}]", report.code));
+    told("error", Paint::Bad, report, style)
+}
+
+/// As [`error`], of what is likely to be wrong and stops nothing.
+pub(crate) fn warning(report: &Report, style: Style) -> String {
+    told("warning", Paint::Change, report, style)
+}
+
+fn told(word: &str, paint: Paint, report: &Report, style: Style) -> String {
     // The heads are measured unpainted.
-    let head = format!("error[{}]: ", report.code);
+    let head = format!("{word}[{}]: ", report.code);
+    let code = style.paint(paint, &format!("{word}[{}]", report.code));
     let mut lines = hanging(&format!("{code}: "), text::width(&head), &report.message, style);
     for cause in &report.causes {
         let wrapped = text::wrapped(cause, style.width.saturating_sub("  │ ".chars().count()).max(20));

@@ -19,7 +19,7 @@ mod terminal;
 mod text;
 
 pub(crate) use color::{Color, Wishes};
-pub(crate) use error::{error, error_json};
+pub(crate) use error::{error, error_json, warning};
 pub(crate) use live::{Live, Note};
 pub(crate) use outputs::{bare, json, json_plan, outputs};
 pub(crate) use page::page;

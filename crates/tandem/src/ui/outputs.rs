@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tandem_engine::Summary;
-use tandem_model::{resource::Properties, value};
+use tandem_model::{Report, resource::Properties, value};
 
 use super::{
     plan::Rebuilds,
@@ -36,11 +36,12 @@ pub(crate) fn bare(value: &Value) -> String {
     }
 }
 
-/// A plan with what there is to say of its builds, for programs.
-pub(crate) fn json_plan(summary: &Summary, builds: &Rebuilds) -> Value {
+/// A plan with what there is to say of its builds and of the program, for programs.
+pub(crate) fn json_plan(summary: &Summary, builds: &Rebuilds, warnings: &[Report]) -> Value {
     let (mut plan, more) = (json(summary), json!(builds));
     if let (Value::Object(plan), Value::Object(more)) = (&mut plan, more) {
         plan.extend(more);
+        plan.insert("warnings".to_owned(), json!(warnings));
     }
     plan
 }
