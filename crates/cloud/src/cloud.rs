@@ -84,7 +84,7 @@ pub struct Cloud {
     store: Arc<dyn Store>,
     blobs: Arc<dyn Blobs>,
     buckets: Arc<Buckets>,
-    queues: Arc<Queues>,
+    pub queues: Arc<Queues>,
     subscribers: Arc<Subscribers>,
     /// Takes no more clients once cancelled.
     stop: CancellationToken,

@@ -14,6 +14,7 @@ use tandem_cloud::{
     dispatch::Which,
     function::{FunctionStatus, WorkerStatus},
     log::Filter,
+    queue::QueueStatus,
     service::ServiceStatus,
     task::{RunId, RunStatus},
     timer::TimerStatus,
@@ -197,6 +198,14 @@ pub struct Letters {
     pub ids: Option<Vec<String>>,
 }
 
+/// `POST /v1/dead-letters/redrive-queue`, answered by how many messages moved back, when all have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfQueue {
+    pub stack: StackId,
+    /// By its name in the program, or on the wire.
+    pub queue: String,
+}
+
 /// `POST /v1/dead-letters/held`, answered by [`Held`](tandem_cloud::dispatch::Held).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holders {
@@ -250,11 +259,13 @@ pub struct Processes {
     pub services: Vec<ServiceStatus>,
     #[serde(default)]
     pub timers: Vec<TimerStatus>,
+    #[serde(default)]
+    pub queues: Vec<QueueStatus>,
     /// Events on their way, by subscription.
     pub backlog: BTreeMap<String, usize>,
     /// Events that were given up.
     pub dead_letters: usize,
-    /// Buckets that clients made over S3, so that no program declares them.
+    /// Buckets and queues that clients made, so that no program declares them.
     #[serde(default)]
     pub made_by_clients: Vec<Made>,
 }

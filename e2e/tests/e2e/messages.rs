@@ -63,6 +63,70 @@ fn messages_reach_handlers_and_containers_and_those_that_fail_their_dead_letter_
     project.destroy();
 }
 
+const DEPTHS: &str = r#"
+const cloud = require("@tandem/cloud");
+const dead = new cloud.Queue("dead", { forceDestroy: true });
+const inbox = new cloud.Queue("inbox", { visibilityTimeout: 1, deadLetter: dead, maxReceiveCount: 1, forceDestroy: true });
+const calm = new cloud.Queue("calm", { visibilityTimeout: 3600, forceDestroy: true });
+exports.inbox = inbox.url;
+exports.calm = calm.url;
+"#;
+
+/// Of a queue, as `ps` tells it: visible, in flight, delayed.
+fn depth(project: &Project<'_>, queue: &str) -> [u64; 3] {
+    let told: Value = serde_json::from_str(&project.tandem(&["ps", "--json"]).ok().stdout).unwrap();
+    let queues = told["queues"].as_array().unwrap();
+    let urn = |one: &&Value| one["urn"].as_str().unwrap().ends_with(&format!(":queue:{queue}"));
+    let found = queues.iter().find(urn).unwrap();
+    ["visible", "inFlight", "delayed"].map(|name| found[name].as_u64().unwrap())
+}
+
+#[test]
+fn what_queues_hold_is_shown_and_what_is_in_a_dead_letter_queue_goes_back() {
+    let cloud = Cloud::new();
+    let project = cloud.project("depths", &[("index.js", DEPTHS)]);
+    let _serving = cloud.serve();
+    project.up();
+    let client = cloud.client(&project);
+    let fill = "sqs = boto3.client('sqs')
+for delay in [0, 0, 0, 900]: sqs.send_message(QueueUrl=arguments[0], MessageBody='x', DelaySeconds=delay)
+sqs.receive_message(QueueUrl=arguments[0])";
+    client.boto3(fill, &[&project.output("calm")]).ok();
+    assert_eq!(depth(&project, "calm"), [2, 1, 1]);
+    let shown = project.tandem(&["ps"]).ok().stdout;
+    assert!(shown.contains("\ncalm   2        1          1") && shown.contains("inbox\n"), "{shown}");
+    project.tandem(&["dead-letters", "ls"]).ok().says("There are no dead letters");
+
+    // Received once, and not deleted: the next receive moves it.
+    let give_up = "sqs = boto3.client('sqs')
+for n in range(2): sqs.send_message(QueueUrl=arguments[0], MessageBody=str(n))
+while len(sqs.receive_message(QueueUrl=arguments[0], MaxNumberOfMessages=10, WaitTimeSeconds=3).get('Messages', [])): pass";
+    client.boto3(give_up, &[&project.output("inbox")]).ok();
+    assert_eq!((depth(&project, "inbox"), depth(&project, "dead")), ([0; 3], [2, 0, 0]));
+    let listed = project.tandem(&["dead-letters", "ls"]).ok().says("tandem dead-letters redrive queue/dead");
+    assert!(
+        listed.stdout.contains("queue/dead         2         0          queue/inbox"),
+        "{}",
+        listed.stdout
+    );
+    let json: Value =
+        serde_json::from_str(&project.tandem(&["dead-letters", "ls", "--json"]).ok().stdout).unwrap();
+    assert_eq!((&json["origin"], &json["visible"]), (&"queue".into(), &2.into()));
+    project.tandem(&["dead-letters", "drop", "queue/dead"]).failed("E0776");
+    project.tandem(&["dead-letters", "redrive", "queue/calm"]).failed("E0776");
+    project.tandem(&["dead-letters", "redrive", "queue/none"]).failed("E0770");
+    project
+        .tandem(&["dead-letters", "redrive", "queue/dead"])
+        .ok()
+        .says("moved 2 messages of queue/dead back");
+    assert_eq!((depth(&project, "inbox"), depth(&project, "dead")), ([2, 0, 0], [0; 3]));
+    client.boto3(give_up, &[&project.output("inbox")]).ok();
+    let all = project.tandem(&["dead-letters", "redrive", "--all", "--json"]).ok().stdout;
+    let all: Value = serde_json::from_str(&all).unwrap();
+    assert_eq!((&all["id"], &all["messages"]), (&"queue/dead".into(), &4.into()));
+    project.destroy();
+}
+
 const SOURCES: &str = r#"
 const cloud = require("@tandem/cloud");
 const inbox = new cloud.Queue("inbox");

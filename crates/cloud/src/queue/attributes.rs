@@ -15,6 +15,7 @@ use super::{
     name_in_arn,
     open::Open,
     settings::{Attributes, Settings},
+    status::Depth,
     through,
 };
 
@@ -27,20 +28,32 @@ impl Queues {
         let open = self.open(queue).await?;
         let settings = open.settings();
         let mut told = settings.attributes.told();
-        let delayed = self.delayed(&open)?;
+        let Depth { visible, in_flight, delayed } = self.depth_of(&open)?;
+        told.insert("QueueArn", arn(queue));
+        told.insert("CreatedTimestamp", settings.created.to_string());
+        told.insert("LastModifiedTimestamp", settings.modified.to_string());
+        told.insert("ApproximateNumberOfMessages", visible.to_string());
+        told.insert("ApproximateNumberOfMessagesNotVisible", in_flight.to_string());
+        told.insert("ApproximateNumberOfMessagesDelayed", delayed.to_string());
+        Ok(told)
+    }
+
+    /// How many messages it holds.
+    ///
+    /// # Errors
+    /// [`QueueError::NoSuchQueue`], or those of the store.
+    pub(super) async fn depth(&self, queue: &str) -> Result<Depth, QueueError> {
+        self.depth_of(&*self.open(queue).await?)
+    }
+
+    fn depth_of(&self, open: &Open) -> Result<Depth, QueueError> {
+        let delayed = self.delayed(open)?;
         let (messages, in_flight) = {
             let mut core = open.core();
             core.expire(open.now());
             (core.messages(), core.in_flight() as u64)
         };
-        told.insert("QueueArn", arn(queue));
-        told.insert("CreatedTimestamp", settings.created.to_string());
-        told.insert("LastModifiedTimestamp", settings.modified.to_string());
-        let visible = messages.saturating_sub(in_flight).saturating_sub(delayed);
-        told.insert("ApproximateNumberOfMessages", visible.to_string());
-        told.insert("ApproximateNumberOfMessagesNotVisible", in_flight.to_string());
-        told.insert("ApproximateNumberOfMessagesDelayed", delayed.to_string());
-        Ok(told)
+        Ok(Depth { visible: messages.saturating_sub(in_flight).saturating_sub(delayed), in_flight, delayed })
     }
 
     /// Whether each message to it must say by what it is recognised.

@@ -54,6 +54,8 @@ pub enum QueueError {
     Unsupported { what: String },
     #[error("there is no such task: {what}")]
     NoSuchTask { what: String },
+    #[error("moving the messages of `{queue}` back ended after {moved}: {why}")]
+    MoveEnded { queue: String, moved: u64, why: String },
     #[error("the queue changed while it was being looked at")]
     Contended,
     #[error(transparent)]
@@ -109,7 +111,10 @@ impl QueueError {
             Self::Unsupported { .. } | Self::NotEmpty { .. } => {
                 ("UnsupportedOperation", "AWS.SimpleQueueService.UnsupportedOperation")
             }
-            Self::NoSuchTask { .. } => ("ResourceNotFoundException", "ResourceNotFoundException"),
+            // Clients do not wait for a move, so they never get the second one.
+            Self::NoSuchTask { .. } | Self::MoveEnded { .. } => {
+                ("ResourceNotFoundException", "ResourceNotFoundException")
+            }
             Self::Contended | Self::Commit(CommitError::Full | CommitError::Closed) => {
                 ("ServiceUnavailable", "ServiceUnavailable")
             }
@@ -143,6 +148,7 @@ impl Explain for QueueError {
             Self::OverLimit { .. } | Self::PurgeInProgress => "E0780",
             Self::NoSuchTask { .. } => "E0781",
             Self::Contended => "E0782",
+            Self::MoveEnded { .. } => "E0783",
             Self::Read(e) => e.code(),
             Self::Commit(e) => e.code(),
         }
@@ -181,6 +187,9 @@ impl Explain for QueueError {
             Self::OverLimit { .. } => "delete messages that are done, or give up those that are in flight",
             Self::PurgeInProgress => "wait a minute",
             Self::NoSuchTask { .. } => "see the tasks with ListMessageMoveTasks",
+            Self::MoveEnded { .. } => {
+                "declare the queue that is missing again, or move them elsewhere with StartMessageMoveTask; those that moved stay moved"
+            }
             Self::Contended => "try again",
             Self::Read(e) => return e.help(),
             Self::Commit(e) => return e.help(),

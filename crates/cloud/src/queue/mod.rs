@@ -45,6 +45,7 @@ mod retention;
 mod send;
 mod settings;
 mod settle;
+mod status;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -54,7 +55,7 @@ use std::{
 
 use tandem_model::{Kind, PhysicalId, Recorded};
 use tandem_store::{Batch, CommitError, Store};
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::consume::shown;
@@ -72,6 +73,7 @@ pub use self::{
     receive::{Receive, Received},
     retention::run as run_retention,
     send::{Outgoing, Sent},
+    status::{Depth, QueueStatus},
 };
 use crate::{
     endpoint::{Endpoint, OWNER, REGION},
@@ -88,6 +90,8 @@ pub struct Queues {
     open: Mutex<HashMap<String, Arc<OnceCell<Arc<Open>>>>>,
     /// The tasks that somebody sees through.
     moving: Mutex<HashSet<String>>,
+    /// One of them has ended, or is left for the next start.
+    moved: Notify,
     /// Receives wait no longer.
     closing: CancellationToken,
 }
@@ -116,6 +120,7 @@ impl Queues {
             clock,
             open: Mutex::default(),
             moving: Mutex::default(),
+            moved: Notify::new(),
             closing: CancellationToken::new(),
         }
     }

@@ -201,7 +201,7 @@ impl Queues {
         Ok(moves)
     }
 
-    fn find_move(&self, source: &str, id: &str) -> Result<Option<Move>, QueueError> {
+    pub(super) fn find_move(&self, source: &str, id: &str) -> Result<Option<Move>, QueueError> {
         let found = self.store.snapshot()?.get(&row(source, id))?;
         found.map(|row| serde_json::from_slice(&row).map_err(damaged)).transpose()
     }
@@ -230,6 +230,7 @@ impl Queues {
             let driven = queues.closing.run_until_cancelled(queues.drive_to_its_end(&source, &id));
             driven.await;
             queues.moving.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            queues.moved.notify_waiters();
         });
     }
 

@@ -13,12 +13,13 @@ use futures::{StreamExt, TryStreamExt};
 use tandem_cloud::{
     Cloud,
     dispatch::{DeadLetter, DeadLetterError, Held, Told, Which},
+    queue::{QueueError, QueueStatus},
 };
-use tandem_model::Explain;
+use tandem_model::{Explain, Kind, Urn};
 use tokio::sync::mpsc;
 
 use super::Refusal;
-use crate::wire::{Holders, Letters, Moved, OfLetter, Resources, record};
+use crate::wire::{Holders, Letters, Moved, OfLetter, OfQueue, OfStack, Resources, record};
 
 /// How many answers may wait for whoever asked.
 const WAITING: usize = 64;
@@ -29,6 +30,8 @@ pub(super) fn routes() -> Router<super::State> {
         .route("/v1/dead-letters/show", post(show))
         .route("/v1/dead-letters/redrive", post(redrive))
         .route("/v1/dead-letters/drop", post(discard))
+        .route("/v1/dead-letters/queues", post(queues))
+        .route("/v1/dead-letters/redrive-queue", post(redrive_queue))
         .route("/v1/dead-letters/held", post(held))
         .route("/v1/dead-letters/drop-leftovers", post(drop_leftovers))
 }
@@ -119,6 +122,29 @@ fn told(id: String, result: Result<Option<String>, DeadLetterError>) -> Moved {
         Ok(delivery) => Moved { id, delivery, error: None },
         Err(error) => Moved { id, delivery: None, error: Some(error.report()) },
     }
+}
+
+/// The dead-letter queues that hold messages.
+async fn queues(
+    State(cloud): State<Arc<Cloud>>,
+    Json(OfStack { stack }): Json<OfStack>,
+) -> Result<Json<Vec<QueueStatus>>, Refusal> {
+    let mut all = cloud.queues.status(stack.as_ref()).await.map_err(|e| Refusal::of(&e))?;
+    all.retain(|queue| !queue.dead_letters_of.is_empty() && queue.depth.messages() > 0);
+    Ok(Json(all))
+}
+
+async fn redrive_queue(
+    State(cloud): State<Arc<Cloud>>,
+    Json(OfQueue { stack, queue }): Json<OfQueue>,
+) -> Result<Json<u64>, Refusal> {
+    let named = queue
+        .parse()
+        .ok()
+        .and_then(|name| cloud.resources.by_urn(&Urn::new(stack.clone(), Kind::Queue, name)));
+    let found = named.or_else(|| cloud.queues.find(&queue).filter(|found| found.urn.stack == stack));
+    let found = found.ok_or(QueueError::NoSuchQueue { queue }).map_err(|e| Refusal::of(&e))?;
+    cloud.queues.move_back(&found.id.0).await.map(Json).map_err(|e| Refusal::of(&e))
 }
 
 async fn held(State(cloud): State<Arc<Cloud>>, Json(of): Json<Holders>) -> Result<Json<Held>, Refusal> {

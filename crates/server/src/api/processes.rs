@@ -50,7 +50,18 @@ async fn processes(
     let made_by_clients = made_by_clients.map(|r| Made { urn: r.urn.clone(), id: r.id.clone() }).collect();
     let services = cloud.services.status(stack.as_ref());
     let timers = cloud.timers.status(stack.as_ref());
-    Ok(Json(Processes { functions, spares, runs, services, timers, backlog, dead_letters, made_by_clients }))
+    let queues = cloud.queues.status(stack.as_ref()).await.map_err(|e| Refusal::of(&e))?;
+    Ok(Json(Processes {
+        functions,
+        spares,
+        runs,
+        services,
+        timers,
+        queues,
+        backlog,
+        dead_letters,
+        made_by_clients,
+    }))
 }
 
 async fn capacity(

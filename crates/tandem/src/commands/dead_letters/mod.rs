@@ -1,5 +1,6 @@
 //! `tandem dead-letters`: the events that were given up.
 
+mod queues;
 mod show;
 
 use clap_complete::engine::ArgValueCandidates;
@@ -24,7 +25,8 @@ use crate::{
 /// Lists, shows, redrives and drops the events that were given up.
 ///
 /// An event that a function or task did not handle in all its attempts is kept here, with the error and the last lines that
-/// were printed. It is named by its id, or by the last digits of it that `ls` shows.
+/// were printed. It is named by its id, or by the last digits of it that `ls` shows. Messages that were received too often are
+/// in their queue's dead-letter queue; all of one are named together, as `queue/NAME`, and can be redriven.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -48,7 +50,7 @@ enum Command {
         #[command(flatten)]
         of: Of,
     },
-    /// Deliver them again, as new requests with all their attempts before them
+    /// Deliver them again, as new requests with all their attempts before them; messages go back to their queue
     Redrive(Chosen),
     /// Remove them for good
     Drop {
@@ -69,7 +71,7 @@ struct Of {
 
 #[derive(Debug, clap::Args)]
 struct Chosen {
-    /// Their ids, or the ends of them
+    /// Their ids, or the ends of them; `queue/NAME` for the messages of a dead-letter queue
     #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
     ids: Vec<String>,
     /// All of the stack, or of the subscription
@@ -105,12 +107,26 @@ pub(crate) async fn run(terminal: &Terminal, place: Place, Args { command }: Arg
             }
             Ok(terminal.data(&show::text(&told))?)
         }
-        Command::Redrive(chosen) => {
-            let done = moved(terminal, &client, "/v1/dead-letters/redrive", letters(chosen, which)).await?;
-            terminal.note(&format!("redrove {}", ui::count(done, "event")));
-            Ok(())
+        Command::Redrive(mut chosen) => {
+            let mut named = chosen.take_queues();
+            if let (true, None) = (chosen.all, &chosen.of.subscription) {
+                let full = queues::list(&client, stack.clone()).await?;
+                named.extend(full.into_iter().map(|queue| queue.urn.name.to_string()));
+            }
+            if chosen.all || !chosen.ids.is_empty() {
+                let done =
+                    moved(terminal, &client, "/v1/dead-letters/redrive", letters(chosen, which)).await?;
+                terminal.note(&format!("redrove {}", ui::count(done, "event")));
+            }
+            match stack {
+                Some(stack) => queues::redrive(terminal, &client, &stack, &named).await,
+                None => Ok(()),
+            }
         }
-        Command::Drop { chosen, yes } => {
+        Command::Drop { mut chosen, yes } => {
+            if let Some(queue) = chosen.take_queues().first() {
+                return Err(queues::undroppable(queue));
+            }
             if chosen.all && !yes {
                 if chosen.of.subscription.is_none() {
                     let processes: Processes =
@@ -137,6 +153,16 @@ enum Listing {
     Client(Failure),
 }
 
+impl Chosen {
+    /// The names of queues that are among the ids, which they are no more.
+    fn take_queues(&mut self) -> Vec<String> {
+        let named = |id: &String| id.strip_prefix("queue/").map(str::to_owned);
+        let queues = self.ids.iter().filter_map(named).collect();
+        self.ids.retain(|id| named(id).is_none());
+        queues
+    }
+}
+
 impl From<OutputError> for Listing {
     fn from(error: OutputError) -> Self {
         Self::Output(error)
@@ -145,6 +171,11 @@ impl From<OutputError> for Listing {
 
 async fn ls(terminal: &Terminal, client: &Client, which: Which) -> Result<(), Listing> {
     let broken = |error: tandem_server::ClientError| Listing::Client(error.into());
+    // Which subscription a message failed in, its queue does not know.
+    let queues = match which.subscription {
+        None => queues::list(client, which.stack.clone()).await.map_err(broken)?,
+        Some(_) => Vec::new(),
+    };
     let letters = client.stream::<Told>("/v1/dead-letters", &which).await.map_err(broken)?;
     let mut chunks = letters.chunks(ROWS);
     let mut first = true;
@@ -159,10 +190,10 @@ async fn ls(terminal: &Terminal, client: &Client, which: Which) -> Result<(), Li
         }
         first = false;
     }
-    if first && !terminal.json() {
+    if first && queues.is_empty() {
         terminal.note("There are no dead letters.");
     }
-    Ok(())
+    Ok(queues::tell(terminal, &queues, first)?)
 }
 
 fn line(value: &impl Serialize) -> String {

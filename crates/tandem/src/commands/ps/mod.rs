@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use tandem_cloud::{
     capacity::CapacityStatus,
     function::{FunctionStatus, WorkerState},
+    queue::QueueStatus,
     service::{ReplicaStatus, ServiceStatus},
     task::{RunState, RunStatus},
     timer::TimerStatus,
 };
-use tandem_model::ByteSize;
+use tandem_model::{ByteSize, Kind};
 use tandem_program::Project;
 use tandem_server::wire::{Made, OfStack, Processes};
 
@@ -23,8 +24,8 @@ use crate::{
     ui::{self, Terminal},
 };
 
-/// Shows the stack's functions with their workers, its services with their replicas, its timers, the runs of its tasks, and
-/// the buckets that clients made.
+/// Shows the stack's functions with their workers, its services with their replicas, its timers, its queues and how many
+/// messages they hold, the runs of its tasks, and the buckets that clients made.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Of all stacks
@@ -74,8 +75,14 @@ fn shown(processes: &Processes, now: Timestamp, width: Option<usize>) -> String 
         let heads = ["TIMER", "SCHEDULE", "NEXT", "LAST", "TICKS"];
         parts.push(ui::table(heads, processes.timers.iter().map(timer), width));
     }
-    if !processes.made_by_clients.is_empty() {
-        parts.push(ui::table(["BUCKET", "MADE BY"], processes.made_by_clients.iter().map(made), width));
+    if !processes.queues.is_empty() {
+        let heads = ["QUEUE", "VISIBLE", "IN FLIGHT", "DELAYED", "DEAD LETTERS OF"];
+        parts.push(ui::table(heads, processes.queues.iter().map(queue), width));
+    }
+    let mut buckets =
+        processes.made_by_clients.iter().filter(|made| made.urn.kind == Kind::Bucket).peekable();
+    if buckets.peek().is_some() {
+        parts.push(ui::table(["BUCKET", "MADE BY"], buckets.map(made), width));
     }
     let waiting: usize = processes.backlog.values().sum();
     if waiting > 0 {
@@ -124,6 +131,13 @@ fn timer(timer: &TimerStatus) -> [String; 5] {
         shown(timer.last, ""),
         timer.ticks.to_string(),
     ]
+}
+
+fn queue(queue: &QueueStatus) -> [String; 5] {
+    let of: Vec<_> = queue.dead_letters_of.iter().map(|urn| urn.name.to_string()).collect();
+    let [visible, in_flight, delayed] =
+        [queue.depth.visible, queue.depth.in_flight, queue.depth.delayed].map(|n| n.to_string());
+    [queue.urn.name.to_string(), visible, in_flight, delayed, of.join(", ")]
 }
 
 /// A row for each replica; one that says so if there is none.
@@ -284,6 +298,12 @@ mod tests {
                 last: None,
                 ticks: 0,
             }],
+            queues: vec![QueueStatus {
+                urn: "urn:tandem:p:dev:queue:dead".parse().unwrap(),
+                id: PhysicalId("p-dev-dead".into()),
+                depth: tandem_cloud::queue::Depth { visible: 3, in_flight: 1, delayed: 0 },
+                dead_letters_of: vec!["urn:tandem:p:dev:queue:orders".parse().unwrap()],
+            }],
             backlog: BTreeMap::from([("subscription/s".into(), 2)]),
             dead_letters: 1,
             made_by_clients: vec![Made {
@@ -301,6 +321,9 @@ mod tests {
 
         TIMER   SCHEDULE                   NEXT                  LAST  TICKS
         report  0 6 * * * (Europe/Berlin)  1970-01-01 05:00:00Z        0
+
+        QUEUE  VISIBLE  IN FLIGHT  DELAYED  DEAD LETTERS OF
+        dead   3        1          0        orders
 
         BUCKET  MADE BY
         mine    a client, over S3
