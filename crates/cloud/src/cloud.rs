@@ -199,7 +199,7 @@ impl Cloud {
 
         let buckets =
             Arc::new(Buckets::new(store.clone(), blobs.clone(), outbox.clone(), resources.clone(), endpoint));
-        let queues = Arc::new(Queues::new(store.clone(), resources.clone(), endpoint));
+        let queues = Arc::new(Queues::new(store.clone(), resources.clone(), endpoint, trail.clone()));
         let images: Arc<dyn Builder> = Arc::new(OwnNames::new(builder, endpoint));
         let registry = Registry::open(&home, keep_free, store.clone(), resources.clone(), images.clone())
             .map_err(|source| OpenError::Folder { path: home.registry(), source })?;
@@ -298,6 +298,7 @@ impl Cloud {
         let why = Why {
             resources: resources.clone(),
             buckets: buckets.clone(),
+            queues: queues.clone(),
             functions: functions.clone(),
             tasks: tasks.clone(),
             log: log.clone(),

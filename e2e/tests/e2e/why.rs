@@ -148,3 +148,143 @@ fn it_is_said_why_nothing_happened() {
     drop(log);
     project.destroy();
 }
+
+const MESSAGES: &str = r#"
+const cloud = require("@tandem/cloud");
+const dead = new cloud.Queue("dead", { forceDestroy: true });
+const jobs = new cloud.Queue("jobs", { visibilityTimeout: 1, deadLetter: dead, maxReceiveCount: 2, forceDestroy: true });
+const idle = new cloud.Queue("idle", { forceDestroy: true });
+exports.idle = idle.url;
+const out = new cloud.Bucket("out", { forceDestroy: true });
+exports.out = out.id;
+jobs.subscribe("work", async ([{ body }]) => {
+    console.log(`at ${body}`);
+    if (body === "bad") throw new Error("cannot do it");
+    await out.put(body, "x");
+}, { batchSize: 1 });
+new cloud.Function("send", async ({ to, body, delay }) => (await { jobs, idle }[to].send(body, { delay })).id);
+"#;
+
+const RECEIVE: &str =
+    "boto3.client('sqs').receive_message(QueueUrl=arguments[0], WaitTimeSeconds=20)['Messages'][0]";
+
+#[test]
+fn a_message_tells_who_sent_it_who_handled_it_and_where_it_is() {
+    let cloud = Cloud::new();
+    let project = cloud.project("whymessages", &[("index.js", MESSAGES)]);
+    project.up();
+    let send = |payload: &str| {
+        let sent = project.tandem(&["invoke", "send", payload]).ok();
+        sent.value().trim_matches('"').to_owned()
+    };
+    let good = send(r#"{ "to": "jobs", "body": "good" }"#);
+    let told = eventually(&project, &good, "it was deleted after that");
+    let lines = lines(&told);
+    let place = |text: &str| {
+        lines.iter().position(|line| line.contains(text)).unwrap_or_else(|| panic!("{text}:\n{told}"))
+    };
+    let sent = place(&format!("message {good} was sent to queue/jobs"));
+    let handled = place("subscription/work → function/work: received, handled");
+    assert!(
+        sent < handled && handled < place("| at good") && handled < place("good was put into bucket/out"),
+        "{told}"
+    );
+    // From the other end: the chain begins with the message.
+    let put = why(&project, "out/good");
+    assert!(
+        put.lines().next().unwrap().ends_with(&format!("message {good} was received from queue/jobs")),
+        "{put}"
+    );
+
+    let bad = send(r#"{ "to": "jobs", "body": "bad" }"#);
+    let told = eventually(&project, &bad, "was received too often in queue/jobs, and moved to queue/dead");
+    for text in [
+        "received for the 2. time, failed: E0602",
+        "attempt 1 failed: E0602",
+        "| at bad",
+        "is in queue/dead, after it was received too often in",
+        "no subscription listens to queue/dead: a client has to receive it",
+    ] {
+        assert!(told.contains(text), "{text}:\n{told}");
+    }
+    project.tandem(&["dead-letters", "redrive", "queue/dead"]).ok();
+    eventually(&project, &bad, "was moved from queue/dead to queue/jobs");
+
+    let waits = send(r#"{ "to": "idle", "body": "x" }"#);
+    let told = why(&project, &waits[waits.len() - 12..]);
+    assert!(told.contains("was sent to queue/idle by function/send"), "{told}");
+    assert!(told.contains("is in queue/idle; nobody has received it yet"), "{told}");
+    assert!(told.contains("no subscription listens to queue/idle"), "{told}");
+    let delayed = send(r#"{ "to": "idle", "body": "x", "delay": 900 }"#);
+    assert!(why(&project, &delayed).contains("is in queue/idle, with a delay until"));
+    cloud.client(&project).boto3(RECEIVE, &[&project.output("idle")]).ok();
+    let told = why(&project, &waits);
+    assert!(told.contains("is in flight: received once, last at"), "{told}");
+    let json: Value = serde_json::from_str(&project.tandem(&["why", &waits, "--json"]).ok().stdout).unwrap();
+    assert_eq!((&json[0]["kind"], &json[0]["asked"]), (&"message".into(), &true.into()));
+    project.tandem(&["why", "no-message"]).failed("E0656");
+    project.destroy();
+}
+
+const BUSY: &str = r#"
+const cloud = require("@tandem/cloud");
+const [bucket, gate] = ["bucket", "gate"].map((name) => new cloud.Bucket(name, { forceDestroy: true }));
+exports.bucket = bucket.id;
+exports.gate = gate.id;
+const jobs = new cloud.Queue("jobs", { forceDestroy: true });
+const slow = new cloud.Function("slow", async () => {
+    while ((await gate.list("open")).length === 0) await new Promise((done) => setTimeout(done, 50));
+}, { concurrency: 1, timeout: 300 });
+exports.slow = slow.arn;
+bucket.onPut("put", slow);
+jobs.subscribe("job", slow, { batchSize: 1 });
+new cloud.Function("send", async () => (await jobs.send("x")).id);
+"#;
+const INVOKE: &str =
+    "boto3.client('lambda').invoke(FunctionName=arguments[0], InvocationType='Event', Payload=b'{}')";
+
+#[test]
+fn what_waits_for_a_function_that_is_busy_or_gone_says_so() {
+    let cloud = Cloud::new();
+    let project = cloud.project("whybusy", &[("index.js", BUSY)]);
+    project.up();
+    let (bucket, client) = (project.output("bucket"), cloud.client(&project));
+    client.boto3(PUT, &[&bucket, "first"]).ok();
+    eventually(&project, "bucket/first", "attempt 1 of 3 is under way");
+    // Another event and a message find no room at the function, which is at work on the first.
+    client.boto3(PUT, &[&bucket, "second"]).ok();
+    let told = eventually(&project, "bucket/second", "waits for function/slow, which has 1 worker and");
+    assert!(!told.contains("failed"), "to wait is no attempt: {told}");
+    let message = project.tandem(&["invoke", "send"]).ok().value().trim_matches('"').to_owned();
+    let told =
+        eventually(&project, &message, "subscription/job: waits for function/slow, which has 1 worker and");
+    assert!(
+        told.contains("is with a subscription of queue/jobs: received once") && !told.contains("failed"),
+        "{told}"
+    );
+    client.boto3(PUT, &[&project.output("gate"), "open"]).ok();
+    eventually(&project, "bucket/second", "subscription/put → function/slow: handled");
+    eventually(&project, &message, "it was deleted after that");
+
+    // A function that was called directly goes while the call waits for it.
+    client.boto3("s3.delete_object(Bucket=arguments[0], Key='open')", &[&project.output("gate")]).ok();
+    client.boto3(PUT, &[&bucket, "third"]).ok();
+    eventually(&project, "bucket/third", "attempt 1 of 3 is under way");
+    client.boto3(INVOKE, &[&project.output("slow")]).ok();
+    let (without, _) = BUSY.split_once("const slow").unwrap();
+    project.edit("index.js", without);
+    project.up();
+    let letter = loop {
+        let listed = project.tandem(&["dead-letters", "ls", "--json"]).ok().stdout;
+        if let Some(line) = listed.lines().next() {
+            break serde_json::from_str::<Value>(line).unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let told = why(&project, letter["delivery"]["id"].as_str().unwrap());
+    assert!(
+        told.contains("function/slow: in the dead letters") && told.contains("; function/slow is gone"),
+        "{told}"
+    );
+    project.destroy();
+}

@@ -53,7 +53,7 @@ pub use leftover::Held;
 pub use outbox::{Enqueued, Outbox};
 pub use row::DeadLetter;
 pub use subscriptions::Subscriptions;
-pub use trail::{Outcome, Step, Trail};
+pub use trail::{Became, Outcome, Step, Trail};
 
 /// One event on its way to one subscription.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -17,7 +17,7 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tandem_model::{Event, Report};
+use tandem_model::{Event, Report, Urn, event::QUEUE_MESSAGES};
 use tokio::sync::oneshot;
 
 use super::Delivery;
@@ -36,6 +36,20 @@ pub enum Step {
     Tried { began: Timestamp, ended: Timestamp, delivery: Box<Delivery>, outcome: Outcome },
     /// A handler or container of ours caused it, and no subscription wanted it.
     Unheard { event: Event },
+    /// Something became of a message of a queue that no subscription did.
+    Message { time: Timestamp, queue: Urn, id: String, became: Became },
+}
+
+/// What a queue did with a message by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Became {
+    /// It was older than its queue keeps messages.
+    Expired,
+    /// It was received too often, and went to its dead-letter queue.
+    Dead { to: String },
+    /// Somebody had the messages of the queue moved.
+    Moved { to: String },
 }
 
 /// How an attempt ended.
@@ -84,11 +98,14 @@ impl Trail {
         }
     }
 
-    pub(super) fn write(&self, mut step: Step) {
+    pub(crate) fn write(&self, mut step: Step) {
         let Some(kept) = &self.0 else { return };
         match &mut step {
+            // Of messages the ids are left by who received them.
+            Step::Tried { delivery, .. } if delivery.event.kind == QUEUE_MESSAGES => {}
             Step::Tried { delivery, .. } => delivery.event.data = Value::Null,
             Step::Unheard { event } => event.data = Value::Null,
+            Step::Message { .. } => {}
         }
         let _ = kept.requests.try_send(Request::Write(Box::new(step)));
     }
@@ -220,7 +237,7 @@ mod tests {
         let mut all = Vec::new();
         let each = |step| match step {
             Step::Unheard { event } => all.push(event),
-            Step::Tried { .. } => unreachable!("none was written"),
+            Step::Tried { .. } | Step::Message { .. } => unreachable!("none was written"),
         };
         trail.read(each).unwrap();
         all

@@ -16,10 +16,10 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tandem_model::{
-    Event, Urn,
+    Event, Report, Urn,
     event::{QUEUE_MESSAGES, SpecVersion},
     inputs::Subscription,
 };
@@ -33,7 +33,7 @@ use uuid::Uuid;
 use super::{Queues, Receive, Received, error::QueueError, key::Lease, settings::LONGEST_VISIBILITY};
 use crate::{
     cause,
-    dispatch::{Delivery, Undelivered, too_long},
+    dispatch::{Delivery, Outcome, Step, Undelivered, too_long},
     resource::Resources,
 };
 
@@ -168,7 +168,8 @@ impl Subscribers {
     }
 
     async fn handle(&self, urn: &Urn, subscription: &Subscription, queue: &str, batch: Vec<Received>) {
-        let delivery = delivery(urn, subscription, queue, &batch);
+        let began = Timestamp::now();
+        let mut delivery = delivery(urn, subscription, queue, &batch);
         let handled = async {
             match too_long(&delivery) {
                 Some(error) => Err(Undelivered::Failed { error, log_tail: vec![] }),
@@ -179,17 +180,26 @@ impl Subscribers {
             outcome = handled => outcome,
             never = self.keep_hidden(queue, &batch) => match never {},
         };
-        let failed = match outcome {
-            Ok(failed) => failed,
+        let (failed, error) = match outcome {
+            Ok(failed) => (failed, named()),
             Err(Undelivered::Throttled) => return self.give_back(queue, &batch).await,
             Err(Undelivered::Failed { error, .. }) => {
                 tracing::info!(subscription = %urn, code = error.code, "messages were not handled: {}", error.message);
-                batch.iter().map(|received| received.message.about.id.clone()).collect()
+                (batch.iter().map(|received| received.message.about.id.clone()).collect(), error)
             }
         };
         let (bad, good): (Vec<_>, Vec<_>) =
             batch.into_iter().partition(|received| failed.contains(&received.message.about.id));
+        delivery.event.data = Value::Null;
+        let ended = Timestamp::now();
+        let tell = |messages: &[Received], outcome| {
+            let ids: Vec<_> = messages.iter().map(|one| json!({ "id": one.message.about.id })).collect();
+            let mut delivery = Box::new(delivery.clone());
+            delivery.event.data = json!({ "queue": queue, "messages": ids });
+            self.queues.trail.write(Step::Tried { began, ended, delivery, outcome });
+        };
         if !good.is_empty() {
+            tell(&good, Outcome::Handled);
             let receipts = good.into_iter().map(|received| received.receipt).collect();
             if let Err(error) = self.queues.delete(queue, receipts).await {
                 tracing::warn!(queue, %error, "cannot delete messages that were handled: they come again");
@@ -197,7 +207,10 @@ impl Subscribers {
         }
         if !bad.is_empty() {
             let longest = self.queues.visibility_timeout(queue).await.unwrap_or(0).max(NO_ROOM);
-            let pauses = bad.into_iter().map(|r| (r.receipt, pause(r.lease.receives).min(longest))).collect();
+            let of = |received: &Received| pause(received.lease.receives).min(longest);
+            let most = Duration::from_secs(bad.iter().map(of).max().unwrap_or(0).into());
+            tell(&bad, Outcome::Again { pause: most, error: Some(error) });
+            let pauses = bad.into_iter().map(|r| (r.receipt.clone(), of(&r))).collect();
             // If that fails, they come back when their timeout is over.
             let _ = self.queues.change_visibility(queue, pauses).await;
         }
@@ -222,6 +235,16 @@ impl Subscribers {
     async fn give_back(&self, queue: &str, batch: &[Received]) {
         let receipts = batch.iter().map(|received| (received.receipt.clone(), NO_ROOM)).collect();
         let _ = self.queues.give_back(queue, receipts).await;
+    }
+}
+
+/// The error of a message that its handler said it had failed on.
+fn named() -> Report {
+    Report {
+        code: "E0602".to_owned(),
+        message: "the handler named it among those that failed".to_owned(),
+        help: String::new(),
+        causes: Vec::new(),
     }
 }
 
@@ -265,7 +288,7 @@ fn delivery(urn: &Urn, subscription: &Subscription, queue: &str, batch: &[Receiv
 }
 
 /// A message as a handler sees it.
-pub(crate) fn shown(received: &Received) -> serde_json::Value {
+pub(crate) fn shown(received: &Received) -> Value {
     let (kept, Lease { receives, .. }) = (&received.message, received.lease);
     let attributes: serde_json::Map<_, _> = kept
         .about

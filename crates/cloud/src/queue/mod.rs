@@ -31,6 +31,7 @@ mod core;
 mod deduplication;
 mod deliver;
 mod error;
+mod find;
 pub mod http;
 mod key;
 mod made;
@@ -53,16 +54,20 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use jiff::Timestamp;
 use tandem_model::{Kind, PhysicalId, Recorded};
 use tandem_store::{Batch, CommitError, Store};
 use tokio::sync::{Notify, OnceCell};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::consume::shown;
 use self::{
     clock::Clock,
     key::{OPEN, queue_row},
     open::Open,
+};
+pub(crate) use self::{
+    consume::shown,
+    find::{Found, Hidden},
 };
 pub use self::{
     consume::{Handler, Subscribers},
@@ -76,6 +81,7 @@ pub use self::{
     status::{Depth, QueueStatus},
 };
 use crate::{
+    dispatch::{Became, Step, Trail},
     endpoint::{Endpoint, OWNER, REGION},
     resource::Resources,
 };
@@ -94,6 +100,7 @@ pub struct Queues {
     moved: Notify,
     /// Receives wait no longer.
     closing: CancellationToken,
+    trail: Trail,
 }
 
 impl fmt::Debug for Queues {
@@ -103,8 +110,8 @@ impl fmt::Debug for Queues {
 }
 
 impl Queues {
-    pub fn new(store: Arc<dyn Store>, resources: Arc<Resources>, endpoint: Endpoint) -> Self {
-        Self::with_clock(store, resources, endpoint, clock::system())
+    pub fn new(store: Arc<dyn Store>, resources: Arc<Resources>, endpoint: Endpoint, trail: Trail) -> Self {
+        Self { trail, ..Self::with_clock(store, resources, endpoint, clock::system()) }
     }
 
     fn with_clock(
@@ -122,6 +129,7 @@ impl Queues {
             moving: Mutex::default(),
             moved: Notify::new(),
             closing: CancellationToken::new(),
+            trail: Trail::default(),
         }
     }
 
@@ -161,6 +169,19 @@ impl Queues {
                 Err(error)
             }
         }
+    }
+
+    /// Leaves a trace of what the queue did with a message by itself, for people.
+    fn tell(&self, queue: &str, id: &str, became: Became) {
+        if let Some(found) = self.find(queue) {
+            let (queue, id) = (found.urn.clone(), id.to_owned());
+            self.trail.write(Step::Message { time: Timestamp::now(), queue, id, became });
+        }
+    }
+
+    /// How people call a queue: `queue/orders`.
+    fn called(&self, queue: &str) -> String {
+        self.find(queue).map_or_else(|| queue.to_owned(), |found| found.urn.short())
     }
 
     /// Drops what is known of a queue; the next use reads it.

@@ -30,6 +30,7 @@ use super::{
     settings::Attributes,
     through,
 };
+use crate::dispatch::Became;
 
 /// How many messages move in one commit.
 const AT_ONCE: usize = 100;
@@ -311,7 +312,7 @@ impl Queues {
         let moved = Move { moved: task.moved + messages.len() as u64, ..task.clone() };
         batch.expect(row(&open.name, id), Some(encode(task).into())).put(row(&open.name, id), encode(&moved));
         let mut arrivals = HashMap::<String, Arrival>::new();
-        let mut gates = Vec::new();
+        let (mut gates, mut told) = (Vec::new(), Vec::new());
         for (key, row) in messages {
             let mut message = Message::decode(&row)?;
             let from = message.about.dead_from.take();
@@ -324,6 +325,7 @@ impl Queues {
                 arrivals.insert(to.clone(), Arrival::begin(&target, &mut batch));
             }
             if let Some(arrival) = arrivals.get_mut(&to) {
+                told.push((message.about.id.clone(), self.called(&to)));
                 drop_rows(&mut batch, &open.name, &key);
                 arrival.add(&mut batch, message);
             }
@@ -335,6 +337,9 @@ impl Queues {
         }
         hit("queue.move.committed");
         arrivals.into_values().for_each(Arrival::committed);
+        for (id, to) in told {
+            self.tell(&open.name, &id, Became::Moved { to });
+        }
         Ok(())
     }
 

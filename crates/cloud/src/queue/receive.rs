@@ -26,6 +26,7 @@ use super::{
     settings::{LONGEST_VISIBILITY, LONGEST_WAIT},
     through,
 };
+use crate::dispatch::Became;
 
 /// How often a receive tries again while its dead-letter queue is closed for a moment.
 const CONTENDED: u32 = 100;
@@ -57,7 +58,7 @@ pub struct Received {
 /// What became of a picked message.
 enum Fate {
     Received(Received),
-    Expired,
+    Expired(Message),
     Dead(Message),
 }
 
@@ -181,7 +182,7 @@ impl Queues {
                             core.taken(&key, Flight { until, secret, received: last });
                             received.push(message);
                         }
-                        Fate::Expired | Fate::Dead(_) => core.gone(&key),
+                        Fate::Expired(_) | Fate::Dead(_) => core.gone(&key),
                     }
                 }
                 drop(core);
@@ -217,7 +218,7 @@ impl Queues {
                 let message = Message::decode(&row)?;
                 let before = lease(&*snapshot, &open.name, &key)?;
                 let fate = if message.sent + u64::from(settings.attributes.retention) * 1000 <= now {
-                    Fate::Expired
+                    Fate::Expired(message)
                 } else if before.is_some_and(|lease| lease.receives >= most) {
                     Fate::Dead(message)
                 } else {
@@ -270,7 +271,7 @@ impl Queues {
                 Fate::Received(received) => {
                     batch.put(lease_row(&open.name, key), encode(&received.lease));
                 }
-                Fate::Expired => drop_rows(&mut batch, &open.name, key),
+                Fate::Expired(_) => drop_rows(&mut batch, &open.name, key),
                 Fate::Dead(message) => {
                     drop_rows(&mut batch, &open.name, key);
                     if let Some(arrival) = &mut arrival {
@@ -293,6 +294,15 @@ impl Queues {
         hit("queue.receive.committed");
         if let Some(arrival) = arrival {
             arrival.committed();
+        }
+        for (_, fate) in &fates {
+            match (fate, &target) {
+                (Fate::Expired(message), _) => self.tell(&open.name, &message.about.id, Became::Expired),
+                (Fate::Dead(message), Some(target)) => {
+                    self.tell(&open.name, &message.about.id, Became::Dead { to: self.called(&target.name) });
+                }
+                _ => {}
+            }
         }
         Ok(fates)
     }

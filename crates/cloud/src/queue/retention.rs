@@ -4,6 +4,7 @@
 //! the disk.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
@@ -13,14 +14,27 @@ use tandem_model::Kind;
 use tandem_store::Batch;
 
 use super::{
-    Queues, core::Rows, error::QueueError, expect_open, key::Key, message::Times, open::Open,
-    receive::drop_rows, send::commit, settings::LONGEST_DELAY, through,
+    Queues,
+    core::Rows,
+    error::QueueError,
+    expect_open,
+    key::Key,
+    message::{Message, Times},
+    open::Open,
+    receive::drop_rows,
+    send::commit,
+    settings::LONGEST_DELAY,
+    through,
 };
+use crate::dispatch::Became;
 
 /// How often it is looked for.
 const EVERY: Duration = Duration::from_secs(60);
 /// How many messages go in one commit.
 const AT_ONCE: usize = 1000;
+
+/// Where to go on, if there may be more.
+type Onward = Option<Vec<u8>>;
 
 /// Looks for messages that are too old until the queues are gone.
 pub async fn run(queues: Weak<Queues>) {
@@ -59,13 +73,15 @@ impl Queues {
     }
 
     /// One commit. With where to go on, if there may be more.
-    async fn expire_some(&self, open: &Open, from: Vec<u8>) -> Result<(usize, Option<Vec<u8>>), QueueError> {
+    async fn expire_some(&self, open: &Open, from: Vec<u8>) -> Result<(usize, Onward), QueueError> {
         let attributes = &open.settings().attributes;
         let before = open.now().saturating_sub(u64::from(attributes.retention) * 1000);
         if open.oldest.load(Ordering::Relaxed) > before {
             return Ok((0, None));
         }
         let (old, next) = self.old(open, &from, before, attributes.fifo)?;
+        let (old, ids): (Vec<_>, HashMap<_, _>) =
+            old.into_iter().map(|(key, id)| (key.clone(), (key, id))).unzip();
         let held = open.core().hold_idle(old);
         if held.is_empty() {
             return Ok((0, next));
@@ -88,17 +104,22 @@ impl Queues {
         }
         open.released.notify_waiters();
         open.arrival.notify_one();
+        if outcome.is_ok() {
+            for id in held.iter().filter_map(|key| ids.get(key)) {
+                self.tell(&open.name, id, Became::Expired);
+            }
+        }
         outcome.map(|()| (held.len(), next))
     }
 
-    /// The messages that were sent before then, as far as one commit goes.
+    /// The messages that were sent before then, with their ids, as far as one commit goes.
     fn old(
         &self,
         open: &Open,
         from: &[u8],
         before: u64,
         fifo: bool,
-    ) -> Result<(Vec<Key>, Option<Vec<u8>>), QueueError> {
+    ) -> Result<(Vec<(Key, String)>, Onward), QueueError> {
         let snapshot = self.store.snapshot()?;
         let (mut old, mut oldest) = (Vec::new(), open.now());
         for entry in (Rows { snapshot: &*snapshot, queue: &open.name }).range(from, &[])? {
@@ -109,7 +130,7 @@ impl Queues {
             let sent = Times::of(&row)?.sent;
             oldest = oldest.min(sent);
             if sent <= before {
-                old.push(key);
+                old.push((key, Message::decode(&row)?.about.id));
             } else if !fifo && key.due() > before + u64::from(LONGEST_DELAY) * 1000 {
                 // Those that come after it were sent later, too.
                 break;

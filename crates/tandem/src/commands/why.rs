@@ -11,7 +11,7 @@ use crate::{
     ui::{self, Paint, Style, Terminal},
 };
 
-/// Tells what became of an object, an event, a request or a run: what it led to, down to the last lines that were printed,
+/// Tells what became of an object, an event, a message of a queue, a request or a run: what it led to, down to the last lines that were printed,
 /// or why nothing happened.
 ///
 /// What was not handled yet, or was given up, says so. How long back it is known depends on how much happens: the last
@@ -19,7 +19,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// BUCKET/KEY, s3://BUCKET/KEY, or the id (or the end of it) of an event, a request or a run
+    /// BUCKET/KEY, s3://BUCKET/KEY, or the id (or the end of it) of an event, a message, a request or a run
     #[arg(value_name = "WHAT")]
     what: String,
 }

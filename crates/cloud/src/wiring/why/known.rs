@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use jiff::Timestamp;
 use tandem_model::{Event, StackId, Urn};
 
 use super::{Why, WhyError};
 use crate::{
     cause,
-    dispatch::{DeadLetter, Delivery, Outcome, Row, Step},
+    dispatch::{Became, DeadLetter, Delivery, Outcome, Row, Step},
     task::Caused,
 };
 
@@ -24,9 +25,11 @@ pub(super) struct Hop {
 #[derive(Debug)]
 pub(super) struct Try {
     pub(super) attempt: u32,
-    pub(super) began: jiff::Timestamp,
-    pub(super) ended: jiff::Timestamp,
+    pub(super) began: Timestamp,
+    pub(super) ended: Timestamp,
     pub(super) outcome: Outcome,
+    /// The ids of the messages, if that is what was delivered.
+    pub(super) messages: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,8 @@ pub(super) struct Known {
     pub(super) happenings: Vec<Happening>,
     pub(super) hops: Vec<Hop>,
     pub(super) runs: Vec<Caused>,
+    /// What queues did with messages by themselves, in its order, by the message's id.
+    pub(super) fates: HashMap<String, Vec<(Timestamp, Urn, Became)>>,
     /// By the span that caused them.
     happenings_by_cause: HashMap<String, Vec<usize>>,
     runs_by_cause: HashMap<String, Vec<usize>>,
@@ -83,23 +88,26 @@ impl Known {
             };
             hops.insert(delivery.id.clone(), Hop { delivery, tries: Vec::new(), standing });
         }
-        let mut unheard = Vec::new();
+        let (mut unheard, mut fates) = (Vec::new(), HashMap::<_, Vec<_>>::new());
         let of_stack = |event: &Event| event.source.parse::<Urn>().is_ok_and(|urn| urn.stack == *stack);
         let read = why.trail.read(|step| match step {
             Step::Tried { began, ended, delivery, outcome } if delivery.subscription.stack == *stack => {
-                let attempt = delivery.attempt;
+                let (attempt, messages) = (delivery.attempt, messages_of(&delivery.event));
                 let settled = |delivery| Hop { delivery, tries: Vec::new(), standing: Standing::Settled };
                 let hop = hops.entry(delivery.id.clone()).or_insert_with(|| settled(*delivery));
                 if outcome == Outcome::Handled {
                     hop.standing = Standing::Settled;
                 }
-                hop.tries.push(Try { attempt, began, ended, outcome });
+                hop.tries.push(Try { attempt, began, ended, outcome, messages });
             }
             Step::Unheard { event } if of_stack(&event) => unheard.push(event),
+            Step::Message { time, queue, id, became } if queue.stack == *stack => {
+                fates.entry(id).or_default().push((time, queue, became));
+            }
             _ => {}
         });
         read.map_err(WhyError::Trail)?;
-        let mut known = Self { runs: why.tasks.caused(stack)?, ..Self::default() };
+        let mut known = Self { runs: why.tasks.caused(stack)?, fates, ..Self::default() };
         let mut places = HashMap::new();
         for hop in hops.into_values() {
             let (at, place) = (known.hops.len(), known.place(&mut places, &hop.delivery.event));
@@ -204,4 +212,10 @@ impl Known {
     pub(super) fn redriven_as(&self, id: &str) -> Option<&Hop> {
         self.hops.iter().find(|hop| hop.delivery.redriven.as_deref() == Some(id))
     }
+}
+
+/// The ids of the messages that an event is about.
+pub(super) fn messages_of(event: &Event) -> Vec<String> {
+    let all = event.data["messages"].as_array().map_or(&[][..], Vec::as_slice);
+    all.iter().filter_map(|message| message["id"].as_str().map(str::to_owned)).collect()
 }

@@ -10,7 +10,7 @@ use tandem_model::{Kind, StackId, Urn, inputs};
 
 use super::{
     Node, NodeKind, State, Why, WhyError,
-    known::{Asked, Known, Try},
+    known::{Known, Try},
     reason,
     tell::Teller,
 };
@@ -46,7 +46,8 @@ pub(super) async fn with_id(
         messages.entry(id.clone()).or_insert_with(|| new(id));
     }
     for found in why.queues.with_id(stack, end).await? {
-        messages.entry(found.id.clone()).or_insert_with(|| new(&found.id)).found = Some(found);
+        let message = messages.entry(found.id.clone()).or_insert_with(|| new(&found.id));
+        message.found = Some(found);
     }
     Ok(messages.into_values().collect())
 }
@@ -91,13 +92,16 @@ impl Teller<'_> {
             }
         }
         let single = hops.iter().map(|hop| &self.known.hops[*hop].delivery.event.traceparent).next();
-        let traceparent = found.as_ref().map_or_else(|| single.cloned().flatten(), |found| found.traceparent.clone());
+        let traceparent =
+            found.as_ref().map_or_else(|| single.cloned().flatten(), |found| found.traceparent.clone());
         self.below(self.known.cause_of(traceparent.as_deref()), node)
     }
 
     fn message_head(&self, Message { id, found, hops }: &Message) -> Node {
-        let source = hops.first().and_then(|hop| self.known.hops[*hop].delivery.event.source.parse::<Urn>().ok());
-        let fate = self.known.fates.get(id).and_then(|fates| fates.first()).map(|(_, queue, _)| queue.clone());
+        let source =
+            hops.first().and_then(|hop| self.known.hops[*hop].delivery.event.source.parse::<Urn>().ok());
+        let fate =
+            self.known.fates.get(id).and_then(|fates| fates.first()).map(|(_, queue, _)| queue.clone());
         let queue = source.or(fate).or_else(|| found.as_ref().map(|found| found.queue.clone()));
         let to = queue.as_ref().map_or_else(|| "a queue".to_owned(), Urn::short);
         let by = found.as_ref().map(|found| match found.sender.parse::<Urn>() {
@@ -126,28 +130,37 @@ impl Teller<'_> {
             None => "nobody has received it yet".to_owned(),
             Some((0, _)) => "it was given back".to_owned(),
             Some((times, last)) => {
-                format!("received {}, last at {last:.3}", if times == 1 { "once".into() } else { format!("{times} times") })
+                format!(
+                    "received {}, last at {last:.3}",
+                    if times == 1 { "once".into() } else { format!("{times} times") }
+                )
             }
         };
-        let came = found.dead_from.as_ref().map(|from| format!(", after it was received too often in {from}"));
+        let came =
+            found.dead_from.as_ref().map(|from| format!(", after it was received too often in {from}"));
         let came = came.unwrap_or_default();
         let (state, text) = match found.hidden {
-            Hidden::Delayed(until) => (State::Pausing, format!("is in {queue}{came}, with a delay until {until:.3}")),
-            Hidden::InFlight { until, by_subscription: false } => {
-                (State::Running, format!("is in flight: {received}, of {queue}{came}, and hidden until {until:.3}"))
+            Hidden::Delayed(until) => {
+                (State::Pausing, format!("is in {queue}{came}, with a delay until {until:.3}"))
             }
+            Hidden::InFlight { until, by_subscription: false } => (
+                State::Running,
+                format!("is in flight: {received}, of {queue}{came}, and hidden until {until:.3}"),
+            ),
             // It was received, and that was taken back or failed: it is a pause.
             Hidden::InFlight { until, by_subscription: true } if self.pauses(found) || times == 0 => {
                 (State::Pausing, format!("is in {queue}{came}, hidden until {until:.3}; {received}"))
             }
             Hidden::InFlight { by_subscription: true, .. } => {
-                (State::Running, format!("is being handled: {received}, of {queue}{came}"))
+                (State::Running, format!("is with a subscription of {queue}{came}: {received}"))
             }
             Hidden::No => (State::Waiting, format!("is in {queue}{came}; {received}")),
         };
         let mut told = vec![ended(state, text)];
-        if state != State::Running {
-            told.extend(self.receivers(&found.queue));
+        match found.hidden {
+            Hidden::InFlight { by_subscription: false, .. } => {}
+            // Whoever handles it may wait for room, too.
+            _ => told.extend(self.receivers(&found.queue, state == State::Running)),
         }
         told
     }
@@ -160,15 +173,19 @@ impl Teller<'_> {
         last.is_some_and(|last| last.attempt == received)
     }
 
-    /// Who would receive what waits in a queue.
-    fn receivers(&self, queue: &Urn) -> Vec<Node> {
+    /// Who would receive what waits in a queue; or of those who receive, only those who have no room.
+    fn receivers(&self, queue: &Urn, without_room: bool) -> Vec<Node> {
         let all = self.why.resources.list(Some(&queue.stack)).into_iter();
         let all = all.filter(|r| r.urn.kind == Kind::Subscription);
         let read = |r: &tandem_model::Recorded| inputs::read::<inputs::Subscription>(&r.urn, &r.inputs).ok();
         let of_queue: Vec<_> = all
             .filter_map(|r| Some((r.urn.clone(), read(&r)?)))
             .filter(|(_, subscription)| subscription.source == *queue)
+            .filter(|(_, subscription)| !without_room || reason::is_full(self.why, &subscription.consumer))
             .collect();
+        if of_queue.is_empty() && without_room {
+            return Vec::new();
+        }
         if of_queue.is_empty() {
             let text = format!("no subscription listens to {}: a client has to receive it", queue.short());
             return vec![ended(State::NoSubscription, text)];
@@ -205,7 +222,7 @@ fn ended(state: State, text: impl Into<String>) -> Node {
 }
 
 /// The first line of an event that is messages of a queue.
-pub(super) fn told_event(queue: &str, ids: &[&str]) -> String {
+pub(super) fn told_event(queue: &str, ids: &[String]) -> String {
     match ids {
         [one] => format!("message {one} was received from {queue}"),
         several => format!("{} messages were received from {queue}", several.len()),
@@ -229,4 +246,3 @@ pub(super) fn outcome(outcome: &Outcome) -> (State, String) {
         Outcome::GivenUp { error } => (State::Failed, format!("failed: {} {}", error.code, error.message)),
     }
 }
-

@@ -1,12 +1,14 @@
-//! What became of an object, an event, a delivery or a run: the chain of causes as a tree, or why nothing happened.
+//! What became of an object, an event, a delivery, a message or a run: the chain of causes as a tree, or why nothing happened.
 //!
 //! Nothing is kept for this but the trail of the dispatcher, which is bounded. The rest is found where it is anyway:
 //! deliveries that wait, dead letters, runs, logs, subscriptions, objects. Causes are found by their spans
 //! ([`crate::cause`]): what a delivery did has its span as the parent.
 //!
-//! [`known`] gathers what there is of a stack; [`tell`] makes the tree; [`reason`] says why nothing happened.
+//! [`known`] gathers what there is of a stack; [`tell`] makes the tree, [`message`] that of a message of a queue; [`reason`] says
+//! why nothing happened.
 
 mod known;
+mod message;
 mod reason;
 mod tell;
 
@@ -23,6 +25,7 @@ use crate::{
     dispatch::{DeadLetters, Trail},
     function::Functions,
     log::{Log, LogError},
+    queue::{QueueError, Queues},
     resource::Resources,
     task::{RunError, Tasks},
 };
@@ -58,6 +61,8 @@ pub struct Node {
 pub enum NodeKind {
     Object,
     Event,
+    /// One of a queue.
+    Message,
     Delivery,
     Attempt,
     Run,
@@ -121,6 +126,8 @@ pub enum WhyError {
     #[error(transparent)]
     Bucket(#[from] BucketError),
     #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
     Runs(#[from] RunError),
     #[error(transparent)]
     Log(#[from] LogError),
@@ -134,6 +141,7 @@ impl Explain for WhyError {
             Self::Trail(_) => "E0658",
             Self::Read(e) => e.code(),
             Self::Bucket(e) => e.code(),
+            Self::Queue(e) => e.code(),
             Self::Runs(e) => e.code(),
             Self::Log(e) => e.code(),
         }
@@ -142,13 +150,14 @@ impl Explain for WhyError {
         match self {
             Self::Unknown { .. } => {
                 "name an object as BUCKET/KEY or s3://BUCKET/KEY, or give the end of an id: of an \
-                 event, a request, or a run"
+                 event, a message, a request, or a run"
                     .into()
             }
             Self::Ambiguous { .. } => "give more of the id".into(),
             Self::Trail(_) => "check the disk of TANDEM_HOME".into(),
             Self::Read(e) => e.help(),
             Self::Bucket(e) => e.help(),
+            Self::Queue(e) => e.help(),
             Self::Runs(e) => e.help(),
             Self::Log(e) => e.help(),
         }
@@ -159,6 +168,7 @@ impl Explain for WhyError {
 pub(crate) struct Why {
     pub(crate) resources: std::sync::Arc<Resources>,
     pub(crate) buckets: std::sync::Arc<Buckets>,
+    pub(crate) queues: std::sync::Arc<Queues>,
     pub(crate) functions: Functions,
     pub(crate) tasks: Tasks,
     pub(crate) log: Log,
@@ -171,7 +181,7 @@ const MOST_EVENTS: usize = 10;
 
 impl Why {
     /// What became of an object (`BUCKET/KEY` or `s3://BUCKET/KEY`, the bucket by its name on the wire or in the program), or
-    /// of the event, delivery or run whose id ends so. A tree for each event of an object, the oldest first.
+    /// of the event, message, delivery or run whose id ends so. A tree for each event of an object, the oldest first.
     ///
     /// # Errors
     /// [`WhyError`].
@@ -192,6 +202,15 @@ impl Why {
                 told.push(teller.asked_event(event).await?);
             }
             return Ok(told);
+        }
+        // Before deliveries: one of a single message has its id.
+        let messages = message::with_id(self, &known, stack, what).await?;
+        match &messages[..] {
+            [] => {}
+            [one] => return Ok(vec![teller.message(one).await?]),
+            several => {
+                return Err(WhyError::Ambiguous { what: what.to_owned(), ids: message::ids(several) });
+            }
         }
         let unknown = || WhyError::Unknown { what: what.to_owned(), stack: stack.clone() };
         let found = known.by_id(what);

@@ -3,13 +3,14 @@
 use jiff::Timestamp;
 use tandem_model::{
     ByteSize, Event, Kind, Recorded, Urn,
-    event::{OBJECT_DELETED, OBJECT_PUT},
+    event::{OBJECT_DELETED, OBJECT_PUT, QUEUE_MESSAGES},
     inputs,
 };
 
 use super::{
     Node, NodeKind, State, Why, WhyError,
     known::{Hop, Standing},
+    message,
 };
 use crate::{bucket::BucketError, dispatch::Outcome};
 
@@ -91,6 +92,9 @@ fn mismatch(subscription: &inputs::Subscription, kind: &str, key: &str) -> Optio
 pub(super) fn standing(why: &Why, hop: &Hop, redriven_as: Option<&str>) -> (State, String) {
     let delivery = &hop.delivery;
     let ended = hop.tries.last();
+    if let (QUEUE_MESSAGES, Some(ended)) = (delivery.event.kind.as_str(), ended) {
+        return message::outcome(&ended.outcome);
+    }
     match &hop.standing {
         Standing::Dead(letter) => {
             let digits = &delivery.id[delivery.id.len().saturating_sub(12)..];
@@ -98,8 +102,12 @@ pub(super) fn standing(why: &Why, hop: &Hop, redriven_as: Option<&str>) -> (Stat
                 1 => "1 attempt".to_owned(),
                 n => format!("{n} attempts"),
             };
+            let gone = match why.resources.by_urn(&delivery.consumer) {
+                Some(_) => String::new(),
+                None => format!("; {} is gone", delivery.consumer.short()),
+            };
             let text = format!(
-                "in the dead letters after {attempts}: {} {}; see `tandem dead-letters show {digits}`",
+                "in the dead letters after {attempts}: {} {}{gone}; see `tandem dead-letters show {digits}`",
                 letter.error.code, letter.error.message
             );
             (State::DeadLetter, text)
@@ -133,21 +141,38 @@ pub(super) fn standing(why: &Why, hop: &Hop, redriven_as: Option<&str>) -> (Stat
 }
 
 fn waiting(why: &Why, hop: &Hop, ahead: usize) -> String {
-    let consumer = &hop.delivery.consumer;
     let before = match ahead {
         0 => "no event is before it".to_owned(),
         1 => "1 event is before it".to_owned(),
         n => format!("{n} events are before it"),
     };
+    format!("{}; {before}", room(why, &hop.delivery.consumer))
+}
+
+/// Whether requests wait for a function.
+pub(super) fn is_full(why: &Why, consumer: &Urn) -> bool {
+    why.functions.processes().0.iter().any(|function| function.urn == *consumer && function.queued > 0)
+}
+
+/// For whom something waits, and whether that is at work.
+pub(super) fn room(why: &Why, consumer: &Urn) -> String {
     let functions = why.functions.processes().0;
     match functions.into_iter().find(|function| function.urn == *consumer) {
         Some(function) => format!(
-            "waits for {}, which has {} workers and {} requests that wait; {before}",
+            "waits for {}, which has {} and {}",
             consumer.short(),
-            function.workers.len(),
-            function.queued
+            count(function.workers.len(), "worker", ""),
+            count(function.queued, "request", " that waits"),
         ),
-        None => format!("waits for {}; {before}", consumer.short()),
+        None => format!("waits for {}", consumer.short()),
+    }
+}
+
+/// `1 request that waits`, `2 requests that wait`.
+fn count(n: usize, what: &str, verb: &str) -> String {
+    match n {
+        1 => format!("1 {what}{verb}"),
+        n => format!("{n} {what}s{}", verb.trim_end_matches('s')),
     }
 }
 

@@ -8,13 +8,13 @@ use std::{
 
 use tandem_model::{
     Event, Urn,
-    event::{FUNCTION_INVOKED, OBJECT_DELETED, OBJECT_PUT},
+    event::{FUNCTION_INVOKED, OBJECT_DELETED, OBJECT_PUT, QUEUE_MESSAGES},
 };
 
 use super::{
     Node, NodeKind, State, Why, WhyError,
-    known::{Asked, Hop, Known},
-    reason,
+    known::{Asked, Hop, Known, messages_of},
+    message, reason,
 };
 use crate::{
     dispatch::Outcome,
@@ -28,8 +28,8 @@ const MOST: usize = 500;
 const LINES: usize = 20;
 
 pub(super) struct Teller<'a> {
-    why: &'a Why,
-    known: &'a Known,
+    pub(super) why: &'a Why,
+    pub(super) known: &'a Known,
     told: AtomicUsize,
 }
 
@@ -51,7 +51,7 @@ impl<'a> Teller<'a> {
             Asked::Happening(at) => self.event(*at).await?,
         };
         node.asked = true;
-        self.below_its_causes(*asked, node)
+        self.below(self.above(*asked), node)
     }
 
     pub(super) async fn asked_event(&self, at: usize) -> Result<Node, WhyError> {
@@ -59,27 +59,33 @@ impl<'a> Teller<'a> {
         node.asked = true;
         let told: Vec<Urn> = node.children.iter().filter_map(|child| child.resource.clone()).collect();
         node.children.extend(reason::of_event(self.why, &self.known.happenings[at].event, &told));
-        self.below_its_causes(Asked::Happening(at), node)
+        self.below(self.above(Asked::Happening(at)), node)
     }
 
-    fn below_its_causes(&self, mut asked: Asked, mut node: Node) -> Result<Node, WhyError> {
+    /// What led to it.
+    fn above(&self, asked: Asked) -> Option<Asked> {
+        let above = match asked {
+            Asked::Hop(hop) => self.known.happening_of(hop).map(Asked::Happening),
+            Asked::Happening(at) => {
+                self.known.cause_of(self.known.happenings[at].event.traceparent.as_deref())
+            }
+            Asked::Run(at) => self.known.cause_of(self.known.runs[at].traceparent.as_deref()),
+        };
+        above.filter(|above| *above != asked)
+    }
+
+    /// The node below the chain of what led to it.
+    pub(super) fn below(&self, mut above: Option<Asked>, mut node: Node) -> Result<Node, WhyError> {
         // A chain is as long as it is; one that was made up by a client may have no end.
         for _ in 0..MOST {
-            let above = match asked {
-                Asked::Hop(hop) => self.known.happening_of(hop).map(Asked::Happening),
-                Asked::Happening(at) => {
-                    self.known.cause_of(self.known.happenings[at].event.traceparent.as_deref())
-                }
-                Asked::Run(at) => self.known.cause_of(self.known.runs[at].traceparent.as_deref()),
-            };
-            let Some(above) = above.filter(|above| *above != asked) else { break };
-            let mut parent = match above {
+            let Some(at) = above else { break };
+            let mut parent = match at {
                 Asked::Happening(at) => head(&self.known.happenings[at].event),
                 Asked::Hop(at) => self.hop_head(&self.known.hops[at]),
                 Asked::Run(at) => run_head(&self.known.runs[at]),
             };
             parent.children.push(node);
-            (node, asked) = (parent, above);
+            (node, above) = (parent, self.above(at));
         }
         Ok(node)
     }
@@ -126,7 +132,7 @@ impl<'a> Teller<'a> {
     }
 
     /// A delivery: the attempts that failed, what was printed, and all that it led to, in the order of time.
-    fn hop(&self, at: usize) -> Telling<'_, Node> {
+    pub(super) fn hop(&self, at: usize) -> Telling<'_, Node> {
         Box::pin(async move {
             let hop = &self.known.hops[at];
             let mut node = self.hop_head(hop);
@@ -188,6 +194,7 @@ fn head(event: &Event) -> Node {
     let key = event.subject.as_deref().unwrap_or_default();
     let text = match event.kind.as_str() {
         OBJECT_DELETED => format!("{key} was deleted from {place}"),
+        QUEUE_MESSAGES => message::told_event(&place, &messages_of(event)),
         FUNCTION_INVOKED => format!("{place} was called, and not waited for"),
         OBJECT_PUT => format!("{key} was put into {place}"),
         _ if key.is_empty() => format!("{} of {place}", event.kind),
