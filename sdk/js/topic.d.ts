@@ -20,7 +20,9 @@ export type Condition =
     | { prefix: string }
     | { suffix: string }
     | { "equals-ignore-case": string }
-    | { "anything-but": string | number | (string | number)[] | { prefix: string } | { suffix: string } }
+    | { "anything-but": string | number | (string | number)[] | { prefix: string } | { suffix: string } | { wildcard: string } }
+    | { wildcard: string }
+    | { cidr: string }
     | { numeric: (string | number)[] }
     | { exists: boolean };
 

@@ -4,6 +4,8 @@
 //! goes into the object that is there. Of a list in an event, one member is enough. Source:
 //! <https://docs.aws.amazon.com/sns/latest/dg/sns-subscription-filter-policies.html>.
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value};
 
 use crate::Explain;
@@ -20,6 +22,8 @@ pub struct Policy(Vec<(String, Part)>);
 enum Part {
     AnyOf(Vec<Condition>),
     Within(Policy),
+    /// Of `$or`: one of them admits the object itself.
+    Or(Vec<Policy>),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +32,10 @@ enum Condition {
     Prefix(String),
     Suffix(String),
     IgnoringCase(String),
+    /// The texts between the asterisks.
+    Wildcard(Vec<String>),
+    /// An address, and how many of its bits count.
+    Cidr(IpAddr, u32),
     /// Some value that none of these holds of.
     AnythingBut(Vec<Condition>),
     Numeric(Vec<(Comparison, f64)>),
@@ -75,6 +83,7 @@ impl Policy {
         self.0.iter().all(|(key, part)| {
             let found = object.get(key);
             match part {
+                Part::Or(policies) => policies.iter().any(|policy| policy.admits(object)),
                 Part::AnyOf(conditions) => conditions.iter().any(|condition| condition.holds_of(found)),
                 Part::Within(policy) => {
                     let nothing = Map::new();
@@ -105,6 +114,10 @@ fn read<'a>(policy: &'a Value, place: &mut Vec<&'a str>, left: &mut usize) -> Re
     for (key, value) in keys {
         place.push(key);
         let part = match value {
+            Value::Array(policies) if key == "$or" && is_or(policies) => {
+                let read = policies.iter().map(|policy| read(policy, place, left));
+                Part::Or(read.collect::<Result<_, _>>()?)
+            }
             Value::Array(conditions) if conditions.is_empty() => {
                 return Err(wrong(place, "the list is empty"));
             }
@@ -124,6 +137,19 @@ fn read<'a>(policy: &'a Value, place: &mut Vec<&'a str>, left: &mut usize) -> Re
     Ok(Policy(parts))
 }
 
+/// The operators of conditions.
+const OPERATORS: [&str; 8] =
+    ["prefix", "suffix", "equals-ignore-case", "wildcard", "cidr", "anything-but", "numeric", "exists"];
+
+/// Whether a list of the key `$or` is one of policies, and not of conditions of an odd key. Source: as above, "OR operator".
+fn is_or(policies: &[Value]) -> bool {
+    let of_keys = |policy: &Value| {
+        let keys = policy.as_object().filter(|keys| !keys.is_empty());
+        keys.is_some_and(|keys| keys.keys().all(|key| !OPERATORS.contains(&key.as_str())))
+    };
+    policies.len() > 1 && policies.iter().all(of_keys)
+}
+
 fn condition(value: &Value) -> Result<Condition, String> {
     let object = match value {
         Value::Object(object) => object,
@@ -139,6 +165,8 @@ fn condition(value: &Value) -> Result<Condition, String> {
         "prefix" => Condition::Prefix(text()?),
         "suffix" => Condition::Suffix(text()?),
         "equals-ignore-case" => Condition::IgnoringCase(text()?),
+        "wildcard" => Condition::Wildcard(wildcard(&text()?)?),
+        "cidr" => cidr(&text()?).ok_or("`cidr` takes for example \"10.0.0.0/24\"")?,
         "exists" => Condition::Exists(operand.as_bool().ok_or("`exists` takes true or false")?),
         "numeric" => Condition::Numeric(comparisons(operand)?),
         "anything-but" => Condition::AnythingBut(match operand {
@@ -146,22 +174,75 @@ fn condition(value: &Value) -> Result<Condition, String> {
                 values.iter().cloned().map(Condition::Is).collect()
             }
             Value::Object(_) => match condition(operand)? {
-                affix @ (Condition::Prefix(_) | Condition::Suffix(_)) => vec![affix],
-                _ => return Err("`anything-but` takes values, `prefix` or `suffix`".to_owned()),
+                form @ (Condition::Prefix(_) | Condition::Suffix(_) | Condition::Wildcard(_)) => vec![form],
+                _ => return Err("`anything-but` takes values, `prefix`, `suffix` or `wildcard`".to_owned()),
             },
             value if is_plain(value) => vec![Condition::Is(value.clone())],
-            _ => return Err("`anything-but` takes values, `prefix` or `suffix`".to_owned()),
+            _ => return Err("`anything-but` takes values, `prefix`, `suffix` or `wildcard`".to_owned()),
         }),
-        other => {
-            return Err(format!(
-                "there is no `{other}`; there are prefix, suffix, equals-ignore-case, anything-but, numeric and exists"
-            ));
-        }
+        other => return Err(format!("there is no `{other}`; there are {}", OPERATORS.join(", "))),
     })
 }
 
 fn is_plain(value: &Value) -> bool {
     value.is_string() || value.is_number()
+}
+
+/// The texts between the asterisks of a pattern; one that is meant itself is written `\*`.
+fn wildcard(pattern: &str) -> Result<Vec<String>, String> {
+    let mut parts = vec![String::new()];
+    let mut chars = pattern.chars();
+    while let Some(char) = chars.next() {
+        let last = parts.last_mut().expect("there is one from the beginning");
+        match char {
+            '\\' => match chars.next() {
+                Some(meant @ ('*' | '\\')) => last.push(meant),
+                _ => return Err("in `wildcard`, `\\` stands before `*` or `\\`".to_owned()),
+            },
+            '*' => parts.push(String::new()),
+            char => last.push(char),
+        }
+    }
+    Ok(parts)
+}
+
+/// Whether a text is these, in their order, with anything between them.
+fn matches(parts: &[String], text: &str) -> bool {
+    let [first, between @ .., last] = parts else { return parts.first().is_some_and(|only| only == text) };
+    let Some(mut rest) = text.strip_prefix(first.as_str()).and_then(|rest| rest.strip_suffix(last.as_str()))
+    else {
+        return false;
+    };
+    // The earliest place leaves the most for those that follow.
+    between.iter().all(|part| match rest.split_once(part.as_str()) {
+        Some((_, after)) => {
+            rest = after;
+            true
+        }
+        None => false,
+    })
+}
+
+/// `10.0.0.0/24`, or an address of the other kind.
+fn cidr(text: &str) -> Option<Condition> {
+    let (address, bits) = text.split_once('/')?;
+    let (address, bits) = (address.parse::<IpAddr>().ok()?, bits.parse::<u32>().ok()?);
+    (bits <= width(address)).then_some(Condition::Cidr(address, bits))
+}
+
+fn width(address: IpAddr) -> u32 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// Whether the first bits of two addresses are the same.
+fn is_within(address: IpAddr, network: IpAddr, bits: u32) -> bool {
+    let number = |address: IpAddr| match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits(),
+    };
+    let shift = width(network) - bits;
+    address.is_ipv4() == network.is_ipv4()
+        && (number(address) ^ number(network)).checked_shr(shift).is_none_or(|differ| differ == 0)
 }
 
 /// `[">", 0, "<=", 100]`
@@ -206,6 +287,11 @@ impl Condition {
             Self::Suffix(suffix) => text.is_some_and(|text| text.ends_with(suffix)),
             Self::IgnoringCase(wanted) => {
                 text.is_some_and(|text| text.to_lowercase() == wanted.to_lowercase())
+            }
+            Self::Wildcard(parts) => text.is_some_and(|text| matches(parts, text)),
+            Self::Cidr(network, bits) => {
+                let address = text.and_then(|text| text.parse().ok());
+                address.is_some_and(|address| is_within(address, *network, *bits))
             }
             Self::AnythingBut(others) => !others.iter().any(|other| other.holds(value)),
             Self::Numeric(comparisons) => value.as_f64().is_some_and(|value| {
@@ -261,6 +347,15 @@ mod tests {
             (json!({ "numeric": [">", 0, "<=", 100] }), json!(100), json!(0)),
             (json!({ "numeric": [">=", -1.5, "<", 2] }), json!(-1.5), json!(2)),
             (json!({ "exists": true }), json!("any"), json!({})),
+            (json!({ "wildcard": "in/*/*.mp4" }), json!("in/a/b/c.mp4"), json!("in/c.mp4")),
+            (json!({ "wildcard": "*" }), json!(""), json!(1)),
+            (json!({ "wildcard": "plain" }), json!("plain"), json!("plain ")),
+            (json!({ "wildcard": "ab*b" }), json!("abb"), json!("ab")),
+            (json!({ "wildcard": "5\\*3*" }), json!("5*3=15"), json!("543")),
+            (json!({ "anything-but": { "wildcard": "*x*" } }), json!("abc"), json!("axc")),
+            (json!({ "cidr": "10.1.2.0/23" }), json!("10.1.3.255"), json!("10.1.4.0")),
+            (json!({ "cidr": "0.0.0.0/0" }), json!("255.1.1.1"), json!("::1")),
+            (json!({ "cidr": "2001:db8::/32" }), json!("2001:db8:1::1"), json!("no address")),
             (json!("x"), json!(["y", "x"]), json!(["y"])),
             (json!({ "anything-but": ["x"] }), json!(["x", "y"]), json!(["x"])),
         ] {
@@ -287,6 +382,24 @@ mod tests {
     }
 
     #[test]
+    fn one_of_several_policies_is_enough_beside_the_other_keys() {
+        let policy = json!({
+            "kind": ["order"],
+            "$or": [{ "price": [{ "numeric": [">", 100] }] }, { "customer": { "tier": ["gold"] } }],
+        });
+        assert!(admits(policy.clone(), json!({ "kind": "order", "price": 200 })));
+        assert!(admits(
+            policy.clone(),
+            json!({ "kind": "order", "price": 1, "customer": { "tier": "gold" } })
+        ));
+        assert!(!admits(policy.clone(), json!({ "kind": "order", "price": 1 })));
+        assert!(!admits(policy, json!({ "price": 200 })));
+        // A key that is only called so.
+        let odd = json!({ "$or": [{ "prefix": "a" }, { "prefix": "b" }] });
+        assert!(admits(odd.clone(), json!({ "$or": "bc" })) && !admits(odd, json!({ "$or": "c" })));
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_place() {
         let many: Vec<_> = (0..=MOST).collect();
         for (policy, expected) in [
@@ -295,7 +408,11 @@ mod tests {
             (json!({ "a": "x" }), "at `a`: a key has a list of conditions, or an object"),
             (json!({ "a": [] }), "at `a`: the list is empty"),
             (json!({ "a": { "b": [{ "prefix": 1 }] } }), "at `a.b`: `prefix` takes a text"),
-            (json!({ "a": [{ "wildcard": "*" }] }), "at `a`: there is no `wildcard`"),
+            (json!({ "a": [{ "like": "*" }] }), "at `a`: there is no `like`; there are prefix, suffix"),
+            (json!({ "a": [{ "wildcard": "a\\b" }] }), "at `a`: in `wildcard`, `\\` stands before"),
+            (json!({ "a": [{ "cidr": "10.0.0.0/33" }] }), "at `a`: `cidr` takes for example"),
+            (json!({ "$or": [{ "a": ["x"] }, { "b": [] }] }), "at `$or.b`: the list is empty"),
+            (json!({ "$or": [{ "a": ["x"] }] }), "at `$or`: there is no `a`"),
             (json!({ "a": [{ "prefix": "x", "suffix": "y" }] }), "at `a`: a condition has one operator"),
             (json!({ "a": [{ "numeric": [">"] }] }), "at `a`: `numeric` takes for example"),
             (json!({ "a": [{ "numeric": ["~", 1] }] }), "at `a`: `numeric` takes for example"),
