@@ -1,6 +1,7 @@
 //! Timers as a whole: over a store on a disk, as resources of the real target, by a clock that the test sets.
 
 mod crash;
+mod full;
 
 use std::{
     path::Path,
