@@ -58,11 +58,14 @@ mod loops;
 mod many_containers;
 #[cfg(test)]
 mod many_videos;
+#[cfg(test)]
 mod messages;
 #[cfg(test)]
 mod notifications;
 #[cfg(test)]
 mod old_logs;
+#[cfg(test)]
+mod ordered;
 #[cfg(test)]
 mod placement;
 #[cfg(test)]
