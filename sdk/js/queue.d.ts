@@ -99,7 +99,7 @@ export class Queue extends Resource {
      * and moves to the dead-letter queue as the queue says. At least once.
      *
      * A {@link Function} gets a CloudEvents 1.0 envelope with `data.messages`. A {@link Task} is run for each message, finds
-     * that envelope in `TANDEM_EVENT`, and has handled it if it exits with 0.
+     * that envelope on its standard input and in `TANDEM_EVENT`, and has handled it if it exits with 0.
      */
     subscribe(name: string, handler: MessageHandler | Function<any, any> | Task, options?: SubscribeOptions): void;
 

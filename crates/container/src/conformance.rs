@@ -53,6 +53,7 @@ macro_rules! container_conformance_tests {
             a_container_ends_with_its_true_code_and_its_whole_log,
             a_start_hands_over_environment_user_and_folder,
             a_container_is_given_its_input_and_leaves_a_result,
+            a_container_finds_its_event_on_its_standard_input,
             a_container_over_its_memory_is_told_from_one_that_was_killed,
             a_command_that_is_not_there_is_refused_and_leaves_nothing,
             an_id_is_used_once_and_removed_as_often_as_asked,
@@ -416,7 +417,7 @@ pub async fn a_container_is_given_its_input_and_leaves_a_result(subject: &dyn Su
     const LIMIT: ByteSize = ByteSize(32);
     let image = import_base(subject).await;
     let runtime = subject.runtime();
-    let given = |input: &str| Some(Exchange { input: Some(input.to_owned()) });
+    let given = |input: &str| Some(Exchange { input: Some(input.to_owned()), event: None });
     let text = "busybox sed s/in/out/ $TANDEM_INPUT >$TANDEM_RESULT";
     let echo = Spec { exchange: given(r#""in é""#), ..script(&image, text) };
     // A result needs no input, and no root.
@@ -450,6 +451,35 @@ pub async fn a_container_is_given_its_input_and_leaves_a_result(subject: &dyn Su
         assert_eq!(runtime.result(&id(name), LIMIT).await.unwrap(), Left::Nothing, "{name}: removed");
     }
     assert_eq!(logged(&*runtime, &id("none"), "stdout"), "none\n");
+}
+
+pub async fn a_container_finds_its_event_on_its_standard_input(subject: &dyn Subject) {
+    let image = import_base(subject).await;
+    let runtime = subject.runtime();
+    let given = |event: &str| Some(Exchange { input: None, event: Some(event.to_owned()) });
+    let text = "read -r line; echo \"$line\"; busybox cat; busybox cat $TANDEM_EVENT_FILE";
+    let small = Spec { exchange: given(r#"{"n":"é"}"#), ..script(&image, text) };
+    let app = Spec { user: "app".into(), ..small.clone() };
+    // Larger than what pipes and sockets hold.
+    let text = "busybox wc -c; busybox wc -c <$TANDEM_EVENT_FILE";
+    let large = Spec { exchange: given(&"x".repeat(3 << 20)), ..script(&image, text) };
+    // Who does not read it is not held up, and ends.
+    let deaf = Spec { exchange: given(&"x".repeat(3 << 20)), ..script(&image, "echo done") };
+    let none = script(&image, "busybox wc -c; echo [${TANDEM_EVENT_FILE-}]");
+    let size = (3 << 20) + 1;
+    for (name, spec, expected) in [
+        ("small", &small, "{\"n\":\"é\"}\n{\"n\":\"é\"}\n".to_owned()),
+        ("app", &app, "{\"n\":\"é\"}\n{\"n\":\"é\"}\n".to_owned()),
+        ("large", &large, format!("{size}\n{size}\n")),
+        ("deaf", &deaf, "done\n".to_owned()),
+        ("none", &none, "0\n[]\n".to_owned()),
+    ] {
+        runtime.start(&id(name), spec).await.unwrap();
+        let exit = runtime.wait(&id(name)).await.unwrap();
+        assert_eq!(exit, Exit::Code { code: 0 }, "{name}: {}", logged(&*runtime, &id(name), "stderr"));
+        assert_eq!(logged(&*runtime, &id(name), "stdout"), expected, "{name}");
+        runtime.remove(&id(name)).await.unwrap();
+    }
 }
 
 pub async fn a_container_over_its_memory_is_told_from_one_that_was_killed(subject: &dyn Subject) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tandem_container::exchange::Exchange;
 use tandem_failpoint::hit;
 use tandem_store::CommitError;
 
@@ -12,11 +13,11 @@ use crate::capacity::Claim;
 pub(super) async fn accept(
     shared: Arc<Shared>,
     mut record: Record,
-    input: Option<String>,
+    given: Exchange,
 ) -> Result<RunId, RunError> {
     let place = loop {
         let place = Place::take(&shared, &mut record);
-        match shared.parts.store.commit(store::accept(&record, input.as_deref())).await {
+        match shared.parts.store.commit(store::accept(&record, &given)).await {
             Ok(()) => break place,
             // Somebody was faster with the same key.
             Err(CommitError::Conflict { .. }) if record.key.is_some() => return Ok(record.id),

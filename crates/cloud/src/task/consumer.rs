@@ -9,12 +9,9 @@ use tandem_store::CommitError;
 use super::{Outcome, RunError, RunId, RunRequest, Tasks, status::RunState};
 use crate::dispatch::{Consumer, Delivery, Undelivered};
 
-/// The variable in which a container finds its event, as CloudEvents JSON.
-pub const EVENT: &str = "TANDEM_EVENT";
-
 #[async_trait]
 impl Consumer for Tasks {
-    /// Runs the task with the event in `TANDEM_EVENT`, and waits for its end: only an exit code of 0 is success.
+    /// Runs the task with the event on its standard input, and waits for its end: only an exit code of 0 is success.
     ///
     /// Each attempt is a run of its own, but only if the one before has failed: an attempt that was cut short by a
     /// restart is waited for, not repeated.
@@ -79,9 +76,10 @@ fn request(delivery: &Delivery) -> RunRequest {
     let event = serde_json::to_string(&delivery.event).expect("an event has string keys only");
     RunRequest {
         task: delivery.consumer.clone(),
-        environment: BTreeMap::from([(EVENT.to_owned(), event)]),
+        environment: BTreeMap::new(),
         command: None,
         input: None,
+        event: Some(event),
         key: Some(key(delivery, delivery.attempt)),
         traceparent: Some(delivery.traceparent()),
     }

@@ -263,12 +263,12 @@ async fn start(shared: Arc<Shared>, record: Record) -> Event {
 }
 
 async fn start_when_there_is_room(shared: &Shared, record: &Record) -> Event {
-    let input = shared.parts.store.snapshot().map_err(RunError::from);
-    let input = match input.and_then(|snapshot| store::input(&*snapshot, &record.id)) {
-        Ok(input) => input,
+    let given = shared.parts.store.snapshot().map_err(RunError::from);
+    let given = match given.and_then(|snapshot| store::given(&*snapshot, &record.id)) {
+        Ok(given) => given,
         Err(error) => return Event::StartFailed { at: Timestamp::now(), error: error.report().into() },
     };
-    let spec = request::spec(record, shared.parts.environment.for_task(&record.task), input);
+    let spec = request::spec(record, shared.parts.environment.for_task(&record.task), given);
     if let Err(error) = mount::recheck(&shared.parts.home, &spec.volumes) {
         return Event::StartFailed { at: Timestamp::now(), error: error.report().into() };
     }

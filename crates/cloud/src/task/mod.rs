@@ -53,7 +53,7 @@ use std::{
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tandem_container::{Image, Runtime};
+use tandem_container::{Image, Runtime, exchange::Exchange};
 use tandem_model::{Kind, StackId, Urn, inputs, resource::Recorded};
 use tandem_store::{CommitError, ReadError, Store};
 use tokio::sync::{broadcast, mpsc, watch};
@@ -61,11 +61,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
     caused::Caused,
-    consumer::EVENT,
     core::{Attempt, Outcome, Stages},
     error::RunError,
     exchange::LARGEST,
-    request::RunRequest,
+    request::{EVENT, EVENT_SIZE, RunRequest},
     status::{RunState, RunStatus},
 };
 
@@ -223,7 +222,7 @@ impl Tasks {
             return Err(RunError::Invalid { task: urn, reason });
         }
         let image = shared.image(&urn, &task, digest).await?;
-        let input = exchange::input(&request)?;
+        let given = Exchange { input: exchange::input(&request)?, event: request.event.clone() };
         let volumes = mount::resolve(&shared.parts.home, &shared.parts.resources, &urn.stack, &task.volumes)?;
         let record = request::record(request, &task, image, volumes, Timestamp::now())?;
         let (needs, capacity) = (record.claim().needs, shared.parts.capacity.total());
@@ -234,7 +233,7 @@ impl Tasks {
             return Err(RunError::Invalid { task: urn, reason });
         }
         // To its end, also if whoever asks goes away: what is recorded has somebody who drives it.
-        match tokio::spawn(accept::accept(shared.clone(), record, input)).await {
+        match tokio::spawn(accept::accept(shared.clone(), record, given)).await {
             Ok(accepted) => accepted,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }

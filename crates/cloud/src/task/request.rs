@@ -34,6 +34,10 @@ pub struct RunRequest {
     /// What the container finds in the file that `TANDEM_INPUT` names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
+    /// A line of JSON, which the container finds on its standard input, in the file that `TANDEM_EVENT_FILE` names and, if it
+    /// fits there, in `TANDEM_EVENT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
     /// The idempotency key: a second request with the key of a run gets that run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -41,6 +45,13 @@ pub struct RunRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
 }
+
+/// The variable in which a container finds its event, as CloudEvents JSON.
+pub const EVENT: &str = "TANDEM_EVENT";
+/// The variable with the number of bytes of an event that is too long for [`EVENT`], which is not set then.
+pub const EVENT_SIZE: &str = "TANDEM_EVENT_SIZE";
+/// In bytes, with its name and the NUL at its end. Source: Linux, `MAX_ARG_STRLEN`.
+const LONGEST_VARIABLE: usize = 128 << 10;
 
 /// How many hexadecimal digits an id has: 80 bits.
 const ID_DIGITS: usize = 20;
@@ -79,7 +90,7 @@ pub(super) fn record(
     volumes: Vec<Volume>,
     accepted: Timestamp,
 ) -> Result<Record, RunError> {
-    let RunRequest { task: urn, environment, command, key, traceparent, input: _ } = request;
+    let RunRequest { task: urn, environment, command, key, traceparent, input: _, event: _ } = request;
     let mut variables = task.environment.clone();
     variables.extend(environment);
     let wanted = Wanted {
@@ -127,15 +138,22 @@ pub(super) fn reservation(task: &inputs::Task) -> ByteSize {
     task.memory.map_or(task.memory_reservation, |limit| limit.min(task.memory_reservation))
 }
 
-/// The container of the run, with its input. The cloud's variables win over the image's, and the program's over both.
-pub(super) fn spec(record: &Record, of_cloud: BTreeMap<String, String>, input: Option<String>) -> Spec {
+/// The container of the run, with what it is given. The cloud's variables win over the image's, and the program's over both.
+pub(super) fn spec(record: &Record, of_cloud: BTreeMap<String, String>, given: Exchange) -> Spec {
     let mut spec = record.spec.clone();
-    spec.exchange = Some(Exchange { input });
     spec.devices = record.devices.iter().map(|device| device.path.clone()).collect();
     spec.environment.extend(of_cloud);
     spec.environment.extend(record.environment.clone());
     spec.environment.insert("TANDEM_RUN_ID".to_owned(), record.id.0.clone());
     spec.environment.insert("TANDEM_ATTEMPT".to_owned(), record.run.attempt.to_string());
+    if let Some(event) = &given.event {
+        let (name, value) = match EVENT.len() + "=".len() + event.len() < LONGEST_VARIABLE {
+            true => (EVENT, event.clone()),
+            false => (EVENT_SIZE, event.len().to_string()),
+        };
+        spec.environment.insert(name.to_owned(), value);
+    }
+    spec.exchange = Some(given);
     let cause = cause::of_run(record.traceparent.as_deref(), record.id.as_str());
     // A program with keys of its own speaks to somebody who would refuse it.
     let own_keys =
@@ -182,6 +200,7 @@ mod tests {
             environment: BTreeMap::new(),
             command: None,
             input: None,
+            event: None,
             key: None,
             traceparent: None,
         }
@@ -231,7 +250,7 @@ mod tests {
         let record = record(request, &task, image(&["e"], &[]), Vec::new(), Timestamp::UNIX_EPOCH).unwrap();
         let of_cloud =
             [("AWS_REGION", "cloud"), ("LEVEL", "cloud")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-        let environment = spec(&record, of_cloud.into(), None).environment;
+        let environment = spec(&record, of_cloud.into(), Exchange::default()).environment;
         let path = crate::image::PATH;
         let expected = [
             ("AWS_REGION", "cloud"),
@@ -245,6 +264,22 @@ mod tests {
         ];
         assert_eq!(environment, expected.map(|(k, v)| (k.to_owned(), v.to_owned())).into());
         assert!(!record.spec.environment.contains_key("TANDEM_RUN_ID"));
+    }
+
+    #[test]
+    fn an_event_that_is_too_long_for_a_variable_is_named_by_its_size() {
+        let task = task(serde_json::json!({ "image": "x" }));
+        let record = record(request(), &task, image(&["e"], &[]), Vec::new(), Timestamp::UNIX_EPOCH).unwrap();
+        let longest = LONGEST_VARIABLE - "TANDEM_EVENT=\0".len();
+        for (length, variable) in [(2, EVENT), (longest, EVENT), (longest + 1, EVENT_SIZE)] {
+            let event = "x".repeat(length);
+            let spec = spec(&record, BTreeMap::new(), Exchange { input: None, event: Some(event.clone()) });
+            let set = [EVENT, EVENT_SIZE].map(|name| spec.environment.get(name));
+            let expected = if variable == EVENT { event.clone() } else { length.to_string() };
+            assert_eq!(set.iter().flatten().collect::<Vec<_>>(), [&&expected], "{length}");
+            assert_eq!(spec.environment.get(variable), Some(&expected));
+            assert_eq!(spec.exchange.unwrap().event, Some(event));
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `run/record/<id>` | [`Record`] |
 //! | `run/input/<id>` | JSON: what the run is given, if anything; there as long as its log |
+//! | `run/event/<id>` | JSON: the event that started it, if one did; as long as its input |
 //! | `run/result/<id>` | JSON: what the run left, if anything; there as long as its record |
 //! | `run/open/<id>` | empty; there while the run has not ended, so that a start reads only those |
 //! | `run/task/<task urn>/<accepted>-<id>` | empty; the runs of a task whose logs are kept, in the order of acceptance |
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tandem_container::{ContainerId, Spec};
+use tandem_container::{ContainerId, Spec, exchange::Exchange};
 use tandem_model::{
     ByteSize, StackId, Urn,
     inputs::{Code, Device},
@@ -131,6 +132,7 @@ impl Record {
 
 const RECORDS: &str = "run/record/";
 const INPUTS: &str = "run/input/";
+const EVENTS: &str = "run/event/";
 const RESULTS: &str = "run/result/";
 const OPEN: &str = "run/open/";
 const BY_TASK: &str = "run/task/";
@@ -138,6 +140,10 @@ const SPENT: &str = "run/spent/";
 
 fn record_key(id: &RunId) -> Bytes {
     format!("{RECORDS}{id}").into()
+}
+
+fn event_key(id: &RunId) -> Bytes {
+    format!("{EVENTS}{id}").into()
 }
 
 fn input_key(id: &RunId) -> Bytes {
@@ -168,15 +174,17 @@ fn task_of(key: &[u8], index: &str) -> Option<Urn> {
 }
 
 /// The commit that accepts a run. It conflicts if there is a run of that id.
-pub(super) fn accept(record: &Record, input: Option<&str>) -> Batch {
+pub(super) fn accept(record: &Record, given: &Exchange) -> Batch {
     let mut batch = Batch::default();
     batch
         .expect(record_key(&record.id), None)
         .put(record_key(&record.id), record.encode())
         .put(open_key(&record.id), Bytes::new())
         .put(indexed_key(BY_TASK, record), Bytes::new());
-    if let Some(input) = input {
-        batch.put(input_key(&record.id), input.to_owned());
+    for (key, text) in [(input_key(&record.id), &given.input), (event_key(&record.id), &given.event)] {
+        if let Some(text) = text {
+            batch.put(key, text.clone());
+        }
     }
     batch
 }
@@ -199,9 +207,12 @@ pub(super) fn conclude(record: &Record, result: &str) -> Batch {
 }
 
 /// What a run is given.
-pub(super) fn input(snapshot: &dyn Snapshot, id: &RunId) -> Result<Option<String>, RunError> {
-    let text = snapshot.get(&input_key(id))?;
-    Ok(text.map(|text| String::from_utf8_lossy(&text).into_owned()))
+pub(super) fn given(snapshot: &dyn Snapshot, id: &RunId) -> Result<Exchange, RunError> {
+    let text = |key: Bytes| {
+        let text = snapshot.get(&key)?;
+        Ok::<_, RunError>(text.map(|text| String::from_utf8_lossy(&text).into_owned()))
+    };
+    Ok(Exchange { input: text(input_key(id))?, event: text(event_key(id))? })
 }
 
 /// What a run left.
@@ -300,6 +311,7 @@ pub(super) fn excess(
             continue;
         }
         excess.batch.delete(indexed_key(BY_TASK, &record)).delete(input_key(&record.id));
+        excess.batch.delete(event_key(&record.id));
         if record.key.is_some() && !all {
             excess.batch.put(indexed_key(SPENT, &record), Bytes::new());
         } else {

@@ -258,6 +258,7 @@ impl ProgramCalls {
             environment: run.environment,
             command: run.command,
             input: run.input,
+            event: None,
             key: key(caller),
             traceparent: caller.traceparent.clone(),
         };

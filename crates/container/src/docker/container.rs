@@ -4,17 +4,22 @@ use std::{fs, pin::pin, time::Duration};
 
 use async_trait::async_trait;
 use bollard::{
+    container::AttachContainerResults,
     models::{ContainerState, ContainerStateStatusEnum as Status},
     query_parameters::{
-        CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
-        RemoveContainerOptionsBuilder, StartContainerOptions, StatsOptionsBuilder,
+        AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, InspectContainerOptions,
+        KillContainerOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
+        StatsOptionsBuilder,
     },
 };
 use futures::StreamExt;
 use jiff::Timestamp;
 use tandem_failpoint::hit;
 use tandem_model::ByteSize;
-use tokio::task::spawn_blocking;
+use tokio::{
+    io::AsyncWriteExt as _,
+    task::{JoinHandle, spawn_blocking},
+};
 
 use super::{
     Docker,
@@ -28,6 +33,8 @@ use crate::{
     runtime::exchange, tool,
 };
 
+/// How long a start waits for the engine to take the container's event. It takes the rest while the container reads.
+const BEFORE_THE_START: Duration = Duration::from_millis(200);
 /// How the engine writes the time of what has not happened.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
@@ -105,7 +112,7 @@ impl Docker {
         let lock = spawn_blocking(move || {
             let lock = begun.begin()?;
             if let Some(given) = given {
-                exchange::prepare(&begun.folder, given.input.as_deref())?;
+                exchange::prepare(&begun.folder, &given)?;
             }
             Ok::<_, ContainerError>(lock)
         });
@@ -157,16 +164,49 @@ impl Docker {
         })?;
         let mounted = Timestamp::now();
         hit("docker.start.created");
+        let feeding = match spec.exchange.as_ref().and_then(|given| given.event.clone()) {
+            Some(event) => Some(self.feed(bundle, event).await?),
+            None => None,
+        };
         bundle.mark_begun()?;
-        client
-            .start_container(&bundle.name(), None::<StartContainerOptions>)
-            .await
-            .map_err(|error| self.refused(error))?;
+        let started = client.start_container(&bundle.name(), None::<StartContainerOptions>).await;
+        if let (Err(_), Some(feeding)) = (&started, feeding) {
+            feeding.abort();
+        }
+        started.map_err(|error| self.refused(error))?;
         hit("docker.start.started");
         let created = Timestamp::now();
         let state = self.state(bundle).await?;
         let pid = state.and_then(|state| state.pid).and_then(|pid| i32::try_from(pid).ok());
         Ok(Started { pid: pid.unwrap_or(0), mounted, created })
+    }
+
+    /// Hands an event to a container that is not started yet, on its standard input.
+    ///
+    /// What the engine has of it when we are killed, the container gets, and then the end: all of it, unless it is larger than
+    /// what a socket holds (some 200 KiB) and the container did not read it by then. Its file is whole in any case.
+    async fn feed(&self, bundle: &Bundle, event: String) -> Result<JoinHandle<()>, ContainerError> {
+        let options = AttachContainerOptionsBuilder::new().stdin(true).stream(true).build();
+        let client = self.engine.client().await?;
+        let attached = client.attach_container(&bundle.name(), Some(options)).await;
+        let AttachContainerResults { mut input, output } = attached.map_err(|error| self.refused(error))?;
+        let name = bundle.name();
+        let (whole, fed) = tokio::sync::oneshot::channel();
+        let feeding = tokio::spawn(async move {
+            let fed = async {
+                input.write_all(format!("{event}\n").as_bytes()).await?;
+                input.flush().await?;
+                input.shutdown().await
+            };
+            if let Err(error) = fed.await {
+                tracing::debug!(container = name, %error, "a container did not read its event");
+            }
+            let _ = whole.send(());
+            drop(output);
+        });
+        // Most are in the engine's hands before the command begins.
+        let _ = tokio::time::timeout(BEFORE_THE_START, fed).await;
+        Ok(feeding)
     }
 
     /// Why the engine does not start it.

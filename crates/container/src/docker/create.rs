@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     ContainerError, Networking, Spec,
-    exchange::{INPUT, RESULT},
+    exchange::{EVENT_FILE, INPUT, RESULT},
     runtime::{exchange, seccomp, spec as oci},
 };
 
@@ -51,10 +51,18 @@ pub(super) fn body(
         // Whoever keeps replicas asks them himself.
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".into()]), ..HealthConfig::default() }),
         labels: Some(labels),
+        // Ends with whoever writes it: us, before the command begins.
+        attach_stdin: Some(has_event(spec)),
+        open_stdin: Some(has_event(spec)),
+        stdin_once: Some(has_event(spec)),
         host_config: Some(host(bundle, spec)?),
         networking_config: networking(spec),
         ..ContainerCreateBody::default()
     })
+}
+
+fn has_event(spec: &Spec) -> bool {
+    spec.exchange.as_ref().is_some_and(|given| given.event.is_some())
 }
 
 /// The complete environment: what only the image has is taken away, since the engine would add it.
@@ -70,11 +78,10 @@ fn environment(bundle: &Bundle, spec: &Spec, image: &ImageConfig) -> Vec<String>
         all.push(format!("HOSTNAME={}", bundle.id.0));
     }
     let given = |(name, value): (&String, &String)| format!("{name}={value}");
-    all.extend(spec.environment.iter().filter(|(name, _)| *name != INPUT && *name != RESULT).map(given));
-    if let Some(exchange) = &spec.exchange {
-        all.push(format!("{RESULT}={}", exchange::result_path()));
-        all.extend(exchange.input.as_ref().map(|_| format!("{INPUT}={}", exchange::input_path())));
-    }
+    let ours = |name: &str| [INPUT, RESULT, EVENT_FILE].contains(&name);
+    all.extend(spec.environment.iter().filter(|(name, _)| !ours(name)).map(given));
+    let exchanged = spec.exchange.as_ref().map(exchange::variables).unwrap_or_default();
+    all.extend(exchanged.into_iter().map(|(name, value)| format!("{name}={value}")));
     all
 }
 

@@ -148,7 +148,7 @@ impl Bundle {
         let who = user::resolve(&self.rootfs(), &spec.user)?;
         let cgroup = cgroup::name(&self.folder, &self.id);
         if let Some(given) = &spec.exchange {
-            exchange::prepare(&self.folder, given.input.as_deref())?;
+            exchange::prepare(&self.folder, given)?;
         }
         let config = spec::configuration(self, spec, &who, &cgroup, seccomp::profile()?)?;
         let path = self.folder.join("config.json");

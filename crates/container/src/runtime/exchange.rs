@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `bundles/<id>/exchange/` | us; keeps other users of the machine out | 0700 |
 //! | `bundles/<id>/exchange/shared/` | mounted as [`INSIDE`]; whoever is in the container may write, whatever its user | 1777 |
-//! | … `input.json` | us, before the start | 0644 |
+//! | … `input.json`, `event.json` | us, before the start | 0644 |
 //! | … `result.json` | the container | as it likes |
 //!
 //! A mount of its own: links to other files of the machine cannot be made in it, and it is there for a container that
@@ -25,37 +25,52 @@ use rustix::{
 use serde_json::{Value, json};
 use tandem_model::ByteSize;
 
-use crate::{ContainerError, exchange::Left, layout::at};
+use crate::{
+    ContainerError,
+    exchange::{EVENT_FILE, Exchange, INPUT, Left, RESULT},
+    layout::at,
+};
 
 /// Where a container finds the folder.
 pub(crate) const INSIDE: &str = "/run/tandem";
 const INPUT_FILE: &str = "input.json";
+const EVENT_NAME: &str = "event.json";
 const RESULT_FILE: &str = "result.json";
 
-pub(crate) fn input_path() -> String {
-    format!("{INSIDE}/{INPUT_FILE}")
+/// What a container finds of it in its environment.
+pub(crate) fn variables(given: &Exchange) -> Vec<(&'static str, String)> {
+    let path = |file: &str| format!("{INSIDE}/{file}");
+    let mut all = vec![(RESULT, path(RESULT_FILE))];
+    all.extend(given.input.as_ref().map(|_| (INPUT, path(INPUT_FILE))));
+    all.extend(given.event.as_ref().map(|_| (EVENT_FILE, path(EVENT_NAME))));
+    all
 }
 
-pub(crate) fn result_path() -> String {
-    format!("{INSIDE}/{RESULT_FILE}")
+/// The file that is a container's standard input, if it has an event.
+pub(crate) fn event(bundle: &Path) -> Option<PathBuf> {
+    Some(shared(bundle).join(EVENT_NAME)).filter(|path| path.is_file())
 }
 
 pub(crate) fn shared(bundle: &Path) -> PathBuf {
     bundle.join("exchange/shared")
 }
 
-/// Makes the folder, with the input in it.
-pub(crate) fn prepare(bundle: &Path, input: Option<&str>) -> Result<(), ContainerError> {
+/// Makes the folder, with input and event in it.
+pub(crate) fn prepare(bundle: &Path, given: &Exchange) -> Result<(), ContainerError> {
     let shared = shared(bundle);
     let make = || {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&shared)?;
         // Regardless of our mask.
         fs::set_permissions(&shared, Permissions::from_mode(0o1777))?;
-        if let Some(input) = input {
-            let path = shared.join(INPUT_FILE);
-            let mut file = File::options().write(true).create_new(true).mode(0o644).open(&path)?;
+        for (name, text) in [(INPUT_FILE, &given.input), (EVENT_NAME, &given.event)] {
+            let Some(text) = text else { continue };
+            let mut file =
+                File::options().write(true).create_new(true).mode(0o644).open(shared.join(name))?;
             file.set_permissions(Permissions::from_mode(0o644))?;
-            file.write_all(input.as_bytes())?;
+            file.write_all(text.as_bytes())?;
+            if name == EVENT_NAME {
+                file.write_all(b"\n")?;
+            }
         }
         Ok(())
     };
@@ -116,7 +131,7 @@ mod tests {
     /// What is read after somebody has put something in the result's place.
     fn after(put: impl FnOnce(&Path)) -> Left {
         let bundle = tempfile::tempdir().unwrap();
-        prepare(bundle.path(), None).unwrap();
+        prepare(bundle.path(), &Exchange::default()).unwrap();
         put(&shared(bundle.path()).join(RESULT_FILE));
         left(bundle.path(), LIMIT).unwrap()
     }
@@ -152,11 +167,13 @@ mod tests {
     #[test]
     fn every_user_in_the_container_may_write_and_none_of_the_machine() {
         let bundle = tempfile::tempdir().unwrap();
-        prepare(bundle.path(), Some("1")).unwrap();
+        let given = Exchange { input: Some("1".into()), event: Some("{}".into()) };
+        prepare(bundle.path(), &given).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
         let shared = shared(bundle.path());
         assert_eq!(mode(shared.parent().unwrap()), 0o700);
         assert_eq!(mode(&shared), 0o1777);
         assert_eq!(mode(&shared.join(INPUT_FILE)), 0o644);
+        assert_eq!(fs::read(event(bundle.path()).unwrap()).unwrap(), b"{}\n");
     }
 }

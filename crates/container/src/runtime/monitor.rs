@@ -3,11 +3,15 @@
 //! It forks away from us twice and leads a session of its own, so a signal to our process group does not reach it.
 //! It holds the container's output, writes the log, and at the end syncs the log and then writes the exit code.
 //!
+//! It gives a container no standard input, or one that somebody has to stay alive to write. So a container with an event has a
+//! file there: the runtime, which hands its own standard input to the container, is started by a shell that opens the file.
+//!
 //! Which process it is: `conmon.pid`, checked against its command line, since process ids are used again. That it is
 //! on its way although it has not written that file yet: the `monitor` lock, which it inherits. It gives that lock
 //! back a moment before it writes the exit code, so a free lock alone proves nothing.
 
 use std::{
+    ffi::OsString,
     fs,
     io::ErrorKind,
     os::{fd::AsRawFd, fd::OwnedFd, unix::ffi::OsStrExt},
@@ -70,8 +74,7 @@ pub(super) async fn launch(
         .arg(&bundle.id.0)
         .arg("--name")
         .arg(&bundle.id.0)
-        .arg("--runtime")
-        .arg(&found.runtime)
+        .args(runtime(found, bundle))
         .args(["--runtime-arg", "--root", "--runtime-arg"])
         .arg(layout.runtime_state())
         .arg("--bundle")
@@ -115,6 +118,19 @@ pub(super) async fn launch(
     } else {
         format!("conmon: {said}")
     }))
+}
+
+/// The shell's `$0` is the runtime, `$1` the file; the rest is for the runtime.
+const WITH_INPUT: &str = "event=$1; shift; exec \"$0\" \"$@\" <\"$event\"";
+
+/// How the monitor starts the runtime.
+fn runtime(found: &Found, bundle: &Bundle) -> Vec<OsString> {
+    let Some(event) = super::exchange::event(&bundle.folder) else {
+        return vec!["--runtime".into(), found.runtime.clone().into()];
+    };
+    let words = ["-c".into(), WITH_INPUT.into(), found.runtime.clone().into(), event.into_os_string()];
+    let words = words.into_iter().flat_map(|word: OsString| ["--runtime-arg".into(), word]);
+    ["--runtime".into(), "/bin/sh".into()].into_iter().chain(words).collect()
 }
 
 async fn read_line(reader: OwnedFd) -> std::io::Result<String> {

@@ -15,10 +15,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{bundle::Bundle, cgroup, exchange, network, user::User};
-use crate::{
-    ContainerError, ContainerId, Networking, Spec, Volume,
-    exchange::{INPUT, RESULT},
-};
+use crate::{ContainerError, ContainerId, Networking, Spec, Volume};
 
 /// Docker's defaults without `CAP_NET_RAW` and `CAP_MKNOD`. The one would allow to forge packets on the host's network. By the
 /// other a container could open `/dev/net/tun`, which `runc` allows whatever one tells it, and take over an interface of
@@ -135,17 +132,14 @@ pub(crate) fn check(spec: &Spec) -> Result<(), ContainerError> {
 }
 
 fn environment(id: &ContainerId, spec: &Spec, user: &User) -> Vec<String> {
-    let (input, result) = (exchange::input_path(), exchange::result_path());
+    let exchanged = spec.exchange.as_ref().map(exchange::variables).unwrap_or_default();
     let mut all = BTreeMap::from([
         ("PATH", DEFAULT_PATH),
         ("HOSTNAME", id.0.as_str()),
         ("HOME", user.home.as_deref().unwrap_or("/")),
     ]);
     all.extend(spec.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    if let Some(given) = &spec.exchange {
-        all.insert(RESULT, &result);
-        all.extend(given.input.as_ref().map(|_| (INPUT, input.as_str())));
-    }
+    all.extend(exchanged.iter().map(|(name, value)| (*name, value.as_str())));
     all.iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 

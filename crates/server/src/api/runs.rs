@@ -30,7 +30,7 @@ pub(super) fn routes() -> Router<super::State> {
 
 async fn run(State(cloud): State<Arc<Cloud>>, Json(run): Json<Run>) -> Result<Json<OfRun>, Refusal> {
     let Run { task, environment, command, input } = run;
-    let request = RunRequest { task, environment, command, input, key: None, traceparent: None };
+    let request = RunRequest { task, environment, command, input, event: None, key: None, traceparent: None };
     let id = cloud.tasks.run(request).await.map_err(|e| Refusal::of(&e))?;
     Ok(Json(OfRun { id }))
 }

@@ -91,7 +91,7 @@ async fn inputs_and_results_are_forgotten_with_their_runs() {
     let (scene, tasks, status) = answered("cat $TANDEM_INPUT >$TANDEM_RESULT", Some(json!(7))).await;
     let kept = || {
         let snapshot = scene.store.snapshot().unwrap();
-        (store::input(&*snapshot, &status.id).unwrap(), store::result(&*snapshot, &status.id).unwrap())
+        (store::given(&*snapshot, &status.id).unwrap().input, store::result(&*snapshot, &status.id).unwrap())
     };
     assert_eq!(kept(), (Some("7".to_owned()), Some(json!(7))));
     scene.undeploy("job");

@@ -225,7 +225,7 @@ async fn of_many_runs_the_last_are_kept_and_old_keys_are_still_found() {
     for n in 0..250 {
         let accepted = template.accepted + jiff::SignedDuration::from_millis(n + 1);
         let record = Record { id: RunId::random(), accepted, ..template.clone() };
-        scene.store.commit(store::accept(&record, None)).await.unwrap();
+        scene.store.commit(store::accept(&record, &Exchange::default())).await.unwrap();
         scene.store.commit(store::advance(&record)).await.unwrap();
     }
     let excess = |now| store::excess(&*scene.store.snapshot().unwrap(), &task, now, false).unwrap();
@@ -245,7 +245,7 @@ async fn of_many_runs_the_last_are_kept_and_old_keys_are_still_found() {
     for n in 0..30 {
         later += jiff::SignedDuration::from_millis(1);
         let record = Record { id: RunId(format!("later{n}")), accepted: later, ..template.clone() };
-        scene.store.commit(store::accept(&record, None)).await.unwrap();
+        scene.store.commit(store::accept(&record, &Exchange::default())).await.unwrap();
         scene.store.commit(store::advance(&record)).await.unwrap();
     }
     scene.store.commit(excess(later).batch).await.unwrap();

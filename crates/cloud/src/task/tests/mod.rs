@@ -254,6 +254,7 @@ fn request(task: &Urn) -> RunRequest {
         environment: BTreeMap::new(),
         command: None,
         input: None,
+        event: None,
         key: None,
         traceparent: None,
     }

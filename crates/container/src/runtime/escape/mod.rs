@@ -243,7 +243,7 @@ async fn links_in_an_image_do_not_lead_a_mount_out_of_it() {
     let (runtime, one) = (home.open(), id("one"));
     let text = "cat /etc/hosts /etc/resolv.conf; echo x > /etc/hosts; echo x > /etc/resolv.conf; true";
     let text = format!("{text}; echo x > $TANDEM_RESULT; echo x > /run/tandem/new; true");
-    let given = Exchange { input: Some("1".to_owned()) };
+    let given = Exchange { input: Some("1".to_owned()), event: None };
     if runtime.start(&one, &Spec { exchange: Some(given), ..home.script(&text) }).await.is_ok() {
         runtime.wait(&one).await.unwrap();
         assert!(!logged(&*runtime, &one, "stdout").contains("untouched"));
