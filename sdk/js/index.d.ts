@@ -3,6 +3,7 @@
 import type { Queue } from "./queue.js";
 
 export * from "./queue.js";
+export * from "./stream.js";
 /** Handlers that run at times. */
 export * as timer from "./timer.js";
 export * from "./topic.js";

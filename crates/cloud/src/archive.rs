@@ -201,6 +201,7 @@ impl Archives {
                 }
                 Kind::Bucket
                 | Kind::Queue
+                | Kind::Stream
                 | Kind::Volume
                 | Kind::Topic
                 | Kind::Timer

@@ -34,11 +34,12 @@ use crate::{
     log::{self, Log, LogError, RunLogs},
     program::{Attended, Programs},
     provider::{Lines, Provider},
-    queue::{self, Queues, Subscribers},
+    queue::{self, Queues},
     registry::{self, Registry},
     resource::Resources,
     service::{self, ServiceError, Services},
     settings::{Settings, SettingsError},
+    stream::{self, Streams},
     target::{self, CloudTarget, Providers, TargetFault},
     task::{self, RunError, Tasks},
     timer::{self, Timers},
@@ -85,7 +86,9 @@ pub struct Cloud {
     blobs: Arc<dyn Blobs>,
     buckets: Arc<Buckets>,
     pub queues: Arc<Queues>,
-    subscribers: Arc<Subscribers>,
+    streams: Arc<Streams>,
+    receivers: Arc<queue::Subscribers>,
+    readers: Arc<stream::Subscribers>,
     /// Takes no more clients once cancelled.
     stop: CancellationToken,
     serving: TaskTracker,
@@ -200,6 +203,7 @@ impl Cloud {
         let buckets =
             Arc::new(Buckets::new(store.clone(), blobs.clone(), outbox.clone(), resources.clone(), endpoint));
         let queues = Arc::new(Queues::new(store.clone(), resources.clone(), endpoint, trail.clone()));
+        let streams = Arc::new(Streams::new(store.clone(), resources.clone()));
         let images: Arc<dyn Builder> = Arc::new(OwnNames::new(builder, endpoint));
         let registry = Registry::open(&home, keep_free, store.clone(), resources.clone(), images.clone())
             .map_err(|source| OpenError::Folder { path: home.registry(), source })?;
@@ -245,6 +249,7 @@ impl Cloud {
             buckets: buckets.clone(),
             tasks: tasks.clone(),
             queues: queues.clone(),
+            streams: streams.clone(),
             log: log.clone(),
             functions: OnceLock::new(),
         });
@@ -262,10 +267,18 @@ impl Cloud {
         programs.answer_by(calls);
 
         let handlers = Arc::new(MessageHandlers { functions: functions.clone(), tasks: tasks.clone() });
-        let subscribers = Subscribers::new(queues.clone(), resources.clone(), handlers);
+        let receivers = queue::Subscribers::new(queues.clone(), resources.clone(), handlers.clone());
+        let readers = stream::Subscribers::new(
+            streams.clone(),
+            resources.clone(),
+            handlers.clone(),
+            Arc::new(log.clone()),
+        );
         let subscriptions = AllSubscriptions {
             dispatched: Subscriptions::new(store.clone(), outbox.clone(), resources.clone()),
-            to_queues: subscribers.clone(),
+            store: store.clone(),
+            to_queues: receivers.clone(),
+            to_streams: readers.clone(),
             resources: resources.clone(),
         };
         let volumes = Arc::new(Volumes::new(home.clone(), store.clone(), resources.clone()));
@@ -273,6 +286,7 @@ impl Cloud {
         let providers = Providers::from([
             (Kind::Bucket, buckets.clone() as Arc<dyn Provider>),
             (Kind::Queue, Arc::new(queue::Provided(queues.clone())) as Arc<dyn Provider>),
+            (Kind::Stream, Arc::new(stream::Provided(streams.clone()))),
             (Kind::Volume, volumes.clone()),
             (Kind::Task, Arc::new(tasks.clone())),
             (Kind::Service, Arc::new(services.clone())),
@@ -286,7 +300,7 @@ impl Cloud {
         services.sweep();
         volumes.sweep().await;
         let consumers = Consumers::from([
-            (Kind::Function, Arc::new(functions.clone()) as Arc<dyn Consumer>),
+            (Kind::Function, handlers as Arc<dyn Consumer>),
             (Kind::Task, Arc::new(tasks.clone())),
             (Kind::Queue, Arc::new(queue::Provided(queues.clone()))),
         ]);
@@ -316,6 +330,7 @@ impl Cloud {
             others: HashMap::from([
                 ("lambda", lambda),
                 ("sqs", queue::http::router(queues.clone(), target.clone())),
+                ("kinesis", stream::http::router(streams.clone())),
             ]),
             limits: Limits::of_this_process(),
         };
@@ -329,6 +344,8 @@ impl Cloud {
         serving.spawn(async move { _ = halt.run_until_cancelled_owned(ticking).await });
         let (weak, halt) = (Arc::downgrade(&queues), stop.clone());
         serving.spawn(async move { _ = halt.run_until_cancelled_owned(queue::run_retention(weak)).await });
+        let (weak, halt) = (Arc::downgrade(&streams), stop.clone());
+        serving.spawn(async move { _ = halt.run_until_cancelled_owned(stream::run_retention(weak)).await });
         let forgetting =
             log::run_retention(log.clone(), Arc::downgrade(&resources), Timestamp::now, tokio::time::sleep);
         let halt = stop.clone();
@@ -378,7 +395,9 @@ impl Cloud {
             blobs,
             buckets,
             queues,
-            subscribers,
+            streams,
+            receivers,
+            readers,
             stop,
             serving,
         }))
@@ -440,8 +459,9 @@ impl Cloud {
     pub async fn close(&self) {
         self.stop.cancel();
         self.queues.drain();
+        self.streams.drain();
         self.tasks.drain();
-        tokio::join!(self.dispatcher.close(GRACE), self.subscribers.close(GRACE));
+        tokio::join!(self.dispatcher.close(GRACE), self.receivers.close(GRACE), self.readers.close(GRACE));
         self.functions.close(GRACE).await;
         self.tasks.close().await;
         self.services.close().await;

@@ -31,6 +31,7 @@ pub mod service;
 pub mod settings;
 #[cfg(test)]
 mod stock_clients;
+pub mod stream;
 pub mod target;
 pub mod task;
 pub mod timer;

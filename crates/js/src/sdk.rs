@@ -33,6 +33,7 @@ const MODULES: &[(&str, &str)] = modules! {
     "tandem:sdk/service.js" => "../../../sdk/js/src/service.js",
     "tandem:sdk/code.js" => "../../../sdk/js/src/code.js",
     "tandem:sdk/build.js" => "../../../sdk/js/src/build.js",
+    "tandem:sdk/stream.js" => "../../../sdk/js/src/stream.js",
     "tandem:sdk/task.js" => "../../../sdk/js/src/task.js",
     "tandem:sdk/timer.js" => "../../../sdk/js/src/timer.js",
     "tandem:sdk/topic.js" => "../../../sdk/js/src/topic.js",

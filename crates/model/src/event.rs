@@ -27,6 +27,9 @@ pub const TOPIC_MESSAGE: &str = "dev.tandem.topic.message";
 /// The type of an event in which messages of a queue are handed to a consumer.
 pub const QUEUE_MESSAGES: &str = "dev.tandem.queue.messages";
 
+/// The type of an event in which records of a stream are handed to a consumer.
+pub const STREAM_RECORDS: &str = "dev.tandem.stream.records";
+
 /// A CloudEvents 1.0 event (<https://github.com/cloudevents/spec>), with the distributed tracing extension.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {

@@ -11,6 +11,7 @@ use serde_json::Value;
 mod code;
 mod queue;
 mod service;
+mod stream;
 mod timer;
 mod volume;
 
@@ -18,13 +19,14 @@ pub use self::{
     code::{Code, codes, codes_mut},
     queue::{DeduplicationScope, Queue, RedrivePolicy, ThroughputLimit},
     service::{Autoscale, Container, HealthCheck, Port, Protocol, ScaleTarget, Service},
+    stream::{StartingPosition, Stream},
     timer::Timer,
     volume::{Mount, Source, Volume},
 };
 use crate::{
     age::MaxAge,
     policy::{Policy, PolicyError},
-    resource::Properties,
+    resource::{Kind, Properties},
     size::ByteSize,
     urn::Urn,
     value,
@@ -327,15 +329,21 @@ pub struct Subscription {
     /// After this many attempts an event goes to the dead letters.
     #[serde(default = "Subscription::default_attempts")]
     pub max_attempts: u32,
-    /// Of queues: the most messages that a handler gets at once.
+    /// Of queues and streams: the most messages that a handler gets at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<u32>,
-    /// Of queues: how long messages are waited for after the first, in seconds.
+    /// Of queues and streams: how long messages are waited for after the first, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_window: Option<f64>,
     /// Of queues: how many batches are handled at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
+    /// Of streams: where a subscription begins that has read nothing yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starting_position: Option<StartingPosition>,
+    /// Of streams: how many batches of one shard are handled at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallelism: Option<u32>,
 }
 
 impl Subscription {
@@ -351,10 +359,22 @@ impl Subscription {
     /// # Errors
     /// Names the property.
     pub fn check(&self) -> Result<(), String> {
-        for (name, value) in [("batchSize", self.batch_size), ("concurrency", self.concurrency)] {
-            if let Some(value) = value.filter(|value| !(1..=1000).contains(value)) {
-                return Err(format!("`{name}` is 1 to 1000, not {value}"));
+        let most = if self.source.kind == Kind::Stream { Stream::BATCH } else { 1000 };
+        for (name, value, most) in [
+            ("batchSize", self.batch_size, most),
+            ("concurrency", self.concurrency, 1000),
+            ("parallelism", self.parallelism, Stream::PARALLELISM),
+            ("maxAttempts", Some(self.max_attempts), 10_000),
+        ] {
+            if let Some(value) = value.filter(|value| !(1..=most).contains(value)) {
+                return Err(format!("`{name}` is 1 to {most}, not {value}"));
             }
+        }
+        if self.source.kind == Kind::Stream && !matches!(self.consumer.kind, Kind::Function | Kind::Task) {
+            return Err(format!(
+                "records of a stream go to a function or a task, not to a {}",
+                self.consumer.kind
+            ));
         }
         match self.batch_window {
             Some(window) if !(0.0..=Self::LONGEST_WINDOW).contains(&window) => {

@@ -13,6 +13,7 @@ use crate::urn::Urn;
 pub enum Kind {
     Bucket,
     Queue,
+    Stream,
     Volume,
     Function,
     Task,
@@ -23,9 +24,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Bucket,
         Self::Queue,
+        Self::Stream,
         Self::Volume,
         Self::Function,
         Self::Task,
@@ -39,6 +41,7 @@ impl Kind {
         match self {
             Self::Bucket => "bucket",
             Self::Queue => "queue",
+            Self::Stream => "stream",
             Self::Volume => "volume",
             Self::Function => "function",
             Self::Task => "task",
@@ -51,7 +54,7 @@ impl Kind {
 
     /// Whether it holds a user's data, so that it is deleted only when empty or forced.
     pub fn holds_data(self) -> bool {
-        matches!(self, Self::Bucket | Self::Queue | Self::Volume)
+        matches!(self, Self::Bucket | Self::Queue | Self::Stream | Self::Volume)
     }
 }
 

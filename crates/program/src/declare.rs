@@ -100,6 +100,7 @@ fn fit(urn: &Urn, known: &Properties, all: &Properties) -> Result<Result<(), Str
     let verdict = match urn.kind {
         Kind::Bucket => inputs::read::<inputs::Bucket>(urn, known).map(|_| Ok(())),
         Kind::Queue => inputs::read::<inputs::Queue>(urn, known).map(|queue| queue.check()),
+        Kind::Stream => inputs::read::<inputs::Stream>(urn, known).map(|stream| stream.check()),
         Kind::Function => {
             inputs::read::<inputs::Function>(urn, known).map(|function| check_function(&function))
         }

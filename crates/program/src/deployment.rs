@@ -148,7 +148,7 @@ impl Deployment {
                     self.handled(&desired);
                 }
             }
-            Kind::Bucket | Kind::Queue | Kind::Volume | Kind::Topic | Kind::Timer => {}
+            Kind::Bucket | Kind::Queue | Kind::Stream | Kind::Volume | Kind::Topic | Kind::Timer => {}
         }
         declare::check(&desired).map_err(|error: InputError| error.report())?;
         Ok(desired)

@@ -45,6 +45,7 @@ pub const TEMPLATES: [Template; 3] = [
             ("types/tandem-cloud.d.ts", include_str!("../../../sdk/js/index.d.ts")),
             ("types/queue.d.ts", include_str!("../../../sdk/js/queue.d.ts")),
             ("types/timer.d.ts", include_str!("../../../sdk/js/timer.d.ts")),
+            ("types/stream.d.ts", include_str!("../../../sdk/js/stream.d.ts")),
             ("types/topic.d.ts", include_str!("../../../sdk/js/topic.d.ts")),
             ("types/pulumi.d.ts", include_str!("../../../sdk/js/pulumi.d.ts")),
             ("types/durable-functions.d.ts", include_str!("../../../sdk/js/durable-functions.d.ts")),

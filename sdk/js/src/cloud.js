@@ -4,6 +4,7 @@ export { Bucket } from "./bucket.js";
 export { Function } from "./function.js";
 export { Service } from "./service.js";
 export { Queue } from "./queue.js";
+export { Stream } from "./stream.js";
 export { Run, Task } from "./task.js";
 export * as timer from "./timer.js";
 export { Topic } from "./topic.js";

@@ -21,11 +21,12 @@ export class Subscription extends Resource {
 export function consumerOf(what, name, handler, unpack) {
     if (handler instanceof Function || handler instanceof Task) return handler;
     // Queues have subscriptions of their own, so they are not imported here.
-    if (handler?.declaration?.kind === "queue" && !what.startsWith("queue/")) return handler;
+    const batched = what.startsWith("queue/") || what.startsWith("stream/");
+    if (handler?.declaration?.kind === "queue" && !batched) return handler;
     if (typeof handler !== "function") {
         const [kind, method] = [what.split("/")[0], what.split(".").pop()];
         throw invalid(
-            `the handler of ${what} is a function, a cloud.Function${kind === "queue" ? " or a cloud.Task" : ", a cloud.Task or a cloud.Queue"}, not ${shown(handler)}`,
+            `the handler of ${what} is a function, a cloud.Function${batched ? " or a cloud.Task" : ", a cloud.Task or a cloud.Queue"}, not ${shown(handler)}`,
             `write \`${kind}.${method}("name", async (args) => { … })\``,
         );
     }

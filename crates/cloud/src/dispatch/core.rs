@@ -12,7 +12,7 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// No retry waits longer than this.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 /// How long a consumer without room is left alone.
-const THROTTLE: Duration = Duration::from_millis(200);
+pub(crate) const THROTTLE: Duration = Duration::from_millis(200);
 
 /// What to do with a delivery after an attempt.
 #[derive(Debug, PartialEq)]
@@ -53,7 +53,8 @@ pub(super) fn after(attempt: u32, max: u32, result: Result<(), Undelivered>, jit
     }
 }
 
-fn backoff(attempt: u32) -> Duration {
+/// How long to wait after so many attempts.
+pub(crate) fn backoff(attempt: u32) -> Duration {
     let doubled = 1u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
     FIRST_BACKOFF.saturating_mul(doubled).min(LONGEST_BACKOFF)
 }

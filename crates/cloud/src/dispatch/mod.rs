@@ -26,6 +26,7 @@
 //! Start at [`Outbox`] for the writing side, at [`Dispatcher`] for the delivering side, at [`DeadLetters`] for what was given
 //! up.
 
+mod batch;
 mod chain;
 mod core;
 mod dead;
@@ -45,13 +46,16 @@ use tokio::sync::oneshot;
 
 use crate::cause;
 
+pub use batch::BatchHandler;
 pub(crate) use chain::too_long;
+pub(crate) use core::{THROTTLE, backoff};
 pub use dead::{DeadLetterError, DeadLetters, Origin, Told, Which};
 pub use driver::{Consumers, Dispatcher, Hints};
 pub use find::Row;
 pub use leftover::Held;
 pub use outbox::{Enqueued, Outbox};
 pub use row::DeadLetter;
+pub(crate) use row::bury;
 pub use subscriptions::Subscriptions;
 pub use trail::{Became, Outcome, Step, Trail};
 

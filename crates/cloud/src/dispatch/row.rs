@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tandem_model::{Report, StackId, Urn};
-use tandem_store::{Direction, ReadError, Snapshot, after_prefix};
+use tandem_store::{Batch, Direction, ReadError, Snapshot, after_prefix};
 
 use super::Delivery;
 
@@ -33,6 +33,11 @@ pub(super) fn delivery_key(delivery: &Delivery) -> Bytes {
 
 pub(super) fn dead_key(delivery: &Delivery) -> Bytes {
     format!("{DEAD}{}/{}", delivery.subscription, delivery.id).into()
+}
+
+/// Adds to the batch the dead letter of what is no delivery of the dispatcher's: a record of a stream.
+pub(crate) fn bury(batch: &mut Batch, letter: &DeadLetter) {
+    batch.put(dead_key(&letter.delivery), encode(letter));
 }
 
 /// The prefix of all rows of one subscription. Names hold no `/`, so it is no prefix of another's.

@@ -136,6 +136,7 @@ fn builds_of(recorded: &Recorded) -> Vec<BuildOf> {
         }
         Kind::Bucket
         | Kind::Queue
+        | Kind::Stream
         | Kind::Function
         | Kind::Subscription
         | Kind::Timer

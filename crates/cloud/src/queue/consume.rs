@@ -9,12 +9,11 @@
 //! (a run of a task).
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -33,7 +32,7 @@ use uuid::Uuid;
 use super::{Queues, Receive, Received, error::QueueError, key::Lease, settings::LONGEST_VISIBILITY};
 use crate::{
     cause,
-    dispatch::{Delivery, Outcome, Step, Undelivered, too_long},
+    dispatch::{BatchHandler, Delivery, Outcome, Step, Undelivered, too_long},
     resource::Resources,
 };
 
@@ -50,27 +49,17 @@ const CONCURRENCY: u32 = 10;
 /// How many messages a handler gets at once, if the program does not say. A task gets one.
 const BATCH: u32 = 10;
 
-/// Handles messages: a function, a task.
-#[async_trait]
-pub trait Handler: Send + Sync {
-    /// Handles a batch, and answers the ids of the messages that failed.
-    ///
-    /// # Errors
-    /// [`Undelivered`] if all failed, or none could be begun.
-    async fn handle(&self, batch: &Delivery) -> Result<HashSet<String>, Undelivered>;
-}
-
 /// The subscriptions to queues that are deployed.
 pub struct Subscribers {
     queues: Arc<Queues>,
     resources: Arc<Resources>,
-    handler: Arc<dyn Handler>,
+    handler: Arc<dyn BatchHandler>,
     running: Mutex<HashMap<Urn, (Subscription, CancellationToken)>>,
     working: TaskTracker,
 }
 
 impl Subscribers {
-    pub fn new(queues: Arc<Queues>, resources: Arc<Resources>, handler: Arc<dyn Handler>) -> Arc<Self> {
+    pub fn new(queues: Arc<Queues>, resources: Arc<Resources>, handler: Arc<dyn BatchHandler>) -> Arc<Self> {
         let (running, working) = (Mutex::default(), TaskTracker::new());
         Arc::new(Self { queues, resources, handler, running, working })
     }

@@ -65,12 +65,8 @@ use self::{
     key::{OPEN, queue_row},
     open::Open,
 };
-pub(crate) use self::{
-    consume::shown,
-    find::{Found, Hidden},
-};
 pub use self::{
-    consume::{Handler, Subscribers},
+    consume::Subscribers,
     error::QueueError,
     made::is_made,
     message::Attribute,
@@ -79,6 +75,10 @@ pub use self::{
     retention::run as run_retention,
     send::{Outgoing, Sent},
     status::{Depth, QueueStatus},
+};
+pub(crate) use self::{
+    consume::shown,
+    find::{Found, Hidden},
 };
 use crate::{
     dispatch::{Became, Step, Trail},

@@ -19,7 +19,12 @@ fn is_renewal(property: &str) -> bool {
 }
 
 fn replaces(kind: Kind, property: &str) -> bool {
-    matches!((kind, property), (Kind::Bucket, "bucketName") | (Kind::Queue, "queueName" | "fifo"))
+    matches!(
+        (kind, property),
+        (Kind::Bucket, "bucketName")
+            | (Kind::Queue, "queueName" | "fifo")
+            | (Kind::Stream, "streamName" | "shards")
+    )
 }
 
 /// The outputs that are certain before the changes are made. Pure, as [`diff`]: an image is known when it is built.

@@ -386,7 +386,7 @@ fn unique(op: Option<&OpId>) -> String {
 
 /// The name that a new resource gets.
 ///
-/// Buckets and queues share one namespace each and are seen by clients, so theirs end in something unique, and can be
+/// Buckets, queues and streams share one namespace each and are seen by clients, so theirs end in something unique, and can be
 /// pinned; those of buckets are lower case. The others are named after project, stack and name: one program's function is always found under one name.
 fn physical_id(urn: &Urn, inputs: &Properties, op: Option<&OpId>) -> PhysicalId {
     let Urn { stack, kind, name } = urn;
@@ -407,6 +407,13 @@ fn physical_id(urn: &Urn, inputs: &Properties, op: Option<&OpId>) -> PhysicalId 
                 let stem: String = name.as_str().chars().map(legal).take(64).collect();
                 let end = if inputs.get("fifo") == Some(&true.into()) { ".fifo" } else { "" };
                 format!("{stem}-{}{end}", unique(op))
+            }
+        },
+        Kind::Stream => match inputs.get("streamName").and_then(|v| v.as_str()) {
+            Some(pinned) => pinned.to_owned(),
+            None => {
+                let stem: String = name.as_str().chars().take(64).collect();
+                format!("{stem}-{}", unique(op))
             }
         },
         Kind::Function | Kind::Task | Kind::Service | Kind::Topic | Kind::Timer | Kind::Subscription => {

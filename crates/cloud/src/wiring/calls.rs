@@ -24,6 +24,7 @@ use crate::{
     function::{Functions, Invocation},
     log::{Filter, Log},
     queue::Queues,
+    stream::Streams,
     task::{RunId, RunRequest, RunStatus, Tasks},
     topic::{Publication, Topics},
 };
@@ -34,6 +35,7 @@ pub(crate) struct ProgramCalls {
     pub(crate) tasks: Tasks,
     pub(crate) topics: Arc<Topics>,
     pub(crate) queues: Arc<Queues>,
+    pub(crate) streams: Arc<Streams>,
     pub(crate) log: Log,
     /// Set once the functions, which need the calls, are there.
     pub(crate) functions: OnceLock<Functions>,
@@ -183,6 +185,7 @@ impl Calls for ProgramCalls {
             }
             "topic.publish" => self.topic_publish(caller, arguments(method, args)?).await,
             "function.invoke" => self.function_invoke(caller, arguments(method, args)?).await,
+            _ if method.starts_with("stream.") => self.stream_call(caller, method, args).await,
             _ if method.starts_with("queue.") => self.queue_call(caller, method, args).await,
             _ => Err(CallFault::Unknown { method: method.to_owned() }.report()),
         }

@@ -1,26 +1,30 @@
-//! The queues' other ends: who handles their messages, and who tells them of subscriptions.
+//! The other ends of queues and streams: who handles their messages and records, and who tells them of subscriptions.
 
 use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use serde::Deserialize;
 use tandem_model::{
-    Kind, PhysicalId, Report, Urn, inputs,
+    Explain, Kind, PhysicalId, Report, Urn,
+    event::STREAM_RECORDS,
+    inputs,
     plan::Change,
     resource::{Properties, Recorded},
 };
-use tandem_store::Batch;
+use tandem_store::{Batch, Store};
 
 use crate::{
-    dispatch::{Begin, Consumer, Delivery, Subscriptions, Undelivered},
+    dispatch::{BatchHandler, Begin, Consumer, Delivery, Subscriptions, Undelivered},
     function::Functions,
     provider::{Lines, Provider},
-    queue::{Handler, Subscribers},
+    queue,
     resource::Resources,
+    stream,
     task::Tasks,
 };
 
-/// Hands messages to functions and tasks.
+/// Hands batches of messages and of records to functions and tasks.
+#[derive(Clone)]
 pub(crate) struct MessageHandlers {
     pub(crate) functions: Functions,
     pub(crate) tasks: Tasks,
@@ -40,15 +44,12 @@ struct Failure {
 }
 
 #[async_trait]
-impl Handler for MessageHandlers {
+impl BatchHandler for MessageHandlers {
     async fn handle(&self, batch: &Delivery) -> Result<HashSet<String>, Undelivered> {
         match batch.consumer.kind {
             Kind::Function => {
                 let answer = self.functions.answer(batch, Begin::unheard()).await?;
-                // Any other answer says that all went well.
-                let partly = serde_json::from_slice::<PartlyHandled>(&answer).ok();
-                let failed = partly.into_iter().flat_map(|partly| partly.batch_item_failures);
-                Ok(failed.map(|failure| failure.item_identifier).collect())
+                Ok(failed(&answer))
             }
             Kind::Task => self.tasks.deliver(batch).await.map(|()| HashSet::new()),
             _ => Err(Undelivered::Throttled),
@@ -56,10 +57,37 @@ impl Handler for MessageHandlers {
     }
 }
 
-/// Subscriptions, of which queues hear too.
+/// The ids of those of a batch that failed. Any other answer says that all went well.
+fn failed(answer: &[u8]) -> HashSet<String> {
+    let partly = serde_json::from_slice::<PartlyHandled>(answer).ok();
+    let failed = partly.into_iter().flat_map(|partly| partly.batch_item_failures);
+    failed.map(|failure| failure.item_identifier).collect()
+}
+
+/// Functions as the dispatcher's consumers: a batch that is redriven from the dead letters may be handled in part, too.
+#[async_trait]
+impl Consumer for MessageHandlers {
+    async fn deliver(&self, delivery: &Delivery) -> Result<(), Undelivered> {
+        self.attempt(delivery, Begin::unheard()).await
+    }
+
+    async fn attempt(&self, delivery: &Delivery, begin: Begin) -> Result<(), Undelivered> {
+        if delivery.event.kind != STREAM_RECORDS {
+            return self.functions.attempt(delivery, begin).await;
+        }
+        match failed(&self.functions.answer(delivery, begin).await?) {
+            failed if failed.is_empty() => Ok(()),
+            _ => Err(Undelivered::Failed { error: stream::record_failed(), log_tail: vec![] }),
+        }
+    }
+}
+
+/// Subscriptions, of which queues and streams hear too.
 pub(crate) struct AllSubscriptions {
     pub(crate) dispatched: Subscriptions,
-    pub(crate) to_queues: Arc<Subscribers>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) to_queues: Arc<queue::Subscribers>,
+    pub(crate) to_streams: Arc<stream::Subscribers>,
     pub(crate) resources: Arc<Resources>,
 }
 
@@ -75,7 +103,15 @@ impl Provider for AllSubscriptions {
     }
 
     fn write(&self, batch: &mut Batch, change: &Change, id: &PhysicalId) -> Result<(), Report> {
-        self.dispatched.write(batch, change, id)
+        self.dispatched.write(batch, change, id)?;
+        if let Change::Create { urn, .. } | Change::Delete { urn, .. } = change {
+            // How far it has come goes with it; and one that is new begins anew.
+            let snapshot = self.store.snapshot().map_err(|e| e.report())?;
+            for entry in snapshot.prefix(&stream::lanes_of(urn)).map_err(|e| e.report())? {
+                batch.delete(entry.map_err(|e| e.report())?.0);
+            }
+        }
+        Ok(())
     }
 
     async fn settle(&self, urn: &Urn, id: &PhysicalId, now: Option<&Recorded>) {
@@ -83,6 +119,8 @@ impl Provider for AllSubscriptions {
         // Of a subscription that was replaced, the newest decides.
         let newest = self.resources.by_urn(urn);
         let typed = newest.and_then(|r| inputs::read::<inputs::Subscription>(urn, &r.inputs).ok());
-        self.to_queues.settle(urn, typed.filter(|subscription| subscription.source.kind == Kind::Queue));
+        let to = |kind: Kind| typed.clone().filter(|subscription| subscription.source.kind == kind);
+        self.to_queues.settle(urn, to(Kind::Queue));
+        self.to_streams.settle(urn, to(Kind::Stream)).await;
     }
 }

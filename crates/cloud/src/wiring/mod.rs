@@ -8,6 +8,7 @@ mod invocations;
 mod logs;
 mod messages;
 mod queue_calls;
+mod stream_calls;
 mod tidying;
 pub mod why;
 

@@ -8,6 +8,7 @@ mod network;
 mod outputs;
 mod process;
 mod run;
+mod streams;
 mod timers;
 mod topics;
 

@@ -9,15 +9,15 @@ use tokio::sync::mpsc;
 
 use super::Fixture;
 use crate::{
-    dispatch::{Delivery, Undelivered},
-    queue::{Handler, Subscribers},
+    dispatch::{BatchHandler, Delivery, Undelivered},
+    queue::Subscribers,
 };
 
 /// Tells of each batch, and handles it.
 struct Told(mpsc::UnboundedSender<Vec<String>>);
 
 #[async_trait]
-impl Handler for Told {
+impl BatchHandler for Told {
     async fn handle(&self, batch: &Delivery) -> Result<HashSet<String>, Undelivered> {
         let messages = batch.event.data["messages"].as_array().unwrap();
         let bodies = messages.iter().map(|message| message["body"].as_str().unwrap().to_owned()).collect();

@@ -71,6 +71,7 @@ impl Registrar for Recorder {
             Kind::Queue => {
                 json!({ "arn": format!("arn:{name}"), "url": format!("http://x/{name}"), "name": name })
             }
+            Kind::Stream => json!({ "arn": format!("arn:{name}"), "name": name }),
             Kind::Volume | Kind::Topic | Kind::Timer | Kind::Subscription => json!({}),
         };
         let id = (!self.dry_run).then(|| PhysicalId(format!("{name}-1")));
