@@ -91,6 +91,8 @@ mod spawner;
 #[cfg(test)]
 mod stopping;
 #[cfg(test)]
+mod streams;
+#[cfg(test)]
 mod timers;
 #[cfg(test)]
 mod topics;
