@@ -354,14 +354,22 @@ impl Connection {
 
     /// An action of SQS, in the JSON protocol.
     pub(crate) async fn sqs(&mut self, action: &str, parameters: &Value) -> Result<Value> {
-        let body = Bytes::from(parameters.to_string());
+        self.json("sqs", "AmazonSQS", action, Bytes::from(parameters.to_string())).await
+    }
+
+    /// An action of Kinesis. The parameters are JSON that was made before: to make it is not what is measured.
+    pub(crate) async fn kinesis(&mut self, action: &str, parameters: Bytes) -> Result<Value> {
+        self.json("kinesis", "Kinesis_20131202", action, parameters).await
+    }
+
+    async fn json(&mut self, service: &str, target: &str, action: &str, body: Bytes) -> Result<Value> {
         let request = Request::builder()
             .method("POST")
             .uri("/")
-            .header("content-type", "application/x-amz-json-1.0")
-            .header("x-amz-target", format!("AmazonSQS.{action}"));
+            .header("content-type", "application/x-amz-json-1.1")
+            .header("x-amz-target", format!("{target}.{action}"));
         let payload = hash(&body);
-        let response = self.respond_to(request, "sqs", body, &payload).await?;
+        let response = self.respond_to(request, service, body, &payload).await?;
         let status = response.status();
         let answer = response.into_body().collect().await?.to_bytes();
         if !status.is_success() {

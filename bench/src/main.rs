@@ -21,6 +21,7 @@ mod rival;
 mod s3;
 mod serve;
 mod stats;
+mod stream;
 mod table;
 mod task;
 mod up;
@@ -46,6 +47,7 @@ const BENCHES: &[Bench] = &[
     Bench { name: "object", about: "PUT answered to the handler behind it", run: object::run },
     Bench { name: "s3", about: "PUT, GET and LIST beside other S3 servers", run: s3::run },
     Bench { name: "queue", about: "send, receive and delete over SQS", run: queue::run },
+    Bench { name: "stream", about: "records put over Kinesis, and handled", run: stream::run },
     Bench { name: "task", about: "start of a container beside bare runc", run: task::run },
     Bench { name: "docker", about: "start of a container beside `docker run`", run: docker::run },
     Bench { name: "up", about: "`up` with nothing to do, 1,000 resources", run: up::run },
