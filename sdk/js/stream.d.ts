@@ -31,6 +31,8 @@ export interface StreamSubscribeOptions {
     parallelism?: number;
     /** How often a record is tried before it goes to the dead letters; 5 if not given. */
     maxAttempts?: number;
+    /** The handler is meant to put into this stream: `tandem preview` does not warn of it. */
+    loop?: "intended";
 }
 
 /** A record as a handler gets it. */

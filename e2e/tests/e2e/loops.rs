@@ -80,6 +80,11 @@ fn a_preview_warns_of_a_loop_unless_it_is_intended_and_not_of_the_thumbnailer() 
     quiet(&LOOP.replace("});\nnew", "}, { keySuffix: \".jpg\" });\nnew").replace("n + 1}`", "n + 1}.png`"));
     project.edit("index.js", &LOOP.replace("});\nnew", "}, { loop: true });\nnew"));
     project.tandem(&["preview"]).failed("E0506").says("\"intended\" or nothing");
+    let stream = "const s = new (require('@tandem/cloud').Stream)('s');\n\
+                  s.subscribe('again', async ([{ key }]) => { await s.put(key, 1); });";
+    project.edit("index.js", stream);
+    project.tandem(&["preview"]).ok().says("warning[E0659]: subscription/again triggers itself");
+    quiet(&stream.replace("1); });", "1); }, { loop: 'intended' });"));
     let example = Project::example(&cloud, "video-thumbnailer");
     let ran = example.tandem(&["preview"]).ok();
     assert!(ran.stdout.contains("subscription/onNewVideo") && !ran.all().contains("E0659"), "{}", ran.all());

@@ -1,12 +1,12 @@
 // Streams: records that are kept for a time, in order for each key, and read as often as one likes.
 
-import { checkOptions, checkType, checkWhole, invalid, shown } from "./check.js";
+import { checkLoop, checkOptions, checkType, checkWhole, invalid, shown } from "./check.js";
 import { Subscription, consumerOf } from "./consumer.js";
 import { call } from "./host.js";
 import { Resource, inHandlerOnly } from "./resource.js";
 
 const OPTIONS = ["streamName", "shards", "retention", "forceDestroy"];
-const BATCHING = ["batchSize", "batchWindow", "startingPosition", "parallelism", "maxAttempts"];
+const BATCHING = ["batchSize", "batchWindow", "startingPosition", "parallelism", "maxAttempts", "loop"];
 const RECORDS = "dev.tandem.stream.records";
 
 /** How often a record is tried, if it is not said: the pauses between are 1, 2, 4 and 8 seconds. */
@@ -28,6 +28,7 @@ export class Stream extends Resource {
         for (const property of ["batchSize", "parallelism", "maxAttempts"])
             checkWhole(what, property, given[property], 1);
         checkType(what, "batchWindow", given.batchWindow, ["number"]);
+        checkLoop(what, given.loop);
         const consumer = consumerOf(what, name, handler, ({ data }) => data.records.map(recordOf));
         new Subscription(name, this, consumer, [RECORDS], {}, {
             maxAttempts: MAX_ATTEMPTS,

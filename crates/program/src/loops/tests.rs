@@ -117,7 +117,13 @@ fn what_goes_elsewhere_or_on_a_condition_is_no_loop() {
 
 #[test]
 fn a_message_that_its_handler_sends_comes_again() {
-    for (kind, method) in [("queue", "send"), ("queue", "sendBatch"), ("topic", "publish")] {
+    for (kind, method) in [
+        ("queue", "send"),
+        ("queue", "sendBatch"),
+        ("topic", "publish"),
+        ("stream", "put"),
+        ("stream", "putBatch"),
+    ] {
         let again = format!("q.subscribe('s', async (m) => {{ await q.{method}(m); }})");
         let found = told(kind, json!({}), &again).join("; ");
         assert!(found.starts_with(SURELY) && found.contains(&format!("to {kind}/x at")), "{found}");
