@@ -202,15 +202,23 @@ impl Log {
 
     /// Waits for a line of exactly this text and gives its time.
     pub(crate) fn wait_for(&self, text: &str) -> Result<Timestamp> {
+        Ok(self.wait_for_all(&[(text, 1)])?[0])
+    }
+
+    /// Waits until each text was printed so many times, in any order; answers when each was for the last time.
+    pub(crate) fn wait_for_all(&self, texts: &[(&str, usize)]) -> Result<Vec<Timestamp>> {
         let deadline = Instant::now() + PATIENCE;
-        loop {
+        let mut seen = vec![(0, Timestamp::UNIX_EPOCH); texts.len()];
+        while let Some(missing) = texts.iter().zip(&seen).find(|((_, times), (seen, _))| seen < times) {
             let left = deadline.saturating_duration_since(Instant::now());
+            let text = missing.0.0;
             let (time, line) =
                 self.lines.recv_timeout(left).with_context(|| format!("`{text}` was not logged"))?;
-            if line == text {
-                return Ok(time);
+            if let Some(found) = texts.iter().position(|(text, _)| *text == line) {
+                seen[found] = (seen[found].0 + 1, time.max(seen[found].1));
             }
         }
+        Ok(seen.into_iter().map(|(_, time)| time).collect())
     }
 }
 

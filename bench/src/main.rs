@@ -12,6 +12,7 @@
 mod cloud;
 mod cold;
 mod docker;
+mod events;
 mod floors;
 mod machine;
 mod memory;
@@ -26,6 +27,7 @@ mod table;
 mod task;
 mod up;
 mod warm;
+mod workflow;
 
 use std::{env, process::ExitCode};
 
@@ -45,9 +47,11 @@ const BENCHES: &[Bench] = &[
     Bench { name: "warm", about: "invocations through the Lambda API", run: warm::run },
     Bench { name: "memory", about: "memory over many invocations", run: memory::run },
     Bench { name: "object", about: "PUT answered to the handler behind it", run: object::run },
+    Bench { name: "events", about: "PUT to a queue, topic to ten functions", run: events::run },
     Bench { name: "s3", about: "PUT, GET and LIST beside other S3 servers", run: s3::run },
     Bench { name: "queue", about: "send, receive and delete over SQS", run: queue::run },
     Bench { name: "stream", about: "records put over Kinesis, and handled", run: stream::run },
+    Bench { name: "workflow", about: "chains and fan-outs of activities", run: workflow::run },
     Bench { name: "task", about: "start of a container beside bare runc", run: task::run },
     Bench { name: "docker", about: "start of a container beside `docker run`", run: docker::run },
     Bench { name: "up", about: "`up` with nothing to do, 1,000 resources", run: up::run },

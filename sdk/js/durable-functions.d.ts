@@ -50,7 +50,6 @@ declare module "durable-functions" {
     interface TimerTask extends Task<undefined> {
         readonly isCanceled: boolean;
         /**
-         * Gives it up. An instance is over only when its timers are, or are canceled.
          *
          * @throws if the timer has fired.
          */

@@ -7,6 +7,7 @@ export * from "./stream.js";
 /** Handlers that run at times. */
 export * as timer from "./timer.js";
 export * from "./topic.js";
+export * from "./workflow.js";
 
 /**
  * What a Tandem program imports: `const cloud = require("@tandem/cloud")` or `import * as cloud from "@tandem/cloud"`.

@@ -6,6 +6,8 @@ export interface TopicEvent<T> {
     id: string;
     subject?: string;
     time: string;
+    /** Which attempt at it this is, counted from 1. */
+    attempt: number;
     data: { topic: string; message: T; attributes?: Attributes };
 }
 

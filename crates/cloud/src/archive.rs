@@ -191,7 +191,7 @@ impl Archives {
     fn referenced(&self, resources: &Resources) -> HashSet<PathBuf> {
         let named = |r: &Recorded| -> Vec<String> {
             match r.urn.kind {
-                Kind::Function => {
+                Kind::Function | Kind::Workflow => {
                     inputs::read::<inputs::Function>(&r.urn, &r.inputs).map(|f| f.code).into_iter().collect()
                 }
                 Kind::Task | Kind::Service => {

@@ -46,11 +46,12 @@ use crate::{
     topic::Topics,
     volume::Volumes,
     wiring::{
-        AllSubscriptions, ContainerLogs, Deferred, Environments, MessageHandlers, OwnNames, ProgramCalls,
-        Pruned, Tidying, Why, run_tidying, unsupported,
+        AllSubscriptions, ContainerLogs, Deferred, Environments, MessageHandlers, Orchestration, OwnNames,
+        ProgramCalls, Pruned, Tidying, Why, run_tidying, unsupported,
         why::{Node, WhyError},
         within_reach,
     },
+    workflow::{self, WorkflowError, Workflows},
 };
 
 /// How long attempts and invocations under way may take to end when the cloud closes.
@@ -72,6 +73,7 @@ pub struct Cloud {
     pub tasks: Tasks,
     pub services: Services,
     pub timers: Arc<Timers>,
+    pub workflows: Workflows,
     programs: Arc<Programs>,
     capacity: Capacity,
     pub images: Arc<dyn Builder>,
@@ -130,6 +132,8 @@ pub enum OpenError {
     Runs(#[from] RunError),
     #[error(transparent)]
     Services(#[from] ServiceError),
+    #[error(transparent)]
+    Workflows(#[from] WorkflowError),
 }
 
 impl Explain for OpenError {
@@ -147,6 +151,7 @@ impl Explain for OpenError {
             Self::Log(e) => e.code(),
             Self::Runs(e) => e.code(),
             Self::Services(e) => e.code(),
+            Self::Workflows(e) => e.code(),
         }
     }
     fn help(&self) -> String {
@@ -163,6 +168,7 @@ impl Explain for OpenError {
             Self::Log(e) => e.help(),
             Self::Runs(e) => e.help(),
             Self::Services(e) => e.help(),
+            Self::Workflows(e) => e.help(),
         }
     }
 }
@@ -237,7 +243,10 @@ impl Cloud {
             capacity: capacity.clone(),
         })?;
         drop(survey);
-        if let Err(error) = archives.sweep(&resources, tasks.code_of_open_runs()?) {
+        let of_instances = workflow::code_in_use(&*store)?;
+        if let Err(error) =
+            archives.sweep(&resources, tasks.code_of_open_runs()?.into_iter().chain(of_instances))
+        {
             tracing::warn!(%error, "cannot sweep the archives");
         }
         let run_logs: Arc<dyn RunLogs> =
@@ -252,6 +261,7 @@ impl Cloud {
             streams: streams.clone(),
             log: log.clone(),
             functions: OnceLock::new(),
+            workflows: OnceLock::new(),
         });
         let for_functions = environments.clone();
         let surroundings = function::Surroundings {
@@ -264,6 +274,9 @@ impl Cloud {
         };
         let functions = Functions::open(spawner, surroundings, function::Settings::default()).await;
         let _ = calls.functions.set(functions.clone());
+        let orchestration = Orchestration { functions: functions.clone(), tasks: tasks.clone() };
+        let workflows = Workflows::new(store.clone(), resources.clone(), Arc::new(orchestration));
+        let _ = calls.workflows.set(workflows.clone());
         programs.answer_by(calls);
 
         let handlers = Arc::new(MessageHandlers { functions: functions.clone(), tasks: tasks.clone() });
@@ -293,10 +306,13 @@ impl Cloud {
             (Kind::Function, Arc::new(functions.clone())),
             (Kind::Topic, topics),
             (Kind::Timer, timers.clone()),
+            (Kind::Workflow, Arc::new(workflows.clone())),
             (Kind::Subscription, Arc::new(subscriptions)),
         ]);
         let target = Arc::new(CloudTarget::new(id, store.clone(), resources.clone(), providers));
         target.settle_all().await;
+        workflows.settle_versions().await?;
+        workflows.open()?;
         services.sweep();
         volumes.sweep().await;
         let consumers = Consumers::from([
@@ -326,7 +342,8 @@ impl Cloud {
         let routes = Routes {
             credentials: credentials.clone(),
             s3: bucket::http::service(buckets.clone(), credentials.clone(), target.clone()),
-            registry: registry::http::router(registry.clone(), credentials),
+            registry: registry::http::router(registry.clone(), credentials.clone()),
+            workflows: workflow::http::router(workflows.clone(), credentials, endpoint),
             others: HashMap::from([
                 ("lambda", lambda),
                 ("sqs", queue::http::router(queues.clone(), target.clone())),
@@ -384,6 +401,7 @@ impl Cloud {
             tasks,
             services,
             timers,
+            workflows,
             programs,
             capacity,
             images,
@@ -461,7 +479,12 @@ impl Cloud {
         self.queues.drain();
         self.streams.drain();
         self.tasks.drain();
-        tokio::join!(self.dispatcher.close(GRACE), self.receivers.close(GRACE), self.readers.close(GRACE));
+        tokio::join!(
+            self.dispatcher.close(GRACE),
+            self.receivers.close(GRACE),
+            self.readers.close(GRACE),
+            self.workflows.close(GRACE)
+        );
         self.functions.close(GRACE).await;
         self.tasks.close().await;
         self.services.close().await;

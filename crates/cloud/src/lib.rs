@@ -38,6 +38,7 @@ pub mod timer;
 pub mod topic;
 pub mod volume;
 mod wiring;
+pub mod workflow;
 
 /// Whether a client made the resource over the wire, so that no program declares it.
 pub fn is_made_by_client(urn: &tandem_model::Urn) -> bool {

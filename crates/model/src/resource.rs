@@ -20,11 +20,12 @@ pub enum Kind {
     Service,
     Topic,
     Timer,
+    Workflow,
     Subscription,
 }
 
 impl Kind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Bucket,
         Self::Queue,
         Self::Stream,
@@ -34,6 +35,7 @@ impl Kind {
         Self::Service,
         Self::Topic,
         Self::Timer,
+        Self::Workflow,
         Self::Subscription,
     ];
 
@@ -48,6 +50,7 @@ impl Kind {
             Self::Service => "service",
             Self::Topic => "topic",
             Self::Timer => "timer",
+            Self::Workflow => "workflow",
             Self::Subscription => "subscription",
         }
     }

@@ -101,7 +101,7 @@ fn fit(urn: &Urn, known: &Properties, all: &Properties) -> Result<Result<(), Str
         Kind::Bucket => inputs::read::<inputs::Bucket>(urn, known).map(|_| Ok(())),
         Kind::Queue => inputs::read::<inputs::Queue>(urn, known).map(|queue| queue.check()),
         Kind::Stream => inputs::read::<inputs::Stream>(urn, known).map(|stream| stream.check()),
-        Kind::Function => {
+        Kind::Function | Kind::Workflow => {
             inputs::read::<inputs::Function>(urn, known).map(|function| check_function(&function))
         }
         Kind::Task => inputs::read::<inputs::Task>(urn, known).map(|task| check_task(&task, all)),

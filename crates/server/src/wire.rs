@@ -22,7 +22,7 @@ use tandem_cloud::{
 use tandem_container::Image;
 use tandem_engine::CloudId;
 use tandem_model::{
-    OpId, PhysicalId, Report, Secrets, StackId, Urn, inputs,
+    OpId, PhysicalId, Report, ResourceName, Secrets, StackId, Urn, inputs,
     plan::{Applied, Change},
 };
 
@@ -220,6 +220,60 @@ pub struct Holders {
 pub struct Why {
     pub stack: StackId,
     pub what: String,
+}
+
+/// `POST /v1/workflows`, answered by a list of [`InstanceStatus`](tandem_cloud::workflow::InstanceStatus).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfStackOnly {
+    pub stack: StackId,
+}
+
+/// `POST /v1/workflows/start`, answered by [`Started`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StartWorkflow {
+    pub stack: StackId,
+    pub workflow: ResourceName,
+    /// Chosen by the cloud if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    pub id: String,
+}
+
+/// `POST /v1/workflows/wait`, answered by [`InstanceStatus`](tandem_cloud::workflow::InstanceStatus); `POST
+/// /v1/workflows/purge`, answered by `null`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    pub stack: StackId,
+    pub id: String,
+}
+
+/// `POST /v1/workflows/show`, answered by [`InstanceStatus`](tandem_cloud::workflow::InstanceStatus); `POST
+/// /v1/workflows/terminate`, `/suspend` and `/resume`, answered by `null`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfInstance {
+    #[serde(flatten)]
+    pub of: Instance,
+    /// Whether its events are told, too.
+    #[serde(default)]
+    pub history: bool,
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// `POST /v1/workflows/raise`, answered by `null`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RaiseEvent {
+    #[serde(flatten)]
+    pub of: Instance,
+    pub event: String,
+    #[serde(default)]
+    pub data: Value,
 }
 
 /// What came of moving a dead letter.

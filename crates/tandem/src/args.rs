@@ -9,7 +9,7 @@ use tandem_model::StackName;
 use crate::{
     commands::{
         backup, build, completions, config, dead_letters, destroy, env, explain, image, invoke, logs, new,
-        preview, ps, refresh, restore, run, runs, serve, stack, up, why,
+        preview, ps, refresh, restore, run, runs, serve, stack, up, why, workflow,
     },
     complete,
     ui::Color,
@@ -82,6 +82,8 @@ pub(crate) enum Command {
     Runs(runs::Args),
     /// Tell what became of an object, an event, a request or a run, or why nothing happened
     Why(why::Args),
+    /// Start, show and steer instances of workflows
+    Workflow(workflow::Args),
     /// List, show, redrive and drop the events that were given up
     DeadLetters(dead_letters::Args),
     /// Build a folder into an image, with or without a Dockerfile

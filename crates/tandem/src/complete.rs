@@ -29,7 +29,7 @@ fn resources(wanted: impl Fn(Kind) -> bool) -> Vec<CompletionCandidate> {
 
 /// What prints: functions and tasks.
 pub(crate) fn sources() -> Vec<CompletionCandidate> {
-    resources(|kind| matches!(kind, Kind::Function | Kind::Task | Kind::Service))
+    resources(|kind| matches!(kind, Kind::Function | Kind::Workflow | Kind::Task | Kind::Service))
 }
 
 pub(crate) fn functions() -> Vec<CompletionCandidate> {
@@ -38,6 +38,10 @@ pub(crate) fn functions() -> Vec<CompletionCandidate> {
 
 pub(crate) fn tasks() -> Vec<CompletionCandidate> {
     resources(|kind| kind == Kind::Task)
+}
+
+pub(crate) fn workflows() -> Vec<CompletionCandidate> {
+    resources(|kind| kind == Kind::Workflow)
 }
 
 /// Whose events may be given up: subscriptions, and functions that are called directly.

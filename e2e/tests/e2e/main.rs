@@ -99,3 +99,4 @@ mod topics;
 mod volumes;
 #[cfg(test)]
 mod why;
+mod workflows;

@@ -41,6 +41,7 @@ mod trail;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tandem_model::{Event, Report, Urn};
 use tokio::sync::oneshot;
 
@@ -77,6 +78,13 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// The event as its consumer gets it: with the number of the attempt, an attribute of its own in the envelope.
+    pub fn envelope(&self) -> Value {
+        let mut envelope = json!(self.event);
+        envelope["attempt"] = self.attempt.max(1).into();
+        envelope
+    }
+
     /// The cause of all that handling it does.
     pub fn traceparent(&self) -> String {
         cause::of_delivery(self.event.traceparent.as_deref(), &self.id)

@@ -30,7 +30,7 @@ impl FunctionError {
     }
 
     /// As a person reads it: the message, then a line a frame.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let mut lines: Vec<_> = self.to_string().lines().map(str::to_owned).collect();
         lines.extend(self.stack_trace.iter().map(|frame| format!("    {}", frame.trim())));
         lines

@@ -119,11 +119,25 @@ impl Consumer for Functions {
 }
 
 impl Functions {
+    /// Makes code callable under an id of its own, beside whatever else its urn means.
+    pub(crate) fn define_version(&self, urn: &Urn, id: &PhysicalId, code: &Properties) {
+        match Version::read(urn, code) {
+            Ok(inputs) => self.define(urn, id, inputs, code),
+            Err(error) => tracing::error!(%urn, %error, "a deployed version cannot run"),
+        }
+    }
+
+    pub(crate) fn forget_version(&self, urn: &Urn, id: &PhysicalId) {
+        if let (Some(function), Backend::Ready { pools, .. }) = (self.forget(urn, id), &self.shared.backend) {
+            pools.remove(function);
+        }
+    }
+
     /// Handles a delivery, and answers what the handler answered.
     pub(crate) async fn answer(&self, delivery: &Delivery, begin: Begin) -> Result<Bytes, Undelivered> {
         let payload = match delivery.event.kind.as_str() {
             FUNCTION_INVOKED | BUCKET_NOTIFICATION => serde_json::to_vec(&delivery.event.data),
-            _ => serde_json::to_vec(&delivery.event),
+            _ => serde_json::to_vec(&delivery.envelope()),
         };
         let payload = payload.unwrap_or_else(|_| json!(null).to_string().into());
         let invocation = Invocation {

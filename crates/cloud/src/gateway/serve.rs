@@ -25,6 +25,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How much of a body is gathered for a service that is not S3. The largest of them, Lambda, takes 6 MB.
 const BODY_LIMIT: usize = 16 << 20;
 
+/// Where the management URLs of workflows begin. A bucket that is called `runtime` keeps all its other keys.
+const WORKFLOWS: &str = "/runtime/webhooks/durabletask/";
+
 pub(super) type Error = Box<dyn std::error::Error + Send + Sync>;
 type Body = UnsyncBoxBody<Bytes, Error>;
 
@@ -46,6 +49,8 @@ pub struct Routes {
     pub others: HashMap<&'static str, Router>,
     /// Answers what is below `/v2/` and is not signed as AWS has it, and authenticates by itself.
     pub registry: Router,
+    /// Answers what is below [`WORKFLOWS`] and is not signed, and authenticates by itself.
+    pub workflows: Router,
     pub limits: Limits,
 }
 
@@ -139,7 +144,10 @@ impl Routes {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let service = sigv4::service(request.headers(), request.uri()).map(str::to_owned);
         match service.as_deref() {
-            None if is_registry(request.uri().path()) => self.to_registry(request).await,
+            None if is_registry(request.uri().path()) => self.pass_on(&self.registry, request).await,
+            None if request.uri().path().starts_with(WORKFLOWS) => {
+                self.pass_on(&self.workflows, request).await
+            }
             None | Some("s3" | "sts") => self.to_s3(request).await,
             Some(service) => match self.others.get(service) {
                 Some(router) => self.to_router(router, service, request).await,
@@ -176,10 +184,10 @@ impl Routes {
         }
     }
 
-    /// Its bodies are as large as images are, so they go on as they come.
-    async fn to_registry(&self, request: Request<Incoming>) -> Response<Body> {
+    /// To who authenticates by itself. Bodies may be as large as images are, so they go on as they come.
+    async fn pass_on(&self, router: &Router, request: Request<Incoming>) -> Response<Body> {
         let request = request.map(|body| axum::body::Body::new(Timed::new(body, self.limits.body)));
-        let Ok(response) = self.registry.clone().oneshot(request).await;
+        let Ok(response) = router.clone().oneshot(request).await;
         response.map(|body| body.map_err(Error::from).boxed_unsync())
     }
 

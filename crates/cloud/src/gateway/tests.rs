@@ -59,7 +59,14 @@ async fn served_within(lambda: Router, limits: Limits) -> Served {
     let target = CloudTarget::new(CloudId("test".to_owned()), store, resources, Providers::new());
     let s3 = bucket::http::service(Arc::new(buckets), credentials.clone(), Arc::new(target));
     let others = HashMap::from([("lambda", lambda)]);
-    let routes = Routes { credentials: credentials.clone(), s3, others, registry: Router::new(), limits };
+    let routes = Routes {
+        credentials: credentials.clone(),
+        s3,
+        others,
+        registry: Router::new(),
+        workflows: Router::new(),
+        limits,
+    };
     let stop = CancellationToken::new();
     let serving = tokio::spawn(serve(bound, routes, stop.clone()));
     Served { endpoint, credentials, stop, serving, _folder: folder }

@@ -141,6 +141,7 @@ fn builds_of(recorded: &Recorded) -> Vec<BuildOf> {
         | Kind::Subscription
         | Kind::Timer
         | Kind::Topic
+        | Kind::Workflow
         | Kind::Volume => Vec::new(),
     }
 }

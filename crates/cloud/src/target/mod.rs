@@ -416,7 +416,13 @@ fn physical_id(urn: &Urn, inputs: &Properties, op: Option<&OpId>) -> PhysicalId 
                 format!("{stem}-{}", unique(op))
             }
         },
-        Kind::Function | Kind::Task | Kind::Service | Kind::Topic | Kind::Timer | Kind::Subscription => {
+        Kind::Function
+        | Kind::Task
+        | Kind::Service
+        | Kind::Topic
+        | Kind::Timer
+        | Kind::Workflow
+        | Kind::Subscription => {
             format!("{}-{}-{name}", stack.project, stack.stack)
         }
     })

@@ -73,7 +73,7 @@ fn key(delivery: &Delivery, attempt: u32) -> String {
 }
 
 fn request(delivery: &Delivery) -> RunRequest {
-    let event = serde_json::to_string(&delivery.event).expect("an event has string keys only");
+    let event = delivery.envelope().to_string();
     RunRequest {
         task: delivery.consumer.clone(),
         environment: BTreeMap::new(),

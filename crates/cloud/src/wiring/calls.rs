@@ -27,6 +27,7 @@ use crate::{
     stream::Streams,
     task::{RunId, RunRequest, RunStatus, Tasks},
     topic::{Publication, Topics},
+    workflow::Workflows,
 };
 
 /// Answers programs.
@@ -39,6 +40,7 @@ pub(crate) struct ProgramCalls {
     pub(crate) log: Log,
     /// Set once the functions, which need the calls, are there.
     pub(crate) functions: OnceLock<Functions>,
+    pub(crate) workflows: OnceLock<Workflows>,
 }
 
 /// The largest object that `bucket.get` answers, in bytes: it is in memory several times on its way.
@@ -186,6 +188,7 @@ impl Calls for ProgramCalls {
             "topic.publish" => self.topic_publish(caller, arguments(method, args)?).await,
             "function.invoke" => self.function_invoke(caller, arguments(method, args)?).await,
             _ if method.starts_with("stream.") => self.stream_call(caller, method, args).await,
+            _ if method.starts_with("workflow.") => self.workflow_call(caller, method, args).await,
             _ if method.starts_with("queue.") => self.queue_call(caller, method, args).await,
             _ => Err(CallFault::Unknown { method: method.to_owned() }.report()),
         }

@@ -12,6 +12,7 @@ mod processes;
 mod runs;
 mod target;
 mod why;
+mod workflows;
 
 use std::sync::Arc;
 
@@ -49,6 +50,7 @@ pub fn router(open: Arc<Cloud>, stop: watch::Sender<bool>) -> Router {
         .merge(processes::routes())
         .merge(runs::routes())
         .merge(dead_letters::routes())
+        .merge(workflows::routes())
         .merge(why::routes())
         .merge(images::routes())
         .merge(builds::routes())

@@ -24,6 +24,7 @@ pub(crate) mod serve;
 pub(crate) mod stack;
 pub(crate) mod up;
 pub(crate) mod why;
+pub(crate) mod workflow;
 
 use std::io;
 
@@ -52,6 +53,7 @@ pub(crate) fn run(args: Args, terminal: &Terminal) -> Result<(), Failure> {
         Command::Run(command) => block_on(run::run(terminal, Place::find(&args.global)?, command)),
         Command::Runs(command) => block_on(runs::run(terminal, Place::find(&args.global)?, command)),
         Command::Why(command) => block_on(why::run(terminal, Place::find(&args.global)?, command)),
+        Command::Workflow(command) => block_on(workflow::run(terminal, Place::find(&args.global)?, command)),
         Command::DeadLetters(command) => {
             block_on(dead_letters::run(terminal, Place::find(&args.global)?, command))
         }

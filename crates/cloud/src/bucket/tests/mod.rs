@@ -209,7 +209,14 @@ impl Fixture {
     pub(super) fn serve_within(&mut self, limits: Limits) {
         let s3 = http::service(self.buckets.clone(), self.credentials.clone(), self.target.clone());
         let (credentials, others) = (self.credentials.clone(), Default::default());
-        let routes = Routes { credentials, s3, others, registry: Default::default(), limits };
+        let routes = Routes {
+            credentials,
+            s3,
+            others,
+            registry: Default::default(),
+            workflows: Default::default(),
+            limits,
+        };
         let bound = self.bound.take().expect("served once");
         tokio::spawn(serve(bound, routes, Default::default()));
     }

@@ -166,6 +166,7 @@ impl Served {
             credentials: credentials.clone(),
             s3: bucket::http::service(buckets, credentials.clone(), fixture.target.clone()),
             registry: Default::default(),
+            workflows: Default::default(),
             others: HashMap::from([("sqs", http::router(fixture.queues.clone(), fixture.target.clone()))]),
             limits: Limits::of_this_process(),
         };

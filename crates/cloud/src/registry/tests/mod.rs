@@ -210,6 +210,7 @@ impl Fixture {
             s3: bucket::http::service(Arc::new(buckets), self.credentials.clone(), Arc::new(target)),
             others: Default::default(),
             registry: http::router(self.registry.clone(), self.credentials.clone()),
+            workflows: Default::default(),
             limits: Limits::of_this_process(),
         };
         tokio::spawn(serve(self.bound.take().expect("served once"), routes, Default::default()));

@@ -174,6 +174,7 @@ impl Served {
             credentials: credentials.clone(),
             s3: bucket::http::service(buckets, credentials.clone(), fixture.target.clone()),
             registry: Default::default(),
+            workflows: Default::default(),
             others: HashMap::from([("kinesis", http::router(fixture.streams.clone()))]),
             limits: Limits::of_this_process(),
         };

@@ -1,0 +1,54 @@
+//! What can go wrong with workflows.
+
+use tandem_model::{Explain, Urn};
+use tandem_store::{CommitError, ReadError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum WorkflowError {
+    #[error("there is no {}", .0.short())]
+    NoWorkflow(Urn),
+    #[error("there is no instance `{id}`")]
+    NoInstance { id: String },
+    #[error("the instance `{id}` exists already, and has not ended")]
+    InUse { id: String },
+    #[error("`{id}` cannot be the id of an instance: {reason}")]
+    InvalidId { id: String, reason: &'static str },
+    #[error("the instance `{id}` has ended: it is {status}")]
+    Ended { id: String, status: String },
+    #[error("the instance `{id}` has not ended: it is {status}")]
+    NotEnded { id: String, status: String },
+    #[error("the {what} is {bytes} bytes long, and 1 MiB is the most")]
+    TooLarge { what: String, bytes: usize },
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl Explain for WorkflowError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NoWorkflow(_) => "E0870",
+            Self::NoInstance { .. } => "E0871",
+            Self::InUse { .. } | Self::InvalidId { .. } => "E0872",
+            Self::Ended { .. } | Self::NotEnded { .. } => "E0873",
+            Self::TooLarge { .. } => "E0874",
+            Self::Read(error) => error.code(),
+            Self::Commit(error) => error.code(),
+        }
+    }
+
+    fn help(&self) -> String {
+        match self {
+            Self::NoWorkflow(_) => "`tandem stack show` lists the workflows of the stack".into(),
+            Self::NoInstance { .. } => "`tandem workflow ls` lists the instances of the stack".into(),
+            Self::InUse { .. } => "choose another id, or wait until it has ended".into(),
+            Self::InvalidId { .. } => "use letters, digits, `-`, `_`, `.` and `:`".into(),
+            Self::Ended { .. } => "start a new instance".into(),
+            Self::NotEnded { .. } => "terminate it first: `tandem workflow terminate ID`".into(),
+            Self::TooLarge { .. } => "put it into a bucket, and pass its key".into(),
+            Self::Read(error) => error.help(),
+            Self::Commit(error) => error.help(),
+        }
+    }
+}
