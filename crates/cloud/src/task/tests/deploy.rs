@@ -177,7 +177,7 @@ async fn an_event_runs_the_task_and_its_failure_carries_the_end_of_the_log() {
     assert_eq!(tasks.deliver(&delivery(&task, 3)).await, Ok(()));
     let seen = std::fs::read_to_string(starts).unwrap();
     assert_eq!(seen.lines().count(), 2);
-    let event = serde_json::to_string(&delivery(&task, 1).event).unwrap().replace('"', "");
+    let event = delivery(&task, 1).envelope().to_string().replace('"', "");
     assert_eq!(seen.lines().next().unwrap().replace('"', ""), format!("{event} 00-trace-01"));
 }
 
