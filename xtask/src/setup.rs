@@ -41,6 +41,7 @@ const PACKAGES: &[Package] = &[
         program: "/usr/lib/podman/aardvark-dns",
         reason: "answers names in networks",
     },
+    Package { name: "iptables", program: "iptables", reason: "keeps networks apart" },
     Package { name: "busybox-static", program: "busybox", reason: "is the small base image of tests" },
     Package { name: "mmdebstrap", program: "mmdebstrap", reason: "makes base images" },
     Package {
