@@ -7,9 +7,10 @@
 //! - An invocation is handed to one worker at most, and settles exactly once.
 //! - The requests of a function start in the order in which they came.
 //! - A worker serves one function, in one version, for its whole life.
-//! - Assigned workers never exceed `at_most`; beyond `at_once` one more starts only when nothing has finished for
-//!   `stall` and fewer than `at_once` compute. So fifty events on two cores do not start fifty processes, however long
+//! - Assigned workers never exceed `at_most`. While `at_once` are in use, one more starts only when nothing has finished
+//!   for `stall` and fewer than `at_once` compute. So fifty events on two cores do not start fifty processes, however long
 //!   each computes, and handlers that wait for each other, or for a container, do not starve the rest.
+//! - An idle worker ends to make room for another function's only if all together would exceed `at_most`.
 //! - A function whose workers die before they have answered anything gets a new one only after a pause that grows.
 //! - With no event for `idle`, no worker exists.
 //!

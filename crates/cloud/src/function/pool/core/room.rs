@@ -1,4 +1,7 @@
 //! Who may start: the machine's processors and memory, shared among functions.
+//!
+//! A worker in use takes processors, and counts against `at_once`; one that is idle takes memory alone, and counts against
+//! `at_most` with the others. So ten functions that are used in turn keep ten workers.
 
 use std::time::Duration;
 
@@ -18,7 +21,11 @@ impl Core {
     pub(super) fn balance(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let mut stalled = false;
         while let Some(function) = self.hungriest(now) {
-            if self.assigned() < self.allowed() {
+            if self.in_use() >= self.allowed() {
+                stalled = self.allowed() < self.limits.at_most;
+                break;
+            }
+            if self.assigned() < self.limits.at_most {
                 let worker = self.take_spare().unwrap_or_else(|| self.start(effects));
                 let generation = self.functions[&function].definition.generation;
                 self.workers
@@ -33,14 +40,11 @@ impl Core {
             }
             match self.longest_idle(function) {
                 Some(worker) => self.end(worker, None, effects),
-                None => {
-                    stalled = self.allowed() < self.limits.at_most;
-                    break;
-                }
+                None => break,
             }
         }
         self.stalled_since = if stalled { self.stalled_since.or(Some(now)) } else { None };
-        if self.assigned() < self.limits.at_once {
+        if self.in_use() < self.limits.at_once {
             self.extra = 0;
         }
         if self.spares_wanted(now) && now >= self.spares_from {
@@ -68,6 +72,13 @@ impl Core {
 
     pub(super) fn assigned(&self) -> usize {
         self.workers.values().filter(|w| w.duty().is_some()).count()
+    }
+
+    /// How many workers load a program, serve a request or are about to ask for the next one, or are being ended.
+    fn in_use(&self) -> usize {
+        let rests =
+            |w: &Worker| matches!(w, Worker::Serving { running, polls: 1.., .. } if running.is_empty());
+        self.workers.values().filter(|w| w.duty().is_some() && !rests(w)).count()
     }
 
     /// Whether a worker that had a function is about to be gone.
@@ -143,15 +154,17 @@ impl Core {
             .map(|(_, id)| id)
     }
 
-    /// Whether a free worker of this function should go, because a function without any has waited longer.
+    /// Whether a worker of this function that asks should go instead of serving its next request, because a function without
+    /// any worker has waited longer, and there is no room for both.
     pub(super) fn yields(&self, now: Now, function: FunctionId) -> bool {
-        if self.assigned() < self.allowed() || self.room_is_coming() {
+        let Some(own) = self.functions.get(&function).and_then(|f| f.queue.front()) else { return false };
+        let both = self.in_use() + 1 < self.allowed() && self.assigned() < self.limits.at_most;
+        if both || self.room_is_coming() {
             return false;
         }
-        let own = self.functions.get(&function).and_then(|f| f.queue.front());
         self.waiting.iter().filter(|id| **id != function).any(|id| {
             let alive = self.workers.values().any(|w| w.duty().is_some_and(|d| d.function == *id));
-            !alive && self.uncovered(now, *id).is_some_and(|theirs| own.is_none_or(|own| theirs < *own))
+            !alive && self.uncovered(now, *id).is_some_and(|theirs| theirs < *own)
         })
     }
 }

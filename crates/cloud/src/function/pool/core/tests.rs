@@ -271,9 +271,8 @@ fn handlers_that_wait_for_each_other_get_one_more_worker_per_stall() {
     assert_eq!(w.workers(F).len(), 6, "never more than at_most");
 }
 
-#[test]
-fn an_idle_worker_of_another_function_makes_room() {
-    let mut w = world();
+/// Four workers of `F` that have nothing to do.
+fn four_idle(w: &mut World) {
     let requests: Vec<_> = (0..4).map(|_| w.invoke(F)).collect();
     for worker in w.workers(F) {
         w.poll(worker);
@@ -283,10 +282,38 @@ fn an_idle_worker_of_another_function_makes_room() {
         w.answer(*request).unwrap();
         w.poll(worker);
     }
+}
+
+#[test]
+fn an_idle_worker_of_another_function_stays_while_there_is_memory() {
+    let mut w = world();
+    four_idle(&mut w);
     w.invoke(G);
-    assert_eq!((w.killed.len(), w.workers(G).len()), (1, 0));
+    assert_eq!((w.killed.len(), w.workers(F).len(), w.workers(G).len()), (0, 4, 1));
+}
+
+#[test]
+fn an_idle_worker_of_another_function_makes_room_when_there_are_as_many_as_there_may_be() {
+    let mut w = world();
+    four_idle(&mut w);
+    for _ in 0..3 {
+        w.invoke(G);
+    }
+    assert_eq!((w.killed.len(), w.workers(G).len()), (1, 2));
     w.bury();
-    assert_eq!((w.workers(F).len(), w.workers(G).len()), (3, 1));
+    assert_eq!((w.workers(F).len(), w.workers(G).len()), (3, 3));
+}
+
+#[test]
+fn workers_in_use_bound_what_starts_however_many_are_idle() {
+    let mut w = world();
+    four_idle(&mut w);
+    for _ in 0..3 {
+        w.invoke(F);
+    }
+    w.invoke(G);
+    w.invoke(G);
+    assert_eq!(w.workers(G).len(), 1, "three serve, one loads, and one is idle");
 }
 
 #[test]
