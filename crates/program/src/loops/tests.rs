@@ -140,3 +140,16 @@ fn the_thumbnailer_of_the_examples_is_no_loop() {
     let source = source.replacen("bucket.onPut(\"onNewThumbnail\"", "bucket.first(\"onNewThumbnail\"", 1);
     assert_eq!(bucket(json!({ "suffix": ".mp4" }), &source), "");
 }
+
+#[test]
+fn functions_that_call_many_others_are_not_followed_for_ever() {
+    let mut source = String::from(
+        "const b = new Bucket('b');\nb.onPut('s', async () => { await b.put('k', 'x'); f0(); });\n",
+    );
+    for n in 0..9 {
+        let calls = format!("f{}(); ", n + 1).repeat(20);
+        source.push_str(&format!("function f{n}() {{ {calls} }}\n"));
+    }
+    let told = bucket(json!({}), &source);
+    assert!(told.starts_with(SURELY), "{told}");
+}
