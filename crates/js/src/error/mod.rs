@@ -53,6 +53,11 @@ const CODES: [&str; 15] = [
     code::NO_OBJECT,
 ];
 
+/// What the engine says when it was told to stop.
+const INTERRUPTED: &str = "interrupted";
+const INTERRUPTED_HELP: &str =
+    "look for a loop without an end, or give the function more time with `timeout`";
+
 /// A failure of a user's program.
 ///
 /// Displays as `TypeError: x is not a function (index.js:12:5)`, or without the class for errors of the SDK, whose
@@ -93,6 +98,11 @@ impl Deref for ProgramError {
 }
 
 impl ProgramError {
+    /// A loop that held the thread until its time was over, where nothing could catch it.
+    pub(crate) fn interrupted() -> Self {
+        Self::new(code::INTERRUPTED, INTERRUPTED, INTERRUPTED_HELP)
+    }
+
     pub(crate) fn new(code: &str, message: impl Into<String>, help: impl Into<String>) -> Self {
         Self(Box::new(Details {
             name: "Error".to_owned(),
@@ -235,10 +245,7 @@ fn classify(name: &str, message: &str) -> (String, String) {
         ("InternalError", "out of memory") => {
             (code::LIMIT, "keep less in memory at once, or give the function more with `memory`")
         }
-        ("InternalError", "interrupted") => (
-            code::INTERRUPTED,
-            "look for a loop without an end, or give the function more time with `timeout`",
-        ),
+        ("InternalError", INTERRUPTED) => (code::INTERRUPTED, INTERRUPTED_HELP),
         _ => (code::THROWN, ""),
     };
     (code.to_owned(), help.to_owned())

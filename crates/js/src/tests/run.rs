@@ -195,6 +195,18 @@ async fn a_loop_is_interrupted_at_the_deadline() {
 }
 
 #[tokio::test]
+async fn a_loop_behind_a_promise_is_interrupted_at_the_deadline_too() {
+    // The engine counts wrongly when it is interrupted there, and cannot be freed any more; a worker ends without that.
+
+    let body = "new cloud.Function('f', async () => { await null; for (;;); });";
+    let vm = worker(program(body), &Arc::default()).await.unwrap();
+    let deadline = SystemTime::now() + Duration::from_millis(30);
+    let error = vm.invoke("f", Value::Null, InvokeContext { deadline, ..context() }).await.unwrap_err();
+    std::mem::forget(vm);
+    assert_eq!(error.code, "E0514", "{error:?}");
+}
+
+#[tokio::test]
 async fn a_handler_that_can_never_finish_is_told_at_once() {
     let vm = worker(program("new cloud.Function('f', () => new Promise(() => {}));"), &Arc::default())
         .await

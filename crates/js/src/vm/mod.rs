@@ -206,6 +206,10 @@ impl Vm {
                 serde_json::from_str(&answer).map_err(|e| ProgramError::new(code::THROWN, e.to_string(), ""))
             }
             Rest::Failed => Err(self.failure()),
+            // What is interrupted behind a promise rejects nothing: the engine drops that job.
+            Rest::Quiet if lock(&self.deadline).is_some_and(|deadline| deadline <= Instant::now()) => {
+                Err(ProgramError::interrupted())
+            }
             Rest::Quiet => {
                 Err(never(&format!("the handler `{handler}` awaits a promise that never settles")))
             }
