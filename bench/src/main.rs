@@ -18,6 +18,7 @@ mod machine;
 mod memory;
 mod object;
 mod queue;
+mod restate;
 mod rival;
 mod s3;
 mod serve;

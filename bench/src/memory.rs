@@ -71,7 +71,7 @@ fn worker(cloud: &Cloud) -> Result<u32> {
 }
 
 /// A process's resident memory in MiB.
-fn resident(pid: u32) -> Result<f64> {
+pub(crate) fn resident(pid: u32) -> Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let line = text.lines().find(|line| line.starts_with("Rss:")).context("no Rss in smaps_rollup")?;
     let kibibytes: f64 = line.split_whitespace().nth(1).context("Rss has no value")?.parse()?;

@@ -10,8 +10,10 @@ pub(crate) const HELP: &str = "\
 usage: cargo xtask bench [NAME…]
 
 Builds in release, measures a cloud of its own and prints a table with the machine, the floors measured in the same
-run, and the budgets. Installs two other S3 servers into target/rivals, to measure them beside ours. Names choose what is measured: `cargo xtask bench -- --list` names them. Needs root.
+run, and the budgets. Installs other servers into target/rivals, to measure them beside ours. Names choose what is measured: `cargo xtask bench -- --list` names them. Needs root.
 ";
+
+const RESTATE: [&str; 2] = ["@restatedev/restate-server@1.7.12", "@restatedev/restate-sdk@1.17.2"];
 
 pub(crate) fn main(arguments: &[String]) -> Result<()> {
     setup::ensure()?;
@@ -38,7 +40,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<()> {
 }
 
 /// The servers that ours is measured beside, pinned, in a folder of their own; and the variables that name them.
-fn rivals() -> Result<[(&'static str, PathBuf); 2]> {
+fn rivals() -> Result<[(&'static str, PathBuf); 3]> {
     let folder = tree::target()?.join("rivals");
     let (s3s_fs, ministack) = (folder.join("bin/s3s-fs"), folder.join("py/bin/ministack"));
     if !s3s_fs.exists() {
@@ -63,5 +65,21 @@ fn rivals() -> Result<[(&'static str, PathBuf); 2]> {
             process::output(&mut install).map(drop)
         })?;
     }
-    Ok([("TANDEM_BENCH_S3S_FS", s3s_fs), ("TANDEM_BENCH_MINISTACK", ministack)])
+    let restate = folder.join("restate");
+    if !restate.join("node_modules/@restatedev/restate-server-linux-x64").is_dir() {
+        std::fs::create_dir_all(&restate)?;
+        process::timed("installing Restate", || {
+            let mut install = Command::new("npm");
+            install
+                .args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--prefix"])
+                .arg(&restate);
+            install.args(RESTATE);
+            process::output(&mut install).map(drop)
+        })?;
+    }
+    Ok([
+        ("TANDEM_BENCH_S3S_FS", s3s_fs),
+        ("TANDEM_BENCH_MINISTACK", ministack),
+        ("TANDEM_BENCH_RESTATE", restate),
+    ])
 }
