@@ -17,6 +17,10 @@
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
+/// How many steps may lead to one (deliveries, starts of workflows), each caused by the one before. Far more than any pipeline
+/// has, and few enough that a loop ends within seconds; Lambda ends one after about 16.
+pub(crate) const DEEPEST: u8 = 100;
+
 /// A trace context that is valid.
 struct Context<'a> {
     trace: &'a str,

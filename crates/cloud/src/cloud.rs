@@ -334,6 +334,7 @@ impl Cloud {
             log: log.clone(),
             letters: dead_letters.clone(),
             trail,
+            workflows: workflows.clone(),
         };
         let deferred = Deferred { store: store.clone(), outbox, resources: resources.clone() };
         let lambda = function::invoke_api::router(functions.clone(), Arc::new(deferred))

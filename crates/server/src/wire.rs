@@ -245,35 +245,61 @@ pub struct Started {
     pub id: String,
 }
 
-/// `POST /v1/workflows/wait`, answered by [`InstanceStatus`](tandem_cloud::workflow::InstanceStatus); `POST
-/// /v1/workflows/purge`, answered by `null`.
+/// `POST /v1/workflows/wait`, answered by [`InstanceStatus`](tandem_cloud::workflow::InstanceStatus).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
     pub stack: StackId,
     pub id: String,
 }
 
-/// `POST /v1/workflows/show`, answered by [`InstanceStatus`](tandem_cloud::workflow::InstanceStatus); `POST
-/// /v1/workflows/terminate`, `/suspend` and `/resume`, answered by `null`.
+/// `POST /v1/workflows/show`, answered by [`InstanceStatus`](tandem_cloud::workflow::InstanceStatus).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OfInstance {
+pub struct ShowInstance {
     #[serde(flatten)]
     pub of: Instance,
     /// Whether its events are told, too.
     #[serde(default)]
     pub history: bool,
-    #[serde(default)]
-    pub reason: String,
 }
 
-/// `POST /v1/workflows/raise`, answered by `null`.
+/// `POST /v1/workflows/tell`, answered by [`Told`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RaiseEvent {
+pub struct Tell {
     #[serde(flatten)]
     pub of: Instance,
-    pub event: String,
-    #[serde(default)]
-    pub data: Value,
+    #[serde(flatten)]
+    pub what: Telling,
+}
+
+/// What an instance is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "verb")]
+pub enum Telling {
+    Raise {
+        event: String,
+        #[serde(default)]
+        data: Value,
+    },
+    Terminate {
+        #[serde(default)]
+        reason: String,
+    },
+    Suspend,
+    Resume,
+    Rewind,
+    Purge,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    pub id: String,
+}
+
+/// `POST /v1/workflows/ending`, answered by a list of [`Ending`](tandem_cloud::workflow::Ending).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deleted {
+    pub stack: StackId,
+    pub deleted: Vec<Urn>,
 }
 
 /// What came of moving a dead letter.

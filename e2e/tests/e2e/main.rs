@@ -99,4 +99,7 @@ mod topics;
 mod volumes;
 #[cfg(test)]
 mod why;
+mod workflow_ends;
+mod workflow_load;
+mod workflow_rewind;
 mod workflows;

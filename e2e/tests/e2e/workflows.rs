@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 
 use crate::harness::{Cloud, Project};
 
-fn status(project: &Project, id: &str) -> Value {
+pub(crate) fn status(project: &Project, id: &str) -> Value {
     serde_json::from_str(&project.tandem(&["workflow", "show", id, "--json"]).ok().stdout)
         .expect("the status is JSON")
 }
 
 /// Waits until an instance has ended, however it does.
-fn ended(project: &Project, id: &str) -> Value {
+pub(crate) fn ended(project: &Project, id: &str) -> Value {
     for _ in 0..600 {
         let now = status(project, id);
         if !matches!(now["runtimeStatus"].as_str(), Some("Pending" | "Running" | "Suspended")) {
@@ -24,7 +24,7 @@ fn ended(project: &Project, id: &str) -> Value {
 }
 
 /// Waits until an instance is as it should be.
-fn until(project: &Project, id: &str, wanted: &str) -> Value {
+pub(crate) fn until(project: &Project, id: &str, wanted: &str) -> Value {
     for _ in 0..600 {
         let now = status(project, id);
         if now["runtimeStatus"] == wanted {
@@ -48,6 +48,10 @@ fn the_slides_chain_runs_as_it_stands_and_shows_each_step() {
     let shown = project.tandem(&["workflow", "show", "one"]).ok().stdout;
     for line in ["chain", "Completed", "F1", "F4", "the work is done"] {
         assert!(shown.contains(line), "{shown}");
+    }
+    let why = project.tandem(&["why", "one"]).ok().stdout;
+    for line in ["instance one of workflow/chain completed", "function/F1 answered", "function/F4 answered"] {
+        assert!(why.contains(line), "{why}");
     }
     let told = status(&project, "one");
     assert_eq!(told["instanceId"], "one");
@@ -86,6 +90,8 @@ fn an_approval_waits_for_a_person_or_its_deadline_also_while_the_cloud_is_killed
     let refused = project.tandem(&["workflow", "start", "approval", "1", "--id", "yes"]);
     refused.failed("E0872").says("exists already");
     cloud.log(&project).wait_for_times("*** Ada asks for 12", 3);
+    let shown = project.tandem(&["workflow", "show", "yes"]).ok().stdout;
+    assert!(shown.contains("event approval") && shown.contains("waits for it"), "{shown}");
     serving.kill();
     let _serving = cloud.serve();
     project.tandem(&["workflow", "raise", "yes", "approval", r#"{"approved":true}"#]).ok();
@@ -224,6 +230,11 @@ fn a_workflow_waits_for_a_container_through_a_restart_and_runs_it_once() {
     let _serving = cloud.serve();
     let output = until(&project, "one", "Completed")["output"].clone();
     assert_eq!(output[0], 7);
+    let shown = project.tandem(&["workflow", "show", "one"]).ok().stdout;
+    let runs = project.tandem(&["runs", "ls"]).ok().stdout;
+    let run =
+        shown.split("render (run ").nth(1).and_then(|rest| rest.split(')').next()).expect("the run is named");
+    assert!(runs.contains(&run[run.len() - 12..]), "{run}: {runs}");
     let error = output[1].as_str().unwrap();
     assert!(error.contains("broken") && error.contains("oh no"), "{error}");
     // All that came before this line is there by then.

@@ -111,3 +111,6 @@ export function checkPositive(what, property, value) {
     if (typeof value === "number" && !(value > 0))
         throw invalid(`\`${property}\` of ${what} is above zero, not ${value}`, "");
 }
+
+/** Whether it is an async function, which is no generator. */
+export const isAsync = (fn) => fn?.constructor?.name === "AsyncFunction";

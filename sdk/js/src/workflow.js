@@ -1,6 +1,6 @@
 // Workflows: orchestrators whose instances survive anything. The orchestrator is noted by a name that no function can have.
 
-import { checkOptions, checkPositive, checkSize, checkType, invalid, shown } from "./check.js";
+import { checkOptions, checkPositive, checkSize, checkType, invalid, isAsync, shown } from "./check.js";
 import { handlers } from "./function.js";
 import { call } from "./host.js";
 import { Resource, inHandlerOnly, textsOf } from "./resource.js";
@@ -15,9 +15,9 @@ export class Workflow extends Resource {
     constructor(name, orchestrator, args, options) {
         const handler = `workflow/${name}`;
         const inputs = (key) => {
-            if (typeof orchestrator !== "function" || (orchestrator[DURABLE] ?? "orchestrator") !== "orchestrator") {
+            if (typeof orchestrator !== "function" || isAsync(orchestrator) || (orchestrator[DURABLE] ?? "orchestrator") !== "orchestrator") {
                 throw invalid(
-                    `the orchestrator of ${key} is a generator function, not ${shown(orchestrator)}`,
+                    `the orchestrator of ${key} is a generator function, not ${isAsync(orchestrator) ? "an async function" : shown(orchestrator)}`,
                     `write \`new cloud.Workflow("${name}", df(function* (ctx) { … }))\``,
                 );
             }

@@ -6,11 +6,7 @@
 use tandem_model::{Report, Urn};
 
 use super::Delivery;
-use crate::cause;
-
-/// How many deliveries may lead to one, each caused by the one before. Far more than any pipeline has steps, and few enough
-/// that a loop ends within seconds; Lambda ends one after about 16.
-pub(super) const DEEPEST: u8 = 100;
+use crate::cause::{self, DEEPEST};
 
 /// Why a delivery must not be made, if it must not. One that a person asked for again is made: that goes one step further.
 pub(crate) fn too_long(delivery: &Delivery) -> Option<Report> {

@@ -58,7 +58,7 @@ const ID_DIGITS: usize = 20;
 
 impl RunId {
     /// The id that a key stands for.
-    pub(super) fn of_key(task: &Urn, key: &str) -> Self {
+    pub(crate) fn of_key(task: &Urn, key: &str) -> Self {
         let digest = Sha256::digest(format!("{task}\n{key}"));
         Self(HEXLOWER.encode(&digest[..ID_DIGITS / 2]))
     }

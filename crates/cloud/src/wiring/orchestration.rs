@@ -11,7 +11,7 @@ use tandem_model::{Explain, PhysicalId, Report, Urn, plan::Change, resource::Pro
 use crate::{
     function::{Functions, Invocation, InvokeError},
     provider::{Lines, Provider},
-    task::{Outcome, RunError, RunRequest, Tasks},
+    task::{Outcome, RunError, RunId, RunRequest, Tasks},
     workflow::{Call, Failure, Fault, Host},
 };
 
@@ -86,6 +86,10 @@ impl Host for Orchestration {
             }
             Err(error) => Err(fault(error)),
         }
+    }
+
+    fn run_of(&self, task: &Urn, key: &str) -> String {
+        RunId::of_key(task, key).to_string()
     }
 
     /// `input`: `{ environment, command, input }`, as a run of the task takes them. The result is what the run left as its result.

@@ -58,8 +58,9 @@ impl ProgramCalls {
                     }
                     "workflow.raise" => done(workflows.raise(&instance, &of.name, of.data).await),
                     "workflow.terminate" => done(workflows.terminate(&instance, of.reason).await),
-                    "workflow.suspend" => done(workflows.suspend(&instance, of.reason).await),
-                    "workflow.resume" => done(workflows.resume(&instance, of.reason).await),
+                    "workflow.suspend" => done(workflows.suspend(&instance).await),
+                    "workflow.resume" => done(workflows.resume(&instance).await),
+                    "workflow.rewind" => done(workflows.rewind(&instance).await),
                     "workflow.purge" => done(workflows.purge(&instance).await),
                     _ => return Err(CallFault::Unknown { method: method.to_owned() }.report()),
                 }

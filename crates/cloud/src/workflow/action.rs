@@ -15,6 +15,8 @@ pub(super) struct State {
     actions: Vec<Vec<Action>>,
     pub(super) output: Option<Value>,
     pub(super) error: Option<String>,
+    /// Where it was thrown.
+    stack: Option<String>,
     pub(super) custom_status: Option<Value>,
     /// The number of the first action in `actions`: our own host answers only what is new.
     pub(super) from: u32,
@@ -28,6 +30,13 @@ impl State {
         self.actions.append(&mut next.actions);
         self.canceled.append(&mut next.canceled);
         Self { actions: self.actions, canceled: self.canceled, from: self.from, ..next }
+    }
+
+    /// The places where its error was thrown, nearest first.
+    pub(super) fn frames(&self) -> Option<String> {
+        let frames: Vec<_> =
+            self.stack.as_deref()?.lines().map(str::trim).filter(|line| line.starts_with("at ")).collect();
+        (!frames.is_empty()).then(|| frames.join("\n"))
     }
 
     /// The actions in the order in which they were taken, those within `Task.all` and `Task.any` at their place.
@@ -80,7 +89,9 @@ pub(super) enum What {
         fire_at: Timestamp,
         canceled: bool,
     },
-    WaitForEvent,
+    WaitForEvent {
+        name: String,
+    },
     Compound(Vec<Action>),
     /// One that is not there yet.
     Unsupported {
@@ -98,6 +109,8 @@ struct Wire {
     function_name: Option<String>,
     #[serde(default)]
     task_name: Option<String>,
+    #[serde(default)]
+    external_event_name: Option<String>,
     #[serde(default, deserialize_with = "present")]
     input: Option<Value>,
     #[serde(default)]
@@ -144,7 +157,7 @@ impl<'de> Deserialize<'de> for Action {
                 fire_at: wire.fire_at.ok_or_else(|| D::Error::missing_field("fireAt"))?,
                 canceled: wire.is_canceled,
             },
-            6 => What::WaitForEvent,
+            6 => What::WaitForEvent { name: name(wire.external_event_name)? },
             7 => What::Unsupported { name: "callEntity" },
             8 => What::Unsupported { name: "callHttp" },
             9 => What::Unsupported { name: "signalEntity" },

@@ -14,7 +14,6 @@ use super::{
     record::{Failure, Message, Work},
     store::{self, InstanceKey},
 };
-use crate::cause;
 
 /// How long a call is left alone that nobody could begin.
 const BUSY: Duration = Duration::from_millis(100);
@@ -22,6 +21,11 @@ const BUSY: Duration = Duration::from_millis(100);
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 /// How often an activity is called whose worker was lost.
 const ATTEMPTS: u32 = 3;
+
+/// Names a call, the same for every attempt at it.
+pub(super) fn key(execution: &str, task: u32) -> String {
+    format!("{execution}-{task}")
+}
 
 impl Shared {
     /// Begins what an instance has open, after a start of the cloud.
@@ -88,9 +92,9 @@ impl Shared {
             };
             let call = Call {
                 callee,
-                key: format!("{execution}-{task}"),
+                key: key(execution, task),
                 input: input.unwrap_or_default(),
-                traceparent: Some(cause::of_run(record.traceparent.as_deref(), execution)),
+                traceparent: Some(record.cause()),
             };
             let result = match kind {
                 Kind::Function => self.host.activity(call).await,

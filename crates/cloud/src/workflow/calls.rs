@@ -9,14 +9,16 @@ use uuid::Uuid;
 
 use super::{
     InstanceStatus, WorkflowError, Workflows,
+    core::LARGEST,
     record::{Message, Record, Status},
     store::{self, InstanceKey},
 };
+use crate::cause::{self, DEEPEST};
 
-/// The largest input of an instance, and the largest data of an event, as JSON.
-const LARGEST: usize = 1 << 20;
 /// The longest id of an instance.
 const LONGEST_ID: usize = 100;
+/// The longest name of an event, in bytes.
+const LONGEST_NAME: usize = 256;
 
 /// A new instance.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,9 +55,9 @@ pub(super) fn fresh(
         next_task: 0,
         actions: 0,
         turns: 0,
-        events: 0,
         turn: None,
         traceparent: None,
+        events_awaited: std::collections::BTreeMap::new(),
         started_by: None,
     }
 }
@@ -81,6 +83,9 @@ impl Workflows {
             self.shared.current(&workflow).ok_or_else(|| WorkflowError::NoWorkflow(workflow.clone()))?;
         if let Some(bytes) = input.as_ref().map(|input| input.to_string().len()).filter(|n| *n > LARGEST) {
             return Err(WorkflowError::TooLarge { what: "input".to_owned(), bytes });
+        }
+        if cause::depth(traceparent.as_deref()) >= DEEPEST {
+            return Err(WorkflowError::TooDeep(workflow));
         }
         let id = match (id, &key) {
             (Some(id), _) => checked(id)?,
@@ -115,6 +120,9 @@ impl Workflows {
     /// # Errors
     /// [`WorkflowError`] if there is no such instance, or it has ended.
     pub async fn raise(&self, instance: &InstanceKey, name: &str, data: Value) -> Result<(), WorkflowError> {
+        if name.is_empty() || name.len() > LONGEST_NAME {
+            return Err(WorkflowError::InvalidEvent { bytes: name.len() });
+        }
         let bytes = data.to_string().len();
         if bytes > LARGEST {
             return Err(WorkflowError::TooLarge { what: format!("event `{name}`"), bytes });
@@ -134,16 +142,16 @@ impl Workflows {
     ///
     /// # Errors
     /// As [`raise`](Self::raise).
-    pub async fn suspend(&self, instance: &InstanceKey, reason: String) -> Result<(), WorkflowError> {
-        self.tell(instance, Message::Suspend { reason }).await
+    pub async fn suspend(&self, instance: &InstanceKey) -> Result<(), WorkflowError> {
+        self.tell(instance, Message::Suspend).await
     }
 
     /// Lets a suspended instance go on.
     ///
     /// # Errors
     /// As [`raise`](Self::raise).
-    pub async fn resume(&self, instance: &InstanceKey, reason: String) -> Result<(), WorkflowError> {
-        self.tell(instance, Message::Resume { reason }).await
+    pub async fn resume(&self, instance: &InstanceKey) -> Result<(), WorkflowError> {
+        self.tell(instance, Message::Resume).await
     }
 
     /// Deletes an instance that has ended, with its history.
@@ -159,13 +167,17 @@ impl Workflows {
             });
         }
         let mut batch = Batch::default();
-        batch.expect(store::record_key(instance), Some(store::encode(&record)));
-        batch.delete(store::record_key(instance));
-        store::forget_history(&mut batch, instance, &record);
+        {
+            let snapshot = self.shared.store.snapshot()?;
+            let gone = || WorkflowError::NoInstance { id: instance.id.clone() };
+            let loaded =
+                store::load(&*snapshot, instance)?.filter(|now| now.record == record).ok_or_else(gone)?;
+            store::erase(&mut batch, &*snapshot, instance, &loaded)?;
+        }
         Ok(self.shared.store.commit(batch).await?)
     }
 
-    fn known(&self, instance: &InstanceKey) -> Result<Record, WorkflowError> {
+    pub(super) fn known(&self, instance: &InstanceKey) -> Result<Record, WorkflowError> {
         let found = store::record(&*self.shared.store.snapshot()?, instance)?;
         found.ok_or_else(|| WorkflowError::NoInstance { id: instance.id.clone() })
     }
@@ -205,12 +217,14 @@ impl Workflows {
 }
 
 fn checked(id: String) -> Result<String, WorkflowError> {
-    let fits = |c: char| c.is_alphanumeric() || "-_.:@".contains(c);
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.:@".contains(c);
     let reason = match &id {
         id if id.is_empty() => "it is empty",
+        // A path has no segments of these names.
+        id if id == "." || id == ".." => "it is nothing but dots",
         id if id.len() > LONGEST_ID => "it is longer than 100 characters",
         id if !id.chars().all(fits) => {
-            "it has other characters than letters, digits, `-`, `_`, `.`, `:` and `@`"
+            "it has other characters than the letters a to z, digits, `-`, `_`, `.`, `:` and `@`"
         }
         _ => return Ok(id),
     };

@@ -7,7 +7,7 @@
 //! an activity takes two: one for the pause, one for the new attempt. The orchestrator counts those when it is told of the
 //! failure, before it takes any other action; so of one turn's events those come first that only lead to a retry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -24,8 +24,9 @@ pub(super) struct Turn {
     pub(super) events: Vec<HistoryEvent>,
     at: Timestamp,
     next_task: u32,
-    closed: Vec<u32>,
+    closed: BTreeSet<u32>,
     opened: BTreeMap<u32, Open>,
+    events_awaited: BTreeMap<String, i64>,
 }
 
 /// A whole turn: what its commit makes true.
@@ -35,19 +36,31 @@ pub(super) struct Turned {
     /// All events of the turn. Of an execution that goes on as a new one, none.
     pub(super) events: Vec<HistoryEvent>,
     /// Tasks that were open before, and are no more.
-    pub(super) closed: Vec<u32>,
+    pub(super) closed: BTreeSet<u32>,
     pub(super) opened: BTreeMap<u32, Open>,
     /// The instance begins anew: its history and all open tasks of the old execution go.
     pub(super) renewed: bool,
 }
 
-/// An orchestrator that took other actions than it had taken before.
+/// The longest output and custom status, as JSON.
+pub(super) const LARGEST: usize = 1 << 20;
+
+/// An orchestrator whose answer cannot be followed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Diverged {
-    #[error("it took {now} actions where it had taken {before}")]
+    #[error(
+        "E0861: the orchestrator does not do what it did before: it took {now} actions where it had taken {before}"
+    )]
     Fewer { before: u32, now: u32 },
-    #[error("its action number {action} begins task {told}, where task {counted} is next")]
+    #[error(
+        "E0861: the orchestrator does not do what it did before: its action number {action} begins task {told}, \
+         where task {counted} is next"
+    )]
     Task { action: u32, told: u32, counted: u32 },
+    #[error(
+        "E0874: its {what} is {bytes} bytes long, and 1 MiB is the most; put it into a bucket, and return its key"
+    )]
+    TooLarge { what: &'static str, bytes: usize },
     #[error("`{name}` is not there yet")]
     Unsupported { name: &'static str },
 }
@@ -64,8 +77,9 @@ pub(super) fn begin(
         events: vec![HistoryEvent::new(EventType::OrchestratorStarted, at)],
         at,
         next_task: record.next_task,
-        closed: Vec::new(),
+        closed: BTreeSet::new(),
         opened: BTreeMap::new(),
+        events_awaited: record.events_awaited.clone(),
     };
     let mut resuming = Vec::new();
     if record.turns == 0 {
@@ -83,6 +97,7 @@ pub(super) fn begin(
             }
             Message::Fired { execution, task } if execution == record.execution => (task, None),
             Message::Raised { name, data } => {
+                turn.awaits(name.clone(), -1);
                 resuming.push(HistoryEvent {
                     name: Some(name),
                     input: Some(data.to_string()),
@@ -95,11 +110,11 @@ pub(super) fn begin(
         let Some(found) = open.get(&task).filter(|_| !turn.closed.contains(&task)) else { continue };
         match outcome {
             Some(result) if !matches!(found.work, Work::Timer { .. }) => {
-                turn.closed.push(task);
+                turn.closed.insert(task);
                 turn.done(task, found, result, &mut resuming);
             }
             None if matches!(found.work, Work::Timer { .. }) => {
-                turn.closed.push(task);
+                turn.closed.insert(task);
                 turn.fired(task, found, &mut resuming);
             }
             _ => {}
@@ -175,6 +190,15 @@ impl Turn {
         self.begin_work(id, (**again).clone(), Some(retry.clone()));
     }
 
+    /// One wait more for an event, or one event more.
+    fn awaits(&mut self, name: String, more: i64) {
+        let of = self.events_awaited.entry(name.clone()).or_default();
+        *of += more;
+        if *of == 0 {
+            self.events_awaited.remove(&name);
+        }
+    }
+
     fn next(&mut self) -> u32 {
         self.next_task += 1;
         self.next_task - 1
@@ -201,6 +225,7 @@ impl Turn {
             name: Some(name.clone()),
             input: input.as_ref().map(Value::to_string),
             instance_id,
+            is_run: matches!(work, Work::Run { .. }),
             ..HistoryEvent::begins(id, kind, self.at)
         });
         self.opened.insert(id, Open { work, scheduled: self.at, retry });
@@ -243,26 +268,35 @@ impl Turn {
                 }
             }
             What::ContinueAsNew { input } => return Ok(Some(input)),
-            What::WaitForEvent | What::Compound(_) => {}
+            What::WaitForEvent { name } => self.awaits(name, 1),
+            What::Compound(_) => {}
             What::Unsupported { name } => return Err(Diverged::Unsupported { name }),
         }
         Ok(None)
     }
 }
 
+fn fits(what: &'static str, value: Option<&Value>) -> Result<(), Diverged> {
+    let bytes = value.map_or(0, |value| value.to_string().len());
+    if bytes > LARGEST { Err(Diverged::TooLarge { what, bytes }) } else { Ok(()) }
+}
+
 /// Makes events and open tasks of what the orchestrator answered to `turn`. `attempt` names this attempt at it.
 ///
 /// # Errors
-/// [`Diverged`] if these are not the actions that were recorded.
+/// [`Diverged`] if these are not the actions that were recorded, or what it says does not fit.
 pub(super) fn end(record: &Record, mut turn: Turn, state: State, attempt: &str) -> Result<Turned, Diverged> {
     let mut after = Record { updated: turn.at, status: Status::Running, ..record.clone() };
     after.custom_status = state.custom_status.clone().or(after.custom_status);
     let (is_done, output, error) = (state.is_done, state.output.clone(), state.error.clone());
+    fits("output", output.as_ref())?;
+    fits("custom status", state.custom_status.as_ref())?;
+    let frames = state.frames();
     let mut closed = turn.closed.clone();
     for canceled in &state.canceled {
         // One that is opened in this very turn never comes to be.
-        if turn.opened.remove(canceled).is_none() && !closed.contains(canceled) {
-            closed.push(*canceled);
+        if turn.opened.remove(canceled).is_none() {
+            closed.insert(*canceled);
         }
     }
     let from = state.from;
@@ -277,7 +311,7 @@ pub(super) fn end(record: &Record, mut turn: Turn, state: State, attempt: &str) 
         if number < record.actions {
             // It was taken before; but its timer may be cancelled since.
             if let Action { id: Some(id), what: What::Timer { canceled: true, .. } } = action {
-                closed.push(id);
+                closed.insert(id);
             }
         } else if let Some(input) = turn.take(&record.execution, number, action)? {
             renewed = Some(input);
@@ -291,8 +325,8 @@ pub(super) fn end(record: &Record, mut turn: Turn, state: State, attempt: &str) 
             next_task: 0,
             actions: 0,
             turns: 0,
-            events: 0,
             turn: None,
+            events_awaited: BTreeMap::new(),
             ..after
         };
         return Ok(Turned { record: fresh, events: vec![], closed, opened: BTreeMap::new(), renewed: true });
@@ -304,7 +338,7 @@ pub(super) fn end(record: &Record, mut turn: Turn, state: State, attempt: &str) 
             Some(error) => {
                 after.status = Status::Failed;
                 after.output = Some(Value::String(error.clone()));
-                turn.events.push(HistoryEvent { reason: Some(error), ..event });
+                turn.events.push(HistoryEvent { reason: Some(error), details: frames, ..event });
             }
             None => {
                 after.status = Status::Completed;
@@ -316,29 +350,42 @@ pub(super) fn end(record: &Record, mut turn: Turn, state: State, attempt: &str) 
         turn.opened.clear();
     }
     after.next_task = turn.next_task;
+    after.events_awaited = turn.events_awaited;
     after.actions = now;
     after.turns += 1;
-    after.events += u32::try_from(turn.events.len()).unwrap_or(u32::MAX);
     after.turn = Some(attempt.to_owned());
     Ok(Turned { record: after, events: turn.events, closed, opened: turn.opened, renewed: false })
 }
 
-/// The instance ends without its orchestrator: it is terminated, or cannot go on.
-pub(super) fn stop(record: &Record, status: Status, reason: &str, now: Timestamp) -> Turned {
+impl Turned {
+    /// An instance that goes on with what it has open.
+    pub(super) fn going_on(record: Record, opened: BTreeMap<u32, Open>) -> Self {
+        Self { record, events: vec![], closed: BTreeSet::new(), opened, renewed: false }
+    }
+}
+
+/// The instance ends without its orchestrator: it is terminated, or cannot go on. `told` is what it was told last.
+pub(super) fn stop(
+    record: &Record,
+    status: Status,
+    reason: &str,
+    told: Vec<HistoryEvent>,
+    now: Timestamp,
+) -> Turned {
     let at = now.max(record.updated);
     let kind = match status {
         Status::Terminated => EventType::ExecutionTerminated,
         _ => EventType::ExecutionCompleted,
     };
-    let events = vec![HistoryEvent { reason: Some(reason.to_owned()), ..HistoryEvent::new(kind, at) }];
+    let mut events = told;
+    events.push(HistoryEvent { reason: Some(reason.to_owned()), ..HistoryEvent::new(kind, at) });
     let record = Record {
         status,
         updated: at,
         output: Some(Value::String(reason.to_owned())),
         turns: record.turns + 1,
-        events: record.events + 1,
         turn: None,
         ..record.clone()
     };
-    Turned { record, events, closed: vec![], opened: BTreeMap::new(), renewed: false }
+    Turned { record, events, closed: BTreeSet::new(), opened: BTreeMap::new(), renewed: false }
 }

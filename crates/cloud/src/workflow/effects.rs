@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tandem_failpoint::hit;
-use tandem_model::{Kind, Urn};
+use tandem_model::{Explain, Kind, Urn};
 use tandem_store::{Batch, Snapshot};
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
     record::{Failure, Message, Open, Parent, Record, Status, Work},
     store::{self, InstanceKey, Loaded},
 };
-use crate::cause;
+use crate::cause::{self, DEEPEST};
 
 impl Shared {
     /// Makes a turn true, with the instances that begin with it and what its parent is told.
@@ -42,7 +42,7 @@ impl Shared {
         Ok(())
     }
 
-    fn begin_child(
+    pub(super) fn begin_child(
         &self,
         snapshot: &dyn Snapshot,
         batch: &mut Batch,
@@ -54,11 +54,7 @@ impl Shared {
         let Work::Child { name, instance: id, input } = &open.work else { return Ok(()) };
         let key = InstanceKey { stack: instance.stack.clone(), id: id.clone() };
         let parent = Parent { instance: instance.id.clone(), execution: record.execution.clone(), task };
-        let failed = |reason: String| Message::Done {
-            execution: record.execution.clone(),
-            task,
-            result: Err(Failure { reason, details: String::new() }),
-        };
+        let failed = |reason: String| parent.done(Err(Failure { reason, details: String::new() }));
         let workflow = Urn::new(
             instance.stack.clone(),
             Kind::Workflow,
@@ -84,8 +80,13 @@ impl Shared {
             store::tell(batch, instance, &failed(format!("the instance `{id}` exists already")));
             return Ok(());
         }
+        if cause::depth(record.traceparent.as_deref()) >= DEEPEST - 1 {
+            let error = WorkflowError::TooDeep(workflow);
+            store::tell(batch, instance, &failed(format!("{}: {error}", error.code())));
+            return Ok(());
+        }
         let begun = calls::fresh(workflow, id.clone(), version, input.clone(), record.updated);
-        let traceparent = Some(cause::of_run(record.traceparent.as_deref(), &record.execution));
+        let traceparent = Some(record.cause());
         let begun = Record { parent: Some(parent), traceparent, ..begun };
         calls::put_new(batch, &key, existing.as_ref(), &begun);
         Ok(())
@@ -123,7 +124,7 @@ impl Shared {
 }
 
 /// What a parent is told of an instance that ended.
-fn result_for(parent: &Parent, record: &Record) -> Message {
+pub(super) fn result_for(parent: &Parent, record: &Record) -> Message {
     let output = record.output.clone().unwrap_or_default();
     let result = match record.status {
         Status::Completed => Ok(output),
@@ -132,5 +133,5 @@ fn result_for(parent: &Parent, record: &Record) -> Message {
             Err(Failure { reason, details: String::new() })
         }
     };
-    Message::Done { execution: parent.execution.clone(), task: parent.task, result }
+    parent.done(result)
 }

@@ -1,5 +1,6 @@
 //! What can go wrong with workflows.
 
+use crate::cause::DEEPEST;
 use tandem_model::{Explain, Urn};
 use tandem_store::{CommitError, ReadError};
 
@@ -13,10 +14,16 @@ pub enum WorkflowError {
     InUse { id: String },
     #[error("`{id}` cannot be the id of an instance: {reason}")]
     InvalidId { id: String, reason: &'static str },
+    #[error("the name of an event has 1 to 256 bytes, not {bytes}")]
+    InvalidEvent { bytes: usize },
+    #[error("{} would be started by a chain of {DEEPEST} steps", .0.short())]
+    TooDeep(Urn),
     #[error("the instance `{id}` has ended: it is {status}")]
     Ended { id: String, status: String },
     #[error("the instance `{id}` has not ended: it is {status}")]
     NotEnded { id: String, status: String },
+    #[error("the instance `{id}` has not failed: it is {status}")]
+    NotFailed { id: String, status: String },
     #[error("the {what} is {bytes} bytes long, and 1 MiB is the most")]
     TooLarge { what: String, bytes: usize },
     #[error(transparent)]
@@ -30,8 +37,9 @@ impl Explain for WorkflowError {
         match self {
             Self::NoWorkflow(_) => "E0870",
             Self::NoInstance { .. } => "E0871",
-            Self::InUse { .. } | Self::InvalidId { .. } => "E0872",
-            Self::Ended { .. } | Self::NotEnded { .. } => "E0873",
+            Self::InUse { .. } | Self::InvalidId { .. } | Self::InvalidEvent { .. } => "E0872",
+            Self::TooDeep(_) => "E0652",
+            Self::Ended { .. } | Self::NotEnded { .. } | Self::NotFailed { .. } => "E0873",
             Self::TooLarge { .. } => "E0874",
             Self::Read(error) => error.code(),
             Self::Commit(error) => error.code(),
@@ -44,8 +52,13 @@ impl Explain for WorkflowError {
             Self::NoInstance { .. } => "`tandem workflow ls` lists the instances of the stack".into(),
             Self::InUse { .. } => "choose another id, or wait until it has ended".into(),
             Self::InvalidId { .. } => "use letters, digits, `-`, `_`, `.` and `:`".into(),
+            Self::InvalidEvent { .. } => "name it as the orchestrator waits for it".into(),
+            Self::TooDeep(_) => {
+                "find out with `tandem why` what starts what; a chain has to end by itself".into()
+            }
             Self::Ended { .. } => "start a new instance".into(),
             Self::NotEnded { .. } => "terminate it first: `tandem workflow terminate ID`".into(),
+            Self::NotFailed { .. } => "only an instance that failed is rewound".into(),
             Self::TooLarge { .. } => "put it into a bucket, and pass its key".into(),
             Self::Read(error) => error.help(),
             Self::Commit(error) => error.help(),

@@ -93,6 +93,9 @@ pub(super) struct HistoryEvent {
     pub(super) timer_id: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) fire_at: Option<Timestamp>,
+    /// Our own: it began a container.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_run: bool,
 }
 
 impl HistoryEvent {
@@ -112,6 +115,7 @@ impl HistoryEvent {
             task_scheduled_id: None,
             timer_id: None,
             fire_at: None,
+            is_run: false,
         }
     }
 

@@ -61,6 +61,9 @@ pub trait Host: Send + Sync {
     /// [`Fault`] if it has no result: it did not fail by itself.
     async fn activity(&self, call: Call) -> Result<Result<Value, Failure>, Fault>;
 
+    /// The id of the run that a call of a container task has, whether it is there already or not.
+    fn run_of(&self, task: &Urn, key: &str) -> String;
+
     /// Runs a container task and waits for its end. The run of an earlier call with the same key is found.
     ///
     /// # Errors

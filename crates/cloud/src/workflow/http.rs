@@ -1,4 +1,4 @@
-//! The management URLs of Durable Functions: start, status, raise, terminate, suspend, resume, purge.
+//! The management URLs of Durable Functions: start, status, raise, terminate, suspend, resume, rewind, restart, purge.
 //!
 //! Source: Microsoft Learn, "HTTP APIs in Durable Functions". A URL carries its key, as there: `code` is an access key id and
 //! its secret, with a dot between. What a key reaches is its stack.
@@ -8,8 +8,8 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{Path, Query, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::{DefaultBodyLimit, FromRequestParts, Path, Query, State, rejection::QueryRejection},
+    http::{HeaderMap, Method, StatusCode, Uri, header, request::Parts},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -45,11 +45,21 @@ pub fn router(workflows: Workflows, credentials: Arc<Credentials>, endpoint: End
         .route("/instances", get(list).delete(purge_many))
         .route("/instances/{id}", get(status).delete(purge))
         .route("/instances/{id}/raiseEvent/{event}", post(raise))
-        .route("/instances/{id}/terminate", post(terminate))
-        .route("/instances/{id}/suspend", post(suspend))
-        .route("/instances/{id}/resume", post(resume))
+        .route("/instances/{id}/{verb}", post(told))
+        .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
+        // An input has 1 MiB at most, and says so itself.
+        .layer(DefaultBodyLimit::max(LARGEST))
         .with_state(Api { workflows, credentials, endpoint });
     Router::new().nest(ROOT, routes)
+}
+
+/// How long a body may be.
+const LARGEST: usize = 16 << 20;
+
+async fn unknown(method: Method, uri: Uri) -> Refused {
+    let message = format!("there is no {method} {ROOT}{}", uri.path());
+    Refused(StatusCode::NOT_FOUND, json!({ "Message": message }))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -65,8 +75,20 @@ struct Asked {
     created_time_to: Option<Timestamp>,
     instance_id_prefix: String,
     top: Option<usize>,
+    restart_with_new_instance_id: Option<bool>,
     /// Our own: how many seconds the answer may wait for the instance's end.
     wait: f64,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = Refused;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let Query(asked) =
+            Query::from_request_parts(parts, state).await.map_err(|error: QueryRejection| {
+                Refused(StatusCode::BAD_REQUEST, json!({ "Message": error.body_text() }))
+            })?;
+        Ok(asked)
+    }
 }
 
 impl Asked {
@@ -96,7 +118,10 @@ impl From<WorkflowError> for Refused {
             WorkflowError::InUse { .. } => StatusCode::CONFLICT,
             WorkflowError::Ended { .. } => StatusCode::GONE,
             WorkflowError::NotEnded { .. }
+            | WorkflowError::NotFailed { .. }
             | WorkflowError::InvalidId { .. }
+            | WorkflowError::InvalidEvent { .. }
+            | WorkflowError::TooDeep(_)
             | WorkflowError::TooLarge { .. } => StatusCode::BAD_REQUEST,
             WorkflowError::Read(_) | WorkflowError::Commit(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
@@ -134,6 +159,8 @@ impl Api {
             "terminatePostUri": format!("{at}/terminate?reason={{text}}&code={code}"),
             "suspendPostUri": format!("{at}/suspend?reason={{text}}&code={code}"),
             "resumePostUri": format!("{at}/resume?reason={{text}}&code={code}"),
+            "rewindPostUri": format!("{at}/rewind?reason={{text}}&code={code}"),
+            "restartPostUri": format!("{at}/restart?code={code}"),
             "purgeHistoryDeleteUri": format!("{at}?code={code}"),
         })
     }
@@ -157,10 +184,14 @@ impl Api {
         let input = read(body)?;
         let start = Start { workflow, id, input, key: None, traceparent: traceparent(headers) };
         let id = self.workflows.start(start).await?;
-        let links = self.links(&id, &asked.code);
+        Ok(self.started(&id, &asked.code))
+    }
+
+    fn started(&self, id: &str, code: &str) -> Response {
+        let links = self.links(id, code);
         let location = links["statusQueryGetUri"].as_str().unwrap_or_default().to_owned();
         let headers = [(header::LOCATION, location), (header::RETRY_AFTER, "10".to_owned())];
-        Ok((StatusCode::ACCEPTED, headers, Json(links)).into_response())
+        (StatusCode::ACCEPTED, headers, Json(links)).into_response()
     }
 }
 
@@ -180,7 +211,7 @@ fn read(body: &[u8]) -> Result<Option<Value>, Refused> {
 async fn start_new(
     State(api): State<Api>,
     Path(name): Path<String>,
-    Query(asked): Query<Asked>,
+    asked: Asked,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refused> {
@@ -190,7 +221,7 @@ async fn start_new(
 async fn start_named(
     State(api): State<Api>,
     Path((name, id)): Path<(String, String)>,
-    Query(asked): Query<Asked>,
+    asked: Asked,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refused> {
@@ -200,7 +231,7 @@ async fn start_named(
 async fn status(
     State(api): State<Api>,
     Path(id): Path<String>,
-    Query(asked): Query<Asked>,
+    asked: Asked,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
     let instance = api.instance(&asked, &headers, id)?;
@@ -228,7 +259,7 @@ async fn status(
 
 async fn list(
     State(api): State<Api>,
-    Query(asked): Query<Asked>,
+    asked: Asked,
     headers: HeaderMap,
 ) -> Result<Json<Vec<InstanceStatus>>, Refused> {
     let mut all = api.workflows.list(&api.stack(&asked, &headers)?)?;
@@ -243,7 +274,7 @@ async fn list(
 async fn raise(
     State(api): State<Api>,
     Path((id, event)): Path<(String, String)>,
-    Query(asked): Query<Asked>,
+    asked: Asked,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, Refused> {
@@ -252,43 +283,34 @@ async fn raise(
     Ok(StatusCode::ACCEPTED)
 }
 
-async fn terminate(
+async fn told(
     State(api): State<Api>,
-    Path(id): Path<String>,
-    Query(asked): Query<Asked>,
+    Path((id, verb)): Path<(String, String)>,
+    asked: Asked,
+    method: Method,
     headers: HeaderMap,
-) -> Result<StatusCode, Refused> {
+    uri: Uri,
+) -> Result<Response, Refused> {
     let instance = api.instance(&asked, &headers, id)?;
-    api.workflows.terminate(&instance, asked.reason).await?;
-    Ok(StatusCode::ACCEPTED)
-}
-
-async fn suspend(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    Query(asked): Query<Asked>,
-    headers: HeaderMap,
-) -> Result<StatusCode, Refused> {
-    let instance = api.instance(&asked, &headers, id)?;
-    api.workflows.suspend(&instance, asked.reason).await?;
-    Ok(StatusCode::ACCEPTED)
-}
-
-async fn resume(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    Query(asked): Query<Asked>,
-    headers: HeaderMap,
-) -> Result<StatusCode, Refused> {
-    let instance = api.instance(&asked, &headers, id)?;
-    api.workflows.resume(&instance, asked.reason).await?;
-    Ok(StatusCode::ACCEPTED)
+    match verb.as_str() {
+        "terminate" => api.workflows.terminate(&instance, asked.reason).await?,
+        "suspend" => api.workflows.suspend(&instance).await?,
+        "resume" => api.workflows.resume(&instance).await?,
+        "rewind" => api.workflows.rewind(&instance).await?,
+        "restart" => {
+            let new_id = asked.restart_with_new_instance_id.unwrap_or(true);
+            let id = api.workflows.restart(&instance, new_id, traceparent(&headers)).await?;
+            return Ok(api.started(&id, &asked.code));
+        }
+        _ => return Err(unknown(method, uri).await),
+    }
+    Ok(StatusCode::ACCEPTED.into_response())
 }
 
 async fn purge(
     State(api): State<Api>,
     Path(id): Path<String>,
-    Query(asked): Query<Asked>,
+    asked: Asked,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Refused> {
     let instance = api.instance(&asked, &headers, id)?;
@@ -299,7 +321,7 @@ async fn purge(
 /// Deletes what has ended and fits; without a condition, nothing.
 async fn purge_many(
     State(api): State<Api>,
-    Query(asked): Query<Asked>,
+    asked: Asked,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Refused> {
     let stack = api.stack(&asked, &headers)?;

@@ -2,7 +2,7 @@
 //!
 //! An instance is a pure state machine over its history ([`core`]). A turn hands what is new to the orchestrator, a function,
 //! and records the actions that it answers; one commit makes it true: the events, what is open from now on, the timers, the
-//! instances that begin with it, and what its parent is told. Between turns an instance that waits is rows and nothing else.
+//! instances that begin with it, and what its parent is told. An instance that waits is rows and nothing else.
 //!
 //! Who owns it: the rows under `workflow/` are written here and by nobody else ([`store`]); an instance's by its driver, of
 //! which there is one at a time; others only add to its inbox. What a restart finds at each gap:
@@ -18,6 +18,7 @@
 //! | after its result, before the turn that records it | as before | open | the same; the result that is recorded counts |
 //! | while a container runs | as before | open | finds the run by its key |
 //! | after a timer was due | as before | open, its row is there | it is due again |
+//! | after a failed instance was rewound | as before its last turn | as then | begins what is open |
 //! | after a message was committed | as before | as before | takes a turn with it |
 //!
 //! A result is recorded once: a task that is no longer open is told to nobody. A generator goes on only from the attempt that
@@ -28,9 +29,11 @@
 mod action;
 mod activities;
 mod calls;
+mod caused;
 mod core;
 mod driver;
 mod effects;
+mod ending;
 mod error;
 mod history;
 mod host;
@@ -38,6 +41,7 @@ pub mod http;
 mod orchestrate;
 mod provider;
 mod record;
+mod rewind;
 mod status;
 mod store;
 mod timers;
@@ -59,6 +63,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
     calls::Start,
+    caused::{CallOutcome, CalledActivity, CausedInstance},
+    ending::Ending,
     error::WorkflowError,
     host::{Call, Fault, Host},
     provider::code_in_use,
@@ -67,7 +73,7 @@ pub use self::{
     store::InstanceKey,
     told::ToldEvent,
 };
-use self::{record::Message, turns::Turns};
+use self::{record::Message, timers::Cursor, turns::Turns};
 use crate::resource::Resources;
 
 /// How many activities are called at once. The others wait on disk, and in memory as a name.
@@ -89,8 +95,7 @@ struct Shared {
     /// The calls under way: instance, execution, task.
     calling: Mutex<HashSet<(InstanceKey, String, u32)>>,
     activities: Arc<Semaphore>,
-    /// The last timer that was told of.
-    timers: Mutex<Vec<u8>>,
+    timers: Mutex<Cursor>,
     timers_changed: Notify,
     /// Somebody waits for an instance to end.
     ended: tokio::sync::broadcast::Sender<InstanceKey>,
@@ -103,6 +108,10 @@ struct Shared {
 struct Mail {
     messages: Vec<Message>,
     woken: bool,
+    /// Tells a driver that it was woken.
+    called: Arc<Notify>,
+    /// There is something new on disk.
+    news: Arc<Notify>,
 }
 
 impl fmt::Debug for Workflows {
@@ -122,7 +131,7 @@ impl Workflows {
                 driven: Mutex::default(),
                 calling: Mutex::default(),
                 activities: Arc::new(Semaphore::new(ACTIVITIES)),
-                timers: Mutex::new(store::TIMERS.as_bytes().to_vec()),
+                timers: Mutex::default(),
                 timers_changed: Notify::new(),
                 ended: tokio::sync::broadcast::Sender::new(1024),
                 closing: CancellationToken::new(),

@@ -15,7 +15,6 @@ use super::{
     store::{self, InstanceKey, Loaded},
     turns::{Answer, Binding, Request, What},
 };
-use crate::cause;
 
 /// How large a page of a replay is.
 const PAGE: usize = 1 << 20;
@@ -31,7 +30,7 @@ impl Shared {
         let record = &loaded.record;
         let attempt = Uuid::now_v7().simple().to_string();
         let version = version_id(&record.workflow, &record.version);
-        let traceparent = Some(cause::of_run(record.traceparent.as_deref(), &record.execution));
+        let traceparent = Some(record.cause());
         let request = Request {
             instance: record.id.clone(),
             execution: record.execution.clone(),
@@ -62,14 +61,12 @@ impl Shared {
             let Some(told) = replayed else { return Ok(None) };
             answer = told;
         };
-        let now = Timestamp::now();
+        let (now, told) = (Timestamp::now(), turn.events.clone());
         let turned = state.and_then(|state: State| {
-            core::end(record, turn, state, &attempt).map_err(|diverged| {
-                format!("E0861: the orchestrator does not do what it did before: {diverged}")
-            })
+            core::end(record, turn, state, &attempt).map_err(|diverged| diverged.to_string())
         });
         hit("workflow.turn.answered");
-        Ok(Some(turned.unwrap_or_else(|reason| core::stop(record, Status::Failed, &reason, now))))
+        Ok(Some(turned.unwrap_or_else(|reason| core::stop(record, Status::Failed, &reason, told, now))))
     }
 
     /// What the orchestrator says to a request; `None` if the cloud closes.

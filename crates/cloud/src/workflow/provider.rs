@@ -3,18 +3,21 @@
 //! Each version of a workflow's code stays callable under an id of its own, as long as an instance may need it: an instance
 //! ends on the code that it began with.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
+use tandem_failpoint::hit;
 use tandem_model::{
     Explain, Kind, PhysicalId, Report, Urn,
     plan::Change,
     resource::{Properties, Recorded},
 };
-use tandem_store::{Batch, ReadError, Store};
+use tandem_store::{Batch, CommitError, ReadError, Store};
 
 use super::{
     WorkflowError, Workflows,
-    record::Record,
-    store::{self, VERSIONS},
+    record::Failure,
+    store::{self, InstanceKey, VERSIONS},
 };
 use crate::provider::{Lines, Provider};
 
@@ -26,49 +29,46 @@ pub(super) fn version_of(code: &Properties) -> String {
 
 /// The id under which a version can be called.
 pub(super) fn version_id(workflow: &Urn, version: &str) -> PhysicalId {
-    PhysicalId(format!(
-        "{}-{}-{}@{version}",
-        workflow.stack.to_string().replace('/', "-"),
-        workflow.name,
-        workflow.kind
-    ))
+    PhysicalId(format!("{workflow}@{version}"))
 }
 
 impl Workflows {
-    /// Makes every version callable that an instance may need, and forgets the others.
+    /// Makes every version callable that an instance may need, and forgets the others. Instances whose workflow is gone go, too.
     ///
     /// # Errors
     /// [`WorkflowError`] if they cannot be read or the others not be forgotten.
     pub async fn settle_versions(&self) -> Result<(), WorkflowError> {
-        for (key, workflow, version, code) in versions(&*self.shared.store)? {
-            let current = self.shared.current(&workflow).as_ref() == Some(&version);
-            if current || self.is_needed(&workflow, &version)? {
-                self.shared.host.define(&workflow, &version_id(&workflow, &version), &code);
-            } else {
-                let mut batch = Batch::default();
-                batch.delete(key);
-                self.shared.store.commit(batch).await?;
+        let needed = self.versions_in_use()?;
+        let mut all = versions(&*self.shared.store)?;
+        let current =
+            |version: &Version| self.shared.current(&version.workflow).as_ref() == Some(&version.name);
+        // The newest comes last: it is the one that the urn means.
+        all.sort_by_key(current);
+        for version in all {
+            let Version { row, workflow, name, code } = &version;
+            if self.shared.current(workflow).is_none() {
+                self.erase(workflow).await?;
+            } else if current(&version) || needed.contains(&(workflow.clone(), name.clone())) {
+                self.shared.host.define(workflow, &version_id(workflow, name), code);
+                continue;
             }
-        }
-        // The newest is the one that the urn means.
-        for (_, workflow, version, code) in versions(&*self.shared.store)? {
-            if self.shared.current(&workflow).as_ref() == Some(&version) {
-                self.shared.host.define(&workflow, &version_id(&workflow, &version), &code);
-            }
+            let mut batch = Batch::default();
+            batch.delete(row.clone());
+            self.shared.store.commit(batch).await?;
         }
         Ok(())
     }
 
-    fn is_needed(&self, workflow: &Urn, version: &str) -> Result<bool, WorkflowError> {
-        let snapshot = self.shared.store.snapshot()?;
-        for entry in snapshot.prefix(store::records_of(&workflow.stack).as_bytes())? {
-            let (_, row) = entry?;
-            let record: Record = serde_json::from_slice(&row).map_err(|error| ReadError(Box::new(error)))?;
-            if record.workflow == *workflow && record.version == version && !record.status.ended() {
-                return Ok(true);
+    /// The workflows and versions that instances go on with.
+    fn versions_in_use(&self) -> Result<HashSet<(Urn, String)>, WorkflowError> {
+        let mut needed = HashSet::new();
+        for record in store::records(&*self.shared.store.snapshot()?, store::RECORDS)? {
+            let record = record?;
+            if !record.status.ended() {
+                needed.insert((record.workflow, record.version));
             }
         }
-        Ok(false)
+        Ok(needed)
     }
 }
 
@@ -78,20 +78,27 @@ impl Workflows {
 /// [`WorkflowError`] if the versions cannot be read.
 pub fn code_in_use(store: &dyn Store) -> Result<Vec<String>, WorkflowError> {
     let code = |code: Properties| Some(code.get("code")?.as_str()?.to_owned());
-    Ok(versions(store)?.into_iter().filter_map(|(_, _, _, properties)| code(properties)).collect())
+    Ok(versions(store)?.into_iter().filter_map(|version| code(version.code)).collect())
 }
 
-/// Every version: its row, the workflow, its name, the code.
-fn versions(store: &dyn Store) -> Result<Vec<(bytes::Bytes, Urn, String, Properties)>, WorkflowError> {
+/// A version of a workflow's code.
+struct Version {
+    row: bytes::Bytes,
+    workflow: Urn,
+    name: String,
+    code: Properties,
+}
+
+fn versions(store: &dyn Store) -> Result<Vec<Version>, WorkflowError> {
     let snapshot = store.snapshot()?;
     let mut found = Vec::new();
     for entry in snapshot.prefix(VERSIONS.as_bytes())? {
-        let (key, row) = entry?;
-        let text = std::str::from_utf8(&key).ok().and_then(|text| text.strip_prefix(VERSIONS));
-        let Some((workflow, version)) = text.and_then(|text| text.rsplit_once('/')) else { continue };
-        let Ok(workflow) = workflow.parse() else { continue };
-        let code = serde_json::from_slice(&row).map_err(|error| ReadError(Box::new(error)))?;
-        found.push((key.clone(), workflow, version.to_owned(), code));
+        let (row, code) = entry?;
+        let text = std::str::from_utf8(&row).ok().and_then(|text| text.strip_prefix(VERSIONS));
+        let Some((workflow, name)) = text.and_then(|text| text.rsplit_once('/')) else { continue };
+        let (Ok(workflow), name) = (workflow.parse(), name.to_owned()) else { continue };
+        let code = serde_json::from_slice(&code).map_err(|error| ReadError(Box::new(error)))?;
+        found.push(Version { row: row.clone(), workflow, name, code });
     }
     Ok(found)
 }
@@ -130,35 +137,75 @@ impl Provider for Workflows {
 }
 
 impl Workflows {
-    /// The workflow is deleted: nothing can take a turn of its instances any more.
+    /// The workflow is deleted, and its instances with it: nothing can take a turn of them any more.
     async fn forget(&self, urn: &Urn) {
         debug_assert_eq!(urn.kind, Kind::Workflow);
-        let stopped = self.stop_all(urn).await;
-        if let Err(error) = stopped {
-            tracing::error!(%urn, %error, code = error.code(), "the instances of a deleted workflow cannot be ended");
+        if let Err(error) = self.forget_all(urn).await {
+            tracing::error!(%urn, %error, code = error.code(), "the instances of a deleted workflow cannot be erased");
         }
     }
 
-    async fn stop_all(&self, urn: &Urn) -> Result<(), WorkflowError> {
-        for status in self.unended(&urn.stack)? {
-            if status.name == urn.name.to_string() {
-                let instance = store::InstanceKey { stack: urn.stack.clone(), id: status.instance_id };
-                match self.terminate(&instance, "its workflow was deleted".to_owned()).await {
-                    Ok(()) | Err(WorkflowError::Ended { .. } | WorkflowError::NoInstance { .. }) => {}
-                    Err(error) => return Err(error),
-                }
-            }
+    /// The versions go last: as long as there is one, the next start erases what is left.
+    async fn forget_all(&self, urn: &Urn) -> Result<(), WorkflowError> {
+        self.erase(urn).await?;
+        hit("workflow.instances.erased");
+        let mut batch = Batch::default();
+        for version in versions(&*self.shared.store)?.into_iter().filter(|version| version.workflow == *urn) {
+            batch.delete(version.row);
+            let id = version_id(urn, &version.name);
+            self.shared.turns.forget(&id);
+            self.shared.host.forget(urn, &id);
         }
-        for (key, workflow, version, _) in versions(&*self.shared.store)? {
-            if workflow == *urn {
-                let mut batch = Batch::default();
-                batch.delete(key);
-                self.shared.store.commit(batch).await?;
-                let id = version_id(urn, &version);
-                self.shared.turns.forget(&id);
-                self.shared.host.forget(urn, &id);
-            }
+        Ok(self.shared.store.commit(batch).await.map(drop)?)
+    }
+
+    /// Deletes all instances of a workflow. Those that wait for one are told that it failed.
+    async fn erase(&self, workflow: &Urn) -> Result<(), WorkflowError> {
+        let found: Vec<_> = {
+            let snapshot = self.shared.store.snapshot()?;
+            let records = store::records(&*snapshot, &store::records_of(&workflow.stack))?;
+            records
+                .filter(|record| record.as_ref().map_or(true, |one| one.workflow == *workflow))
+                .collect::<Result<_, _>>()?
+        };
+        for record in found {
+            let key = InstanceKey { stack: workflow.stack.clone(), id: record.id };
+            while let Err(CommitError::Conflict { .. }) = self.erase_one(&key, workflow).await? {}
         }
         Ok(())
+    }
+
+    async fn erase_one(
+        &self,
+        key: &InstanceKey,
+        workflow: &Urn,
+    ) -> Result<Result<(), CommitError>, WorkflowError> {
+        let mut batch = Batch::default();
+        let parent = {
+            let snapshot = self.shared.store.snapshot()?;
+            let Some(loaded) = store::load(&*snapshot, key)? else { return Ok(Ok(())) };
+            if loaded.record.workflow != *workflow {
+                return Ok(Ok(()));
+            }
+            store::erase(&mut batch, &*snapshot, key, &loaded)?;
+            let waits = loaded.record.parent.filter(|_| !loaded.record.status.ended());
+            waits.map(|parent| {
+                let to = InstanceKey { stack: key.stack.clone(), id: parent.instance.clone() };
+                let reason = format!("{} was deleted", workflow.short());
+                store::tell(&mut batch, &to, &parent.done(Err(Failure { reason, details: String::new() })));
+                to
+            })
+        };
+        match self.shared.store.commit(batch).await {
+            Ok(_) => {}
+            Err(conflict @ CommitError::Conflict { .. }) => return Ok(Err(conflict)),
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(parent) = parent {
+            self.shared.wake(&parent, None);
+        }
+        // Whoever waits for its end learns that there is none.
+        let _ = self.shared.ended.send(key.clone());
+        Ok(Ok(()))
     }
 }

@@ -1,11 +1,13 @@
 //! What is remembered of an instance, and what it is told.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tandem_model::Urn;
+
+use crate::cause;
 
 /// How an instance stands, with the names that Durable Functions has for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -51,15 +53,24 @@ pub(super) struct Record {
     pub(super) actions: u32,
     /// How many turns are committed.
     pub(super) turns: u32,
-    pub(super) events: u32,
     /// Names the attempt at the last turn that was committed: only that one's generator goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) turn: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) traceparent: Option<String>,
+    /// For each event how many waits for it there were more than events, told or not; fewer, if it is negative.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) events_awaited: BTreeMap<String, i64>,
     /// The key under which it was started, so that whoever starts it again finds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) started_by: Option<String>,
+}
+
+impl Record {
+    /// The cause of what it calls and starts: a start is a step of its own.
+    pub(super) fn cause(&self) -> String {
+        cause::of_delivery(self.traceparent.as_deref(), &self.execution)
+    }
 }
 
 /// `null` is read as nothing; so it is written as nothing, or a record would differ from its own row.
@@ -74,6 +85,13 @@ pub(super) struct Parent {
     pub(super) instance: String,
     pub(super) execution: String,
     pub(super) task: u32,
+}
+
+impl Parent {
+    /// What it is told when the task is over.
+    pub(super) fn done(&self, result: Result<Value, Failure>) -> Message {
+        Message::Done { execution: self.execution.clone(), task: self.task, result }
+    }
 }
 
 /// How an orchestrator wants a task to be tried again. Times are in milliseconds.
@@ -177,12 +195,8 @@ pub(super) enum Message {
     Terminate {
         reason: String,
     },
-    Suspend {
-        reason: String,
-    },
-    Resume {
-        reason: String,
-    },
+    Suspend,
+    Resume,
 }
 
 /// Why a task failed.

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tandem_model::StackId;
+use tandem_model::{Kind, StackId, Urn};
 use tandem_store::ReadError;
 
 use super::{
-    WorkflowError, Workflows,
+    WorkflowError, Workflows, activities,
     record::{Record, Status},
     store::{self, InstanceKey},
     told::{ToldEvent, tell},
@@ -26,6 +26,9 @@ pub struct InstanceStatus {
     pub output: Value,
     pub created_time: Timestamp,
     pub last_updated_time: Timestamp,
+    /// The events that it waits for now. Our own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events_awaited: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history_events: Option<Vec<ToldEvent>>,
 }
@@ -41,6 +44,12 @@ impl From<Record> for InstanceStatus {
             output: record.output.unwrap_or_default(),
             created_time: record.created,
             last_updated_time: record.updated,
+            events_awaited: match record.status.ended() {
+                true => Vec::new(),
+                false => {
+                    record.events_awaited.into_iter().filter(|(_, n)| *n > 0).map(|(name, _)| name).collect()
+                }
+            },
             history_events: None,
         }
     }
@@ -59,7 +68,12 @@ impl Workflows {
             true => {
                 let turns = store::turns(&*snapshot, instance, &record.execution, 0)?;
                 let turns = turns.map(|turn| turn.map(|(events, _)| events));
-                Some(tell(turns.collect::<Result<Vec<_>, ReadError>>()?.concat()))
+                let run = |name: &str, task: i64| {
+                    let task_of = Urn::new(instance.stack.clone(), Kind::Task, name.parse().ok()?);
+                    let key = activities::key(&record.execution, u32::try_from(task).ok()?);
+                    Some(self.shared.host.run_of(&task_of, &key))
+                };
+                Some(tell(turns.collect::<Result<Vec<_>, ReadError>>()?.concat(), run))
             }
             false => None,
         };
@@ -72,19 +86,14 @@ impl Workflows {
     /// [`WorkflowError`] if they cannot be read.
     pub fn list(&self, stack: &StackId) -> Result<Vec<InstanceStatus>, WorkflowError> {
         let snapshot = self.shared.store.snapshot()?;
-        let rows = snapshot.prefix(store::records_of(stack).as_bytes())?;
-        let records = rows.map(|entry| {
-            let (_, row) = entry?;
-            let record: Record = serde_json::from_slice(&row).map_err(|error| ReadError(Box::new(error)))?;
-            Ok(record.into())
-        });
-        Ok(records.collect::<Result<_, ReadError>>()?)
+        let records = store::records(&*snapshot, &store::records_of(stack))?;
+        Ok(records.map(|record| record.map(Into::into)).collect::<Result<_, ReadError>>()?)
     }
 
     /// Waits until an instance has ended.
     ///
     /// # Errors
-    /// [`WorkflowError::NoInstance`] if there is none, or none any more.
+    /// [`WorkflowError::NoInstance`] if there is none, or none any more; [`WorkflowError::Commit`] if the cloud closes.
     pub async fn wait(&self, instance: &InstanceKey) -> Result<InstanceStatus, WorkflowError> {
         let mut ended = self.shared.ended.subscribe();
         loop {
@@ -93,7 +102,11 @@ impl Workflows {
                 return Ok(status);
             }
             loop {
-                match ended.recv().await {
+                let told = tokio::select! {
+                    told = ended.recv() => told,
+                    () = self.shared.closing.cancelled() => return Err(tandem_store::CommitError::Closed.into()),
+                };
+                match told {
                     Ok(other) if other != *instance => {}
                     // It was told faster than this could listen: look again.
                     Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => break,

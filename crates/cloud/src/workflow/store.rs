@@ -7,6 +7,7 @@
 //! | `workflow/o/<instance>/<execution>/<task>` | an [`Open`] task |
 //! | `workflow/t/<time>/<instance>/<execution>/<task>` | nothing: it says that this timer is due then |
 //! | `workflow/m/<instance>/<message>` | a [`Message`] that it has not been told |
+//! | `workflow/f/<instance>` | how it stood [`Before`] the turn in which it failed |
 //! | `workflow/v/<workflow>/<version>` | a version's code, memory, timeout and environment, as long as an instance may need it |
 
 use std::{collections::BTreeMap, fmt};
@@ -21,7 +22,8 @@ use uuid::Uuid;
 use super::{
     core::Turned,
     history::HistoryEvent,
-    record::{Message, Open, Record, Work},
+    record::{Message, Open, Record, Status, Work},
+    rewind::Before,
 };
 
 /// An instance of a stack.
@@ -49,11 +51,22 @@ impl InstanceKey {
 pub(super) type Waiting = (Bytes, Message);
 
 pub(super) fn record_key(instance: &InstanceKey) -> Bytes {
-    format!("workflow/i/{instance}").into()
+    format!("{RECORDS}{instance}").into()
 }
 
+/// Before all records.
+pub(super) const RECORDS: &str = "workflow/i/";
+
 pub(super) fn records_of(stack: &StackId) -> String {
-    format!("workflow/i/{stack}/")
+    format!("{RECORDS}{stack}/")
+}
+
+/// The records whose rows begin so, by their ids.
+pub(super) fn records<'a>(
+    snapshot: &'a dyn Snapshot,
+    prefix: &str,
+) -> Result<impl Iterator<Item = Result<Record, ReadError>> + 'a, ReadError> {
+    Ok(snapshot.prefix(prefix.as_bytes())?.map(|entry| entry.and_then(|(_, row)| parse(&row))))
 }
 
 fn history_prefix(instance: &InstanceKey, execution: &str) -> String {
@@ -68,7 +81,8 @@ fn open_key(instance: &InstanceKey, execution: &str, task: u32) -> Bytes {
     format!("{}{task:010}", open_prefix(instance, execution)).into()
 }
 
-fn timer_key(at: Timestamp, instance: &InstanceKey, execution: &str, task: u32) -> Bytes {
+/// The row of a timer, which sorts by its time.
+pub(super) fn timer_key(at: Timestamp, instance: &InstanceKey, execution: &str, task: u32) -> Bytes {
     format!("workflow/t/{}/{instance}/{execution}/{task:010}", sortable(at)).into()
 }
 
@@ -109,6 +123,16 @@ pub(super) fn encode(record: &Record) -> Bytes {
 pub(super) struct Loaded {
     pub(super) record: Record,
     pub(super) open: BTreeMap<u32, Open>,
+}
+
+impl Loaded {
+    /// The same after a turn that is committed.
+    pub(super) fn after(self, turned: Turned) -> Self {
+        let mut open = if turned.renewed { BTreeMap::new() } else { self.open };
+        open.retain(|task, _| !turned.closed.contains(task));
+        open.extend(turned.opened);
+        Self { record: turned.record, open }
+    }
 }
 
 pub(super) fn record(snapshot: &dyn Snapshot, instance: &InstanceKey) -> Result<Option<Record>, ReadError> {
@@ -188,32 +212,88 @@ pub(super) fn commit(
         let key = format!("{}{turn:010}", history_prefix(instance, execution));
         batch.put(key, json(&turned.events));
     }
+    if turned.record.status == Status::Failed {
+        batch.put(failure_key(instance), json(&Before::of(before)));
+    }
     let over = turned.record.status.ended() || turned.renewed;
     for (task, open) in &before.open {
         if over || turned.closed.contains(task) {
-            close(batch, instance, execution, *task, open);
+            drop_open(batch, instance, execution, *task, open);
         }
     }
     for (task, open) in &turned.opened {
-        batch.put(open_key(instance, execution, *task), json(open));
-        if let Work::Timer { fire_at, .. } = open.work {
-            batch.put(timer_key(fire_at, instance, execution, *task), Bytes::new());
-        }
+        put_open(batch, instance, execution, *task, open);
     }
     for row in told {
         batch.delete(row);
     }
 }
 
-fn close(batch: &mut Batch, instance: &InstanceKey, execution: &str, task: u32, open: &Open) {
+fn put_open(batch: &mut Batch, instance: &InstanceKey, execution: &str, task: u32, open: &Open) {
+    batch.put(open_key(instance, execution, task), json(open));
+    if let Work::Timer { fire_at, .. } = open.work {
+        batch.put(timer_key(fire_at, instance, execution, task), Bytes::new());
+    }
+}
+
+fn drop_open(batch: &mut Batch, instance: &InstanceKey, execution: &str, task: u32, open: &Open) {
     batch.delete(open_key(instance, execution, task));
     if let Work::Timer { fire_at, .. } = open.work {
         batch.delete(timer_key(fire_at, instance, execution, task));
     }
 }
 
+/// Deletes everything about an instance.
+pub(super) fn erase(
+    batch: &mut Batch,
+    snapshot: &dyn Snapshot,
+    instance: &InstanceKey,
+    loaded: &Loaded,
+) -> Result<(), ReadError> {
+    batch.expect(record_key(instance), Some(encode(&loaded.record)));
+    batch.delete(record_key(instance));
+    forget_history(batch, instance, &loaded.record);
+    for (task, open) in &loaded.open {
+        drop_open(batch, instance, &loaded.record.execution, *task, open);
+    }
+    for entry in snapshot.prefix(inbox_prefix(instance).as_bytes())? {
+        batch.delete(entry?.0);
+    }
+    Ok(())
+}
+
+/// Takes the turn back in which an instance failed, and opens what was open before it.
+pub(super) fn rewind(
+    batch: &mut Batch,
+    instance: &InstanceKey,
+    failed: &Record,
+    record: &Record,
+    open: &BTreeMap<u32, Open>,
+) {
+    batch.expect(record_key(instance), Some(encode(failed)));
+    batch.put(record_key(instance), encode(record)).delete(failure_key(instance));
+    batch.delete(format!("{}{:010}", history_prefix(instance, &record.execution), record.turns));
+    for (task, open) in open {
+        put_open(batch, instance, &record.execution, *task, open);
+    }
+}
+
+fn failure_key(instance: &InstanceKey) -> Bytes {
+    format!("workflow/f/{instance}").into()
+}
+
+pub(super) fn before_failure(
+    snapshot: &dyn Snapshot,
+    instance: &InstanceKey,
+) -> Result<Option<Before>, ReadError> {
+    snapshot.get(&failure_key(instance))?.map(|row| parse(&row)).transpose()
+}
+
 /// Deletes the events of an execution that is over.
 pub(super) fn forget_history(batch: &mut Batch, instance: &InstanceKey, record: &Record) {
+    if record.status == Status::Failed {
+        batch.delete(failure_key(instance));
+    }
     for turn in 0..record.turns {
         batch.delete(format!("{}{turn:010}", history_prefix(instance, &record.execution)));
     }
@@ -248,11 +328,6 @@ pub(super) fn timers(snapshot: &dyn Snapshot, cursor: &[u8], most: usize) -> Res
 
 /// Before all timers.
 pub(super) const TIMERS: &str = "workflow/t/";
-
-/// The row of a timer, as it sorts among the others.
-pub(super) fn timer_row(at: Timestamp, instance: &InstanceKey, execution: &str, task: u32) -> Bytes {
-    timer_key(at, instance, execution, task)
-}
 
 fn read_timer(key: &Bytes) -> Option<Due> {
     let text = std::str::from_utf8(key).ok()?.strip_prefix(TIMERS)?;

@@ -37,9 +37,13 @@ pub struct ToldEvent {
     pub details: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fire_at: Option<Timestamp>,
+    /// The run of a container task. Our own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
 }
 
-pub(super) fn tell(events: Vec<HistoryEvent>) -> Vec<ToldEvent> {
+/// `run` names the run of a task of the instance.
+pub(super) fn tell(events: Vec<HistoryEvent>, run: impl Fn(&str, i64) -> Option<String>) -> Vec<ToldEvent> {
     let ended: HashMap<i64, usize> = events
         .iter()
         .enumerate()
@@ -57,12 +61,19 @@ pub(super) fn tell(events: Vec<HistoryEvent>) -> Vec<ToldEvent> {
             return None;
         }
         let ends = event.task_scheduled_id.or(event.timer_id);
-        Some(one(ends.and_then(|task| began.get(&i64::from(task))), event))
+        Some(one(ends.and_then(|task| began.get(&i64::from(task))), event, &run))
     });
     told.collect()
 }
 
-fn one(began: Option<&HistoryEvent>, event: HistoryEvent) -> ToldEvent {
+fn one(
+    began: Option<&HistoryEvent>,
+    event: HistoryEvent,
+    run: &impl Fn(&str, i64) -> Option<String>,
+) -> ToldEvent {
+    let run_id = Some(began.unwrap_or(&event))
+        .filter(|began| began.is_run)
+        .and_then(|began| run(began.name.as_deref()?, began.event_id));
     let raised = event.event_type == EventType::EventRaised;
     let name = began.map_or_else(|| event.name.clone(), |began| began.name.clone());
     let json =
@@ -79,5 +90,6 @@ fn one(began: Option<&HistoryEvent>, event: HistoryEvent) -> ToldEvent {
         reason: event.reason,
         details: event.details.filter(|details| !details.is_empty()),
         fire_at: event.fire_at,
+        run_id,
     }
 }

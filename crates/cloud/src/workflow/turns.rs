@@ -26,8 +26,8 @@ use super::{
 /// How many turns go together, and of which size; one turn alone may be larger.
 const TOGETHER: usize = 64;
 const SIZE: usize = 2 << 20;
-/// How often a turn is tried that its worker did not survive.
-const ATTEMPTS: u32 = 3;
+/// How often a turn is tried alone that its worker did not survive.
+const ATTEMPTS: u32 = 2;
 /// How long a version is left alone whose workers are busy, or cannot start.
 const BUSY: Duration = Duration::from_millis(200);
 
@@ -210,6 +210,9 @@ async fn alone(host: &dyn Host, version: &PhysicalId, ask: Ask) {
     let mut batch = vec![ask];
     let mut last = None;
     for _ in 0..ATTEMPTS {
+        if batch.iter().all(|ask| ask.reply.is_closed()) {
+            return;
+        }
         match attempt(host, version, batch).await {
             Ok(()) => return,
             Err((again, report)) => {

@@ -2,15 +2,21 @@
 
 use std::sync::Arc;
 
-use axum::{Json, Router, extract::State, routing::post};
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, State},
+    routing::post,
+};
 use tandem_cloud::{
     Cloud,
-    workflow::{InstanceKey, InstanceStatus, Start},
+    workflow::{Ending, InstanceKey, InstanceStatus, Start},
 };
 use tandem_model::{Kind, Urn};
 
 use super::Refusal;
-use crate::wire::{Instance, OfInstance, OfStackOnly, RaiseEvent, StartWorkflow, Started};
+use crate::wire::{
+    Deleted, Instance, OfStackOnly, ShowInstance, StartWorkflow, Started, Tell, Telling, Told,
+};
 
 pub(super) fn routes() -> Router<super::State> {
     Router::new()
@@ -18,12 +24,13 @@ pub(super) fn routes() -> Router<super::State> {
         .route("/v1/workflows/start", post(start))
         .route("/v1/workflows/show", post(show))
         .route("/v1/workflows/wait", post(wait))
-        .route("/v1/workflows/raise", post(raise))
-        .route("/v1/workflows/terminate", post(terminate))
-        .route("/v1/workflows/suspend", post(suspend))
-        .route("/v1/workflows/resume", post(resume))
-        .route("/v1/workflows/purge", post(purge))
+        .route("/v1/workflows/tell", post(tell))
+        .route("/v1/workflows/ending", post(ending))
+        // An input has 1 MiB at most, and says so itself.
+        .layer(DefaultBodyLimit::max(LARGEST))
 }
+
+const LARGEST: usize = 16 << 20;
 
 fn key(of: Instance) -> InstanceKey {
     InstanceKey { stack: of.stack, id: of.id }
@@ -46,9 +53,16 @@ async fn start(
     cloud.workflows.start(start).await.map(|id| Json(Started { id })).map_err(|e| Refusal::of(&e))
 }
 
+async fn ending(
+    State(cloud): State<Arc<Cloud>>,
+    Json(Deleted { stack, deleted }): Json<Deleted>,
+) -> Result<Json<Vec<Ending>>, Refusal> {
+    cloud.workflows.ending(&stack, &deleted).map(Json).map_err(|e| Refusal::of(&e))
+}
+
 async fn show(
     State(cloud): State<Arc<Cloud>>,
-    Json(of): Json<OfInstance>,
+    Json(of): Json<ShowInstance>,
 ) -> Result<Json<InstanceStatus>, Refusal> {
     cloud.workflows.status(&key(of.of), of.history).map(Json).map_err(|e| Refusal::of(&e))
 }
@@ -60,23 +74,18 @@ async fn wait(
     cloud.workflows.wait(&key(of)).await.map(Json).map_err(|e| Refusal::of(&e))
 }
 
-async fn raise(State(cloud): State<Arc<Cloud>>, Json(asked): Json<RaiseEvent>) -> Result<Json<()>, Refusal> {
-    let RaiseEvent { of, event, data } = asked;
-    cloud.workflows.raise(&key(of), &event, data).await.map(Json).map_err(|e| Refusal::of(&e))
-}
-
-async fn terminate(State(cloud): State<Arc<Cloud>>, Json(of): Json<OfInstance>) -> Result<Json<()>, Refusal> {
-    cloud.workflows.terminate(&key(of.of), of.reason).await.map(Json).map_err(|e| Refusal::of(&e))
-}
-
-async fn suspend(State(cloud): State<Arc<Cloud>>, Json(of): Json<OfInstance>) -> Result<Json<()>, Refusal> {
-    cloud.workflows.suspend(&key(of.of), of.reason).await.map(Json).map_err(|e| Refusal::of(&e))
-}
-
-async fn resume(State(cloud): State<Arc<Cloud>>, Json(of): Json<OfInstance>) -> Result<Json<()>, Refusal> {
-    cloud.workflows.resume(&key(of.of), of.reason).await.map(Json).map_err(|e| Refusal::of(&e))
-}
-
-async fn purge(State(cloud): State<Arc<Cloud>>, Json(of): Json<Instance>) -> Result<Json<()>, Refusal> {
-    cloud.workflows.purge(&key(of)).await.map(Json).map_err(|e| Refusal::of(&e))
+async fn tell(
+    State(cloud): State<Arc<Cloud>>,
+    Json(Tell { of, what }): Json<Tell>,
+) -> Result<Json<Told>, Refusal> {
+    let (id, instance, workflows) = (of.id.clone(), key(of), &cloud.workflows);
+    let told = match what {
+        Telling::Raise { event, data } => workflows.raise(&instance, &event, data).await,
+        Telling::Terminate { reason } => workflows.terminate(&instance, reason).await,
+        Telling::Suspend => workflows.suspend(&instance).await,
+        Telling::Resume => workflows.resume(&instance).await,
+        Telling::Rewind => workflows.rewind(&instance).await,
+        Telling::Purge => workflows.purge(&instance).await,
+    };
+    told.map(|()| Json(Told { id })).map_err(|e| Refusal::of(&e))
 }

@@ -3,7 +3,7 @@
 use std::{ffi::OsString, sync::Arc};
 
 use serde_json::json;
-use tandem_cloud::dispatch::Held;
+use tandem_cloud::{dispatch::Held, workflow::Ending};
 use tandem_engine::{ApplyError, Events, Options, StackFiles, Stop, Summary, Target, Update};
 use tandem_model::{
     Kind, Report, StackId, Urn,
@@ -123,6 +123,32 @@ pub(crate) async fn tell_held(terminal: &Terminal, cloud: &Client, of: Holders) 
         if waiting + dead_letters == 1 { "goes" } else { "go" }
     ));
     Ok(())
+}
+
+/// Which instances of workflows go with what is deleted, or miss it.
+pub(crate) async fn ending_instances(cloud: &Client, plan: &Summary) -> Result<Vec<Report>, Failure> {
+    let gone = plan.steps.iter().filter(|step| step.op == Op::Delete).map(|step| step.urn.clone());
+    let deleted: Vec<_> =
+        gone.filter(|urn| matches!(urn.kind, Kind::Workflow | Kind::Function | Kind::Task)).collect();
+    if deleted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let asked = wire::Deleted { stack: plan.stack.clone(), deleted };
+    let ending: Vec<Ending> = cloud.post("/v1/workflows/ending", &asked).await?;
+    Ok(ending.iter().map(ends).collect())
+}
+
+fn ends(Ending { deleted, workflow, instances }: &Ending) -> Report {
+    let (of, name) = (workflow.short(), &workflow.name);
+    let verb = if *instances == 1 { "has" } else { "have" };
+    let open = format!("{} of {of} {verb} not ended", ui::count(*instances, "instance"));
+    let message = match deleted == workflow {
+        true => format!("{open}: with the workflow they go, too"),
+        false => format!("{open}, and {}, which {of} calls, would be gone", deleted.short()),
+    };
+    let help =
+        format!("see `tandem workflow ls --workflow {name}`; wait until they have ended, or terminate them");
+    Report { code: "E0877".into(), message, help, causes: vec![] }
 }
 
 /// The subscriptions that a plan deletes, with their events.

@@ -56,7 +56,8 @@ async fn destroy(terminal: &Terminal, place: Place, Args { consent }: Args) -> R
         return tell_nothing(terminal, stack);
     }
     deploy::tell_held(terminal, &cloud, Holders { stack: stack.clone(), subscriptions: None }).await?;
-    deploy::agree(terminal, &plan, &ui::Rebuilds::default(), &[], &consent, "destroy all of this")?;
+    let warnings = deploy::ending_instances(&cloud, &plan).await?;
+    deploy::agree(terminal, &plan, &ui::Rebuilds::default(), &warnings, &consent, "destroy all of this")?;
 
     let options = Options { expected: Some(plan.steps), force: consent.force, adopt: made };
     let done = deploy::carry_out(terminal, &cloud, files, target, options, |update, _| async move {

@@ -41,12 +41,7 @@ impl Explain for PayloadError {
     }
     fn help(&self) -> String {
         match self {
-            Self::NotJson { what: "input", .. } => {
-                r#"write JSON in single quotes: tandem run NAME --input '{"key": "value"}'"#.into()
-            }
-            Self::NotJson { .. } => {
-                r#"write JSON in single quotes: tandem invoke NAME '{"key": "value"}'"#.into()
-            }
+            Self::NotJson { .. } => r#"write JSON in single quotes: '{"key": "value"}'"#.into(),
             Self::Read { .. } => "see that the file exists and may be read".into(),
         }
     }

@@ -38,7 +38,10 @@ pub(crate) async fn run(terminal: &Terminal, place: Place, Args {}: Args) -> Res
         Some(cloud) => builds.told(cloud, &deployment, &plan).await?,
         None => ui::Rebuilds::default(),
     };
-    let warnings = deployment.warnings();
+    let mut warnings = deployment.warnings();
+    if let Some(cloud) = &cloud {
+        warnings.extend(deploy::ending_instances(cloud, &plan).await?);
+    }
     if terminal.json() {
         return Ok(terminal.record(&ui::json_plan(&plan, &builds, &warnings))?);
     }

@@ -63,7 +63,9 @@ async fn up(terminal: &Terminal, place: Place, Args { consent, pull }: Args) -> 
     let builds = builds.told(&cloud, &deployment, &plan).await?;
     let subscriptions = Some(deploy::deleted_subscriptions(&plan));
     deploy::tell_held(terminal, &cloud, Holders { stack: stack.clone(), subscriptions }).await?;
-    deploy::agree(terminal, &plan, &builds, &deployment.warnings(), &consent, "make these changes")?;
+    let mut warnings = deployment.warnings();
+    warnings.extend(deploy::ending_instances(&cloud, &plan).await?);
+    deploy::agree(terminal, &plan, &builds, &warnings, &consent, "make these changes")?;
 
     let options = Options { expected: Some(plan.steps), force: consent.force, ..Options::default() };
     let done = deploy::carry_out(terminal, &cloud, files, target, options, |update, notes| async move {

@@ -11,15 +11,16 @@ use crate::{
     ui::{self, Paint, Style, Terminal},
 };
 
-/// Tells what became of an object, an event, a message of a queue, a request or a run: what it led to, down to the last lines that were printed,
-/// or why nothing happened.
+/// Tells what became of an object, an event, a message of a queue, a request, a run or an instance of a workflow: what it led to,
+/// down to the last lines that were printed, or why nothing happened.
 ///
 /// What was not handled yet, or was given up, says so. How long back it is known depends on how much happens: the last
 /// 24 to 32 MiB of the trail, some 50,000 deliveries.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// BUCKET/KEY, s3://BUCKET/KEY, or the id (or the end of it) of an event, a message, a request or a run
+    /// BUCKET/KEY, s3://BUCKET/KEY, the id (or the end of it) of an event, a message, a request or a run, or the id
+    /// of an instance
     #[arg(value_name = "WHAT")]
     what: String,
 }

@@ -31,6 +31,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use self::{schedule::Victim, victims::kill};
 use self::{
     schedule::{Failpoints, Schedule},
     shard::Shard,

@@ -89,7 +89,7 @@ pub(super) enum End {
 
 /// Who is killed with -9.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Victim {
+pub(crate) enum Victim {
     Cloud,
     /// One of the workers, by its place among them.
     Worker(usize),

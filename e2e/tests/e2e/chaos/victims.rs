@@ -10,7 +10,7 @@ use nix::{
 use super::schedule::Victim;
 
 /// Kills with -9; false if there is nobody of that kind.
-pub(super) fn kill(cloud: Pid, victim: Victim) -> bool {
+pub(crate) fn kill(cloud: Pid, victim: Victim) -> bool {
     let found = match victim {
         Victim::Cloud => Some(cloud),
         Victim::Spawner => spawner(cloud),

@@ -1,6 +1,6 @@
 // What `durable-functions` is on the `js` host: the published library's API, and `df(function* …)` of its first releases.
 
-import { invalid, shown } from "../check.js";
+import { invalid, isAsync, shown } from "../check.js";
 import { DurableOrchestrationClient, getClient } from "./client.js";
 import { run } from "./entity.js";
 import { DurableError } from "./errors.js";
@@ -22,7 +22,15 @@ function durable(kind, fn, handler) {
 }
 
 /** Makes a handler of a generator function. A worker calls it with the requests of `turn`. */
-export const orchestrator = (fn) => durable("orchestrator", fn, (request) => turn(fn, request, executions));
+export function orchestrator(fn) {
+    if (isAsync(fn)) {
+        throw invalid(
+            "an orchestrator is a generator function, not an async function",
+            "write `function* (ctx) { … }`, or `async function* (ctx) { … }`, and `yield` where you would `await`",
+        );
+    }
+    return durable("orchestrator", fn, (request) => turn(fn, request, executions));
+}
 
 /** Makes a handler of a function of `ctx.df`. A worker calls it with the requests of `run`. */
 export const entity = (fn) => durable("entity", fn, (request) => run(fn, request));

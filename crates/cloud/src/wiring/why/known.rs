@@ -10,6 +10,7 @@ use crate::{
     cause,
     dispatch::{Became, DeadLetter, Delivery, Outcome, Row, Step},
     task::Caused,
+    workflow::CausedInstance,
 };
 
 /// A delivery with what is known of it.
@@ -55,18 +56,22 @@ pub(super) enum Asked {
     Happening(usize),
     Hop(usize),
     Run(usize),
+    Instance(usize),
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Known {
+    pub(super) stack: StackId,
     pub(super) happenings: Vec<Happening>,
     pub(super) hops: Vec<Hop>,
     pub(super) runs: Vec<Caused>,
+    pub(super) instances: Vec<CausedInstance>,
     /// What queues did with messages by themselves, in its order, by the message's id.
     pub(super) fates: HashMap<String, Vec<(Timestamp, Urn, Became)>>,
     /// By the span that caused them.
     happenings_by_cause: HashMap<String, Vec<usize>>,
     runs_by_cause: HashMap<String, Vec<usize>>,
+    instances_by_cause: HashMap<String, Vec<usize>>,
     /// By their own span.
     spans: HashMap<String, Asked>,
 }
@@ -107,7 +112,18 @@ impl Known {
             _ => {}
         });
         read.map_err(WhyError::Trail)?;
-        let mut known = Self { runs: why.tasks.caused(stack)?, fates, ..Self::default() };
+        let mut known = Self {
+            stack: stack.clone(),
+            happenings: Vec::new(),
+            hops: Vec::new(),
+            runs: why.tasks.caused(stack)?,
+            instances: why.workflows.caused(stack)?,
+            fates,
+            happenings_by_cause: HashMap::new(),
+            runs_by_cause: HashMap::new(),
+            instances_by_cause: HashMap::new(),
+            spans: HashMap::new(),
+        };
         let mut places = HashMap::new();
         for hop in hops.into_values() {
             let (at, place) = (known.hops.len(), known.place(&mut places, &hop.delivery.event));
@@ -153,6 +169,20 @@ impl Known {
                 self.spans.insert(span.to_owned(), Asked::Run(at));
             }
         }
+        for (at, caused) in self.instances.iter().enumerate() {
+            if let Some(span) = caused.traceparent.as_deref().and_then(cause::parent) {
+                self.instances_by_cause.entry(span.to_owned()).or_default().push(at);
+            }
+            if let Some(span) = cause::parent(&caused.cause) {
+                self.spans.insert(span.to_owned(), Asked::Instance(at));
+            }
+        }
+    }
+
+    /// The instances that a span started.
+    pub(super) fn instances_of(&self, traceparent: &str) -> &[usize] {
+        let found = cause::parent(traceparent).and_then(|span| self.instances_by_cause.get(span));
+        found.map_or(&[], Vec::as_slice)
     }
 
     /// The events that a span caused, in their order.
@@ -185,6 +215,9 @@ impl Known {
         let mut found: Vec<_> = hops.map(|(at, _)| Asked::Hop(at)).collect();
         let runs = self.runs.iter().enumerate().filter(|(_, caused)| caused.run.id.as_str().ends_with(id));
         found.extend(runs.map(|(at, _)| Asked::Run(at)));
+        // Their ids are chosen by people, and short: an end of one is none of another.
+        let instances = self.instances.iter().enumerate().filter(|(_, one)| one.status.instance_id == id);
+        found.extend(instances.map(|(at, _)| Asked::Instance(at)));
         for (at, happening) in self.happenings.iter().enumerate() {
             let told = happening.hops.iter().any(|hop| self.hops[*hop].delivery.event.id.ends_with(id));
             let as_delivery = happening.hops.iter().any(|hop| self.hops[*hop].delivery.id.ends_with(id));
@@ -200,6 +233,7 @@ impl Known {
             Asked::Happening(at) => self.happenings[*at].event.id.clone(),
             Asked::Hop(at) => self.hops[*at].delivery.id.clone(),
             Asked::Run(at) => self.runs[*at].run.id.to_string(),
+            Asked::Instance(at) => self.instances[*at].status.instance_id.clone(),
         }
     }
 

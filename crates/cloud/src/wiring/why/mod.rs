@@ -7,6 +7,7 @@
 //! [`known`] gathers what there is of a stack; [`tell`] makes the tree, [`message`] that of a message of a queue; [`reason`] says
 //! why nothing happened.
 
+mod instance;
 mod known;
 mod message;
 mod reason;
@@ -28,6 +29,7 @@ use crate::{
     queue::{QueueError, Queues},
     resource::Resources,
     task::{RunError, Tasks},
+    workflow::{WorkflowError, Workflows},
 };
 
 /// Something that happened, or did not, with what it led to.
@@ -66,6 +68,10 @@ pub enum NodeKind {
     Delivery,
     Attempt,
     Run,
+    /// Of a workflow.
+    Instance,
+    /// Of an activity, by an instance.
+    Call,
     Line,
     /// Why nothing happened.
     Reason,
@@ -131,6 +137,8 @@ pub enum WhyError {
     Runs(#[from] RunError),
     #[error(transparent)]
     Log(#[from] LogError),
+    #[error(transparent)]
+    Workflow(#[from] WorkflowError),
 }
 
 impl Explain for WhyError {
@@ -144,13 +152,14 @@ impl Explain for WhyError {
             Self::Queue(e) => e.code(),
             Self::Runs(e) => e.code(),
             Self::Log(e) => e.code(),
+            Self::Workflow(e) => e.code(),
         }
     }
     fn help(&self) -> String {
         match self {
             Self::Unknown { .. } => {
                 "name an object as BUCKET/KEY or s3://BUCKET/KEY, or give the end of an id: of an \
-                 event, a message, a request, or a run"
+                 event, a message, a request, or a run, or the id of an instance"
                     .into()
             }
             Self::Ambiguous { .. } => "give more of the id".into(),
@@ -160,6 +169,7 @@ impl Explain for WhyError {
             Self::Queue(e) => e.help(),
             Self::Runs(e) => e.help(),
             Self::Log(e) => e.help(),
+            Self::Workflow(e) => e.help(),
         }
     }
 }
@@ -174,6 +184,7 @@ pub(crate) struct Why {
     pub(crate) log: Log,
     pub(crate) letters: DeadLetters,
     pub(crate) trail: Trail,
+    pub(crate) workflows: Workflows,
 }
 
 /// How many events of one object are told.
@@ -181,7 +192,7 @@ const MOST_EVENTS: usize = 10;
 
 impl Why {
     /// What became of an object (`BUCKET/KEY` or `s3://BUCKET/KEY`, the bucket by its name on the wire or in the program), or
-    /// of the event, message, delivery or run whose id ends so. A tree for each event of an object, the oldest first.
+    /// of the event, message, delivery or run whose id ends so, or of an instance of a workflow. A tree for each event of an object, the oldest first.
     ///
     /// # Errors
     /// [`WhyError`].

@@ -12,7 +12,7 @@ use tandem_model::{
 };
 
 use super::{
-    Node, NodeKind, State, Why, WhyError,
+    Node, NodeKind, State, Why, WhyError, instance,
     known::{Asked, Hop, Known, messages_of},
     message, reason,
 };
@@ -48,6 +48,7 @@ impl<'a> Teller<'a> {
         let mut node = match asked {
             Asked::Hop(at) => self.hop(*at).await?,
             Asked::Run(at) => self.run(*at).await?,
+            Asked::Instance(at) => self.instance(*at).await?,
             Asked::Happening(at) => self.event(*at).await?,
         };
         node.asked = true;
@@ -70,6 +71,7 @@ impl<'a> Teller<'a> {
                 self.known.cause_of(self.known.happenings[at].event.traceparent.as_deref())
             }
             Asked::Run(at) => self.known.cause_of(self.known.runs[at].traceparent.as_deref()),
+            Asked::Instance(at) => self.known.cause_of(self.known.instances[at].traceparent.as_deref()),
         };
         above.filter(|above| *above != asked)
     }
@@ -83,6 +85,7 @@ impl<'a> Teller<'a> {
                 Asked::Happening(at) => head(&self.known.happenings[at].event),
                 Asked::Hop(at) => self.hop_head(&self.known.hops[at]),
                 Asked::Run(at) => run_head(&self.known.runs[at]),
+                Asked::Instance(at) => instance::head(&self.known.instances[at], &self.known.stack),
             };
             parent.children.push(node);
             (node, above) = (parent, self.above(at));
@@ -154,10 +157,15 @@ impl<'a> Teller<'a> {
         })
     }
 
-    async fn effects(&self, cause: &str, node: &mut Node) -> Result<(), WhyError> {
+    pub(super) async fn effects(&self, cause: &str, node: &mut Node) -> Result<(), WhyError> {
         for run in self.known.runs_of(cause) {
             if self.has_room() {
                 node.children.push(self.run(*run).await?);
+            }
+        }
+        for at in self.known.instances_of(cause) {
+            if self.has_room() {
+                node.children.push(Box::pin(self.instance(*at)).await?);
             }
         }
         for happening in self.known.happenings_of(cause) {
@@ -169,7 +177,7 @@ impl<'a> Teller<'a> {
         Ok(())
     }
 
-    async fn lines(&self, resource: &Urn, id: &str) -> Result<Vec<Node>, WhyError> {
+    pub(super) async fn lines(&self, resource: &Urn, id: &str) -> Result<Vec<Node>, WhyError> {
         let filter = Filter {
             stack: Some(resource.stack.clone()),
             resource: Some(resource.name.to_string()),

@@ -168,7 +168,7 @@ fn a_timer_that_is_cancelled_fires_for_nobody() {
     let raised = Message::Raised { name: "go".into(), data: json!(true) };
     let turned =
         one.turn(vec![raised], json!({ "from": 2, "canceled": [0], "actions": [[]] })).unwrap().unwrap();
-    assert_eq!(turned.closed, [0]);
+    assert_eq!(turned.closed, [0].into());
     let fired = one.fired(0);
     assert_eq!(one.turn(vec![fired], json!({ "actions": [[]] })), Ok(None));
 }

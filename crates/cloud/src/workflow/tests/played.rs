@@ -184,6 +184,10 @@ impl Host for Played {
         Ok(Ok(json!(call.input.as_u64().unwrap() + 1)))
     }
 
+    fn run_of(&self, _: &Urn, key: &str) -> String {
+        key.to_owned()
+    }
+
     async fn run(&self, call: Call) -> Result<Result<Value, Failure>, Fault> {
         self.activity(call).await
     }
@@ -207,8 +211,7 @@ fn deployed() -> Arc<Resources> {
     resources
 }
 
-async fn play(program: Vec<Step>, seed: u64, restarts: u32) {
-    const INSTANCES: usize = 3;
+async fn play(program: Vec<Step>, seed: u64, restarts: u32, instances: usize) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let resources = deployed();
     let events = program.iter().filter(|step| matches!(step, Step::Event)).count();
@@ -220,7 +223,7 @@ async fn play(program: Vec<Step>, seed: u64, restarts: u32) {
     };
     let mut workflows = open();
     let key = |n: usize| InstanceKey { stack: stack(), id: format!("i{n}") };
-    for n in 0..INSTANCES {
+    for n in 0..instances {
         let workflow = Urn::new(stack(), Kind::Workflow, "program".parse().unwrap());
         let input = (n > 0).then_some(Value::Null);
         let start = Start { workflow, id: Some(key(n).id), input, key: None, traceparent: None };
@@ -238,7 +241,7 @@ async fn play(program: Vec<Step>, seed: u64, restarts: u32) {
         }
         workflows = open();
     }
-    for n in 0..INSTANCES {
+    for n in 0..instances {
         let ended = tokio::time::timeout(Duration::from_secs(60), workflows.wait(&key(n))).await;
         let ended = ended.expect("no instance is stuck").unwrap();
         assert_eq!((ended.runtime_status, ended.output), (Status::Completed, json!(host.expected())));
@@ -280,6 +283,12 @@ proptest! {
         restarts in 0..4u32,
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(play(program, seed, restarts));
+        runtime.block_on(play(program, seed, restarts, 3));
     }
+}
+
+#[test]
+fn no_timer_is_passed_over_while_others_are_begun() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    runtime.block_on(play(vec![Step::Timer; 8], 1, 0, 200));
 }

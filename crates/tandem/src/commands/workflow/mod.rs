@@ -10,7 +10,7 @@ use tandem_model::{ResourceName, StackId};
 use tandem_program::Project;
 use tandem_server::{
     Client,
-    wire::{Instance, OfInstance, OfStackOnly, RaiseEvent, StartWorkflow, Started},
+    wire::{Instance, OfStackOnly, ShowInstance, StartWorkflow, Started, Tell, Telling, Told},
 };
 
 use super::{invoke, ps};
@@ -53,9 +53,9 @@ enum Command {
         /// Only those of this workflow
         #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::workflows))]
         workflow: Option<ResourceName>,
-        /// Only those with this status, for example `running`
-        #[arg(long)]
-        status: Option<String>,
+        /// Only those with this status
+        #[arg(long, ignore_case = true)]
+        status: Option<Wanted>,
     },
     /// Show one: how it stands, and what happened to it
     Show {
@@ -64,30 +64,60 @@ enum Command {
     },
     /// Raise an event for an instance, which may wait for it now or later
     Raise {
+        /// The instance's id
         id: String,
-        /// The event's name
+        /// The event's name, as the orchestrator waits for it
         event: String,
         /// What goes with it: JSON, `@FILE`, or `-` for standard input
         #[arg(value_name = "JSON")]
         data: Option<String>,
     },
-    /// End an instance at once
-    Terminate(Because),
+    /// End an instance at once. What it has begun goes on, and is recorded nowhere
+    Terminate {
+        /// The instance's id
+        id: String,
+        /// Is kept as its output
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
     /// Let an instance take no further step; what it waits for is kept
-    Suspend(Because),
+    Suspend(One),
     /// Let a suspended instance go on
-    Resume(Because),
+    Resume(One),
+    /// Let an instance that failed go on from before its last step: what failed there is called again
+    Rewind(One),
     /// Delete an instance that has ended, with its history
-    Purge { id: String },
+    Purge(One),
+}
+
+/// A status as it is asked for.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Wanted {
+    Pending,
+    Running,
+    Suspended,
+    Completed,
+    Failed,
+    Terminated,
+}
+
+impl Wanted {
+    fn status(self) -> Status {
+        match self {
+            Self::Pending => Status::Pending,
+            Self::Running => Status::Running,
+            Self::Suspended => Status::Suspended,
+            Self::Completed => Status::Completed,
+            Self::Failed => Status::Failed,
+            Self::Terminated => Status::Terminated,
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
-struct Because {
+struct One {
     /// The instance's id
     id: String,
-    /// Is kept with it
-    #[arg(long, default_value = "")]
-    reason: String,
 }
 
 pub(crate) async fn run(terminal: &Terminal, place: Place, Args { command }: Args) -> Result<(), Failure> {
@@ -105,15 +135,14 @@ pub(crate) async fn run(terminal: &Terminal, place: Place, Args { command }: Arg
                     false => Ok(terminal.data(&format!("{id}\n"))?),
                 };
             }
+            terminal.note(&format!("started {id}"));
             let ended: InstanceStatus = client.post("/v1/workflows/wait", &of(id)).await?;
             told(terminal, &ended)
         }
-        Command::Ls { workflow, status } => {
-            list(terminal, &client, stack, workflow.as_ref(), status.as_deref()).await
-        }
+        Command::Ls { workflow, status } => list(terminal, &client, stack, workflow.as_ref(), status).await,
         Command::Show { id } => {
-            let of = OfInstance { of: of(id), history: true, reason: String::new() };
-            let told: InstanceStatus = client.post("/v1/workflows/show", &of).await?;
+            let told: InstanceStatus =
+                client.post("/v1/workflows/show", &ShowInstance { of: of(id), history: true }).await?;
             if terminal.json() {
                 return Ok(terminal.record(&told)?);
             }
@@ -121,39 +150,31 @@ pub(crate) async fn run(terminal: &Terminal, place: Place, Args { command }: Arg
         }
         Command::Raise { id, event, data } => {
             let data = data.map(|data| invoke::read("data", &data)).transpose()?.unwrap_or_default();
-            let asked = RaiseEvent { of: of(id.clone()), event, data };
-            client.post::<()>("/v1/workflows/raise", &asked).await?;
-            terminal.note(&format!("raised `{}` for {id}", asked.event));
-            Ok(())
+            let done = format!("raised `{event}` for");
+            tell(terminal, &client, of(id), Telling::Raise { event, data }, &done).await
         }
-        Command::Terminate(Because { id, reason }) => {
-            ask(terminal, &client, "terminate", "terminated", of(id), reason).await
+        Command::Terminate { id, reason } => {
+            tell(terminal, &client, of(id), Telling::Terminate { reason }, "terminated").await
         }
-        Command::Suspend(Because { id, reason }) => {
-            ask(terminal, &client, "suspend", "suspended", of(id), reason).await
-        }
-        Command::Resume(Because { id, reason }) => {
-            ask(terminal, &client, "resume", "resumed", of(id), reason).await
-        }
-        Command::Purge { id } => {
-            client.post::<()>("/v1/workflows/purge", &of(id.clone())).await?;
-            terminal.note(&format!("purged {id}"));
-            Ok(())
-        }
+        Command::Suspend(One { id }) => tell(terminal, &client, of(id), Telling::Suspend, "suspended").await,
+        Command::Resume(One { id }) => tell(terminal, &client, of(id), Telling::Resume, "resumed").await,
+        Command::Rewind(One { id }) => tell(terminal, &client, of(id), Telling::Rewind, "rewound").await,
+        Command::Purge(One { id }) => tell(terminal, &client, of(id), Telling::Purge, "purged").await,
     }
 }
 
-async fn ask(
+async fn tell(
     terminal: &Terminal,
     client: &Client,
-    verb: &str,
-    done: &str,
     of: Instance,
-    reason: String,
+    what: Telling,
+    done: &str,
 ) -> Result<(), Failure> {
-    let id = of.id.clone();
-    client.post::<()>(&format!("/v1/workflows/{verb}"), &OfInstance { of, history: false, reason }).await?;
-    terminal.note(&format!("{done} {id}"));
+    let told: Told = client.post("/v1/workflows/tell", &Tell { of, what }).await?;
+    if terminal.json() {
+        return Ok(terminal.record(&told)?);
+    }
+    terminal.note(&format!("{done} {}", told.id));
     Ok(())
 }
 
@@ -183,13 +204,11 @@ async fn list(
     client: &Client,
     stack: StackId,
     workflow: Option<&ResourceName>,
-    status: Option<&str>,
+    status: Option<Wanted>,
 ) -> Result<(), Failure> {
     let mut all: Vec<InstanceStatus> = client.post("/v1/workflows", &OfStackOnly { stack }).await?;
     all.retain(|one| workflow.is_none_or(|name| one.name == name.as_str()));
-    all.retain(|one| {
-        status.is_none_or(|wanted| format!("{:?}", one.runtime_status).eq_ignore_ascii_case(wanted))
-    });
+    all.retain(|one| status.is_none_or(|wanted| one.runtime_status == wanted.status()));
     if terminal.json() {
         return Ok(terminal.record(&all)?);
     }
@@ -205,7 +224,7 @@ async fn list(
             format!("{:?}", one.runtime_status),
             ps::age(one.created_time, now),
             ps::age(one.last_updated_time, now),
-            shown(&one.custom_status),
+            show::short(&shown(&one.custom_status)),
         ]
     });
     let names = ["INSTANCE", "WORKFLOW", "STATUS", "AGE", "UPDATED", "CUSTOM STATUS"];

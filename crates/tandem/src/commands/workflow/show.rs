@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use tandem_cloud::workflow::{InstanceStatus, ToldEvent};
+use tandem_cloud::workflow::{InstanceStatus, Status, ToldEvent};
 
 use crate::ui;
 
@@ -30,7 +30,19 @@ pub(super) fn text(told: &InstanceStatus, now: Timestamp) -> String {
         false => now,
     };
     row("took", span(began, until));
-    let rows = steps(events, began, until);
+    if let Some(places) = events
+        .last()
+        .and_then(|event| event.details.as_deref())
+        .filter(|_| told.runtime_status == Status::Failed)
+    {
+        for (n, place) in places.lines().enumerate() {
+            row(if n == 0 { "thrown" } else { "" }, place.to_owned());
+        }
+    }
+    let mut rows = steps(events, told.runtime_status.ended(), began, until);
+    let waits =
+        |name: &String| [String::new(), format!("event {name}"), String::new(), "waits for it".to_owned()];
+    rows.extend(told.events_awaited.iter().map(waits));
     if !rows.is_empty() {
         text.push('\n');
         text.push_str(&ui::table(["AT", "STEP", "TOOK", "OUTCOME"], rows, None));
@@ -39,13 +51,16 @@ pub(super) fn text(told: &InstanceStatus, now: Timestamp) -> String {
 }
 
 /// A step of an instance: a task that it began, or something that it was told.
-fn steps(events: &[ToldEvent], began: Timestamp, until: Timestamp) -> Vec<[String; 4]> {
+fn steps(events: &[ToldEvent], ended: bool, began: Timestamp, until: Timestamp) -> Vec<[String; 4]> {
     let mut rows = Vec::new();
     for event in events {
         let name = event.function_name.clone().unwrap_or_default();
         let kind = event.event_type.as_str();
         let what = match kind {
-            "TaskScheduled" | "TaskCompleted" | "TaskFailed" => name,
+            "TaskScheduled" | "TaskCompleted" | "TaskFailed" => match &event.run_id {
+                Some(run) => format!("{name} (run {run})"),
+                None => name,
+            },
             "TimerCreated" | "TimerFired" => "timer".to_owned(),
             "EventRaised" => format!("event {}", event.name.as_deref().unwrap_or_default()),
             _ if kind.starts_with("SubOrchestration") => {
@@ -61,6 +76,8 @@ fn steps(events: &[ToldEvent], began: Timestamp, until: Timestamp) -> Vec<[Strin
             _ => span(from, event.timestamp),
         };
         let outcome = match (&event.reason, &event.result, &event.input) {
+            // Nobody waits for it any more.
+            _ if open && ended => "left".to_owned(),
             _ if open => "open".to_owned(),
             (Some(reason), _, _) => format!("failed: {}", short(reason)),
             (None, Some(value), _) | (None, None, Some(value)) => short(&value.to_string()),
@@ -72,7 +89,7 @@ fn steps(events: &[ToldEvent], began: Timestamp, until: Timestamp) -> Vec<[Strin
     rows.into_iter().map(|(_, row)| row).collect()
 }
 
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     match text.char_indices().nth(MOST) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
