@@ -50,6 +50,8 @@ fn messages_reach_handlers_and_containers_and_those_that_fail_their_dead_letter_
     let looked = project.tandem(&["invoke", "look"]).ok();
     let looked: Value = serde_json::from_str(looked.value()).unwrap();
     assert_eq!((looked["body"].as_str(), looked["left"].as_u64()), (Some("poison"), Some(0)));
+    let why = project.tandem(&["why", sent[1]["id"].as_str().unwrap()]).ok();
+    assert!(why.all().contains("failed: E0784 the handler named it"), "{}", why.all());
     project.tandem(&["invoke", "send", r#"{"bodies": ["first", "second"], "group": "g"}"#]).ok();
     log.wait_for(r#""body":"first""#);
     log.wait_for(r#""body":"second""#);

@@ -170,7 +170,7 @@ impl Subscribers {
             never = self.keep_hidden(queue, &batch) => match never {},
         };
         let (failed, error) = match outcome {
-            Ok(failed) => (failed, named()),
+            Ok(failed) => (failed, message_failed()),
             Err(Undelivered::Throttled) => return self.give_back(queue, &batch).await,
             Err(Undelivered::Failed { error, .. }) => {
                 tracing::info!(subscription = %urn, code = error.code, "messages were not handled: {}", error.message);
@@ -228,11 +228,11 @@ impl Subscribers {
 }
 
 /// The error of a message that its handler said it had failed on.
-fn named() -> Report {
+fn message_failed() -> Report {
     Report {
-        code: "E0602".to_owned(),
+        code: "E0784".to_owned(),
         message: "the handler named it among those that failed".to_owned(),
-        help: String::new(),
+        help: "see what it logged".to_owned(),
         causes: Vec::new(),
     }
 }
