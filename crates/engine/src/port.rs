@@ -38,7 +38,7 @@ impl Contents {
     }
 }
 
-/// `bucket/photos holds 3 objects and 1 unfinished upload (2 KiB)`
+/// `bucket/photos holds 3 objects and 1 unfinished upload (2 KiB)`; `stream/posts holds 3 records`
 impl fmt::Display for Contents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = |n: u64, noun: &str| format!("{n} {noun}{}", if n == 1 { "" } else { "s" });
@@ -48,7 +48,11 @@ impl fmt::Display for Contents {
             (0, _) => unfinished,
             (items, _) => format!("{} and {unfinished}", count(items, &self.unit)),
         };
-        write!(f, "{} holds {held} ({})", self.urn.short(), ByteSize(self.bytes))
+        write!(f, "{} holds {held}", self.urn.short())?;
+        match self.bytes {
+            0 => Ok(()),
+            bytes => write!(f, " ({})", ByteSize(bytes)),
+        }
     }
 }
 
