@@ -45,5 +45,15 @@ pub fn is_made_by_client(urn: &tandem_model::Urn) -> bool {
     bucket::is_made(urn) || queue::is_made(urn)
 }
 
+/// Why a resource would be refused, as far as that is certain before anything is made. Without I/O.
+pub fn refusal(
+    urn: &tandem_model::Urn,
+    old: Option<&tandem_model::resource::Properties>,
+    new: &tandem_model::resource::Properties,
+    now: jiff::Timestamp,
+) -> Option<tandem_model::Report> {
+    timer::refusal(urn, old, new, now).or_else(|| stream::refusal(urn, old, new))
+}
+
 pub use cloud::{Cloud, OpenError};
 pub use wiring::{Pruned, why};

@@ -244,7 +244,7 @@ impl Target for Client {
     }
 
     fn refusal(&self, urn: &Urn, old: Option<&Properties>, new: &Properties) -> Option<Report> {
-        tandem_cloud::timer::refusal(urn, old, new, Timestamp::now())
+        tandem_cloud::refusal(urn, old, new, Timestamp::now())
     }
 
     fn foresee(&self, urn: &Urn, changes: &[PropertyChange], outputs: &Properties) -> Properties {

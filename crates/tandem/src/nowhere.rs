@@ -27,7 +27,7 @@ impl Target for Nowhere {
     }
 
     fn refusal(&self, urn: &Urn, old: Option<&Properties>, new: &Properties) -> Option<Report> {
-        tandem_cloud::timer::refusal(urn, old, new, Timestamp::now())
+        tandem_cloud::refusal(urn, old, new, Timestamp::now())
     }
 
     async fn list(&self, _: &StackId) -> Result<Vec<Recorded>, TargetError> {

@@ -130,7 +130,8 @@ fn records_reach_handlers_functions_and_containers_and_those_that_fail_the_dead_
     let letters = project.tandem(&["dead-letters", "ls"]).ok();
     assert!(letters.stdout.contains("the handler says that the record failed"), "{}", letters.all());
     // Records are data.
-    project.tandem(&["destroy", "--yes"]).refused().says("4 records");
+    let refused = project.tandem(&["destroy", "--yes"]).refused().says("4 records");
+    assert!(!refused.all().contains("0 B"), "{}", refused.all());
     project.edit("index.js", &PROGRAM.replace("retention: 48", "shards: 3"));
     project.tandem(&["up", "--yes"]).refused().says("4 records");
     drop(log);
@@ -243,5 +244,27 @@ fn killed_again_and_again_under_load_every_acknowledged_record_is_handled_and_no
     drop(serving);
     let _serving = cloud.serve();
     cloud.observe();
+    project.destroy();
+}
+
+#[test]
+fn another_number_of_shards_under_a_pinned_name_is_refused_by_the_preview() {
+    const PINNED: &str = "const cloud = require(\"@tandem/cloud\");\n\
+                          new cloud.Stream(\"posts\", { streamName: \"shop-posts\", shards: 2 });\n";
+    let cloud = Cloud::new();
+    let project = cloud.project("shop", &[("index.js", PINNED)]);
+    let _serving = cloud.serve();
+    project.up();
+    project.edit("index.js", &PINNED.replace("shards: 2", "shards: 3"));
+    for command in [&["preview"][..], &["up", "--yes"]] {
+        project
+            .tandem(command)
+            .refused()
+            .says("E0849")
+            .says("stream/posts has 2 shards; with 3 it is another stream")
+            .says("give `streamName` another value");
+    }
+    project.edit("index.js", &PINNED.replace("shop-posts", "shop-posts-3").replace("shards: 2", "shards: 3"));
+    project.up();
     project.destroy();
 }

@@ -3,6 +3,10 @@
 //! One at a time appends to a stream: it takes all puts that wait, numbers their records, and writes them in one commit with
 //! one row for each shard. Puts that come meanwhile wait for the next one. So records are numbered in the order of commits,
 //! and many clients share a sync of the disk.
+//!
+//! Each such commit renews the stamp of the stream ([`Stamp`]), and is refused unless it finds the one that the commit before
+//! it left. So whoever numbers records by what is not true any more writes over none that was acknowledged, whatever the
+//! reason is for which there are two: it reads what is true, and puts again.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +21,7 @@ use tokio::sync::oneshot;
 use super::{
     Streams,
     error::StreamError,
-    key::{OPEN, record_row, stream_row},
+    key::{OPEN, Stamp, head_row, record_row, stream_row},
     open::Open,
     row::{Packed, encode},
     shard,
@@ -62,7 +66,37 @@ pub(super) struct Waiting {
 struct Pending {
     records: Vec<(u32, Packed)>,
     size: usize,
-    answer: oneshot::Sender<Result<Vec<Put>, StreamError>>,
+    answer: oneshot::Sender<Result<Vec<Put>, NotPut>>,
+}
+
+/// Why records were not put.
+#[derive(Debug, Clone)]
+pub(super) enum NotPut {
+    /// The stream is not as it was read: nothing was written.
+    Stale,
+    Failed(StreamError),
+}
+
+impl From<StreamError> for NotPut {
+    fn from(error: StreamError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What waits must not wait for ever if the one who appends ends before its time.
+struct Appending<'a> {
+    open: &'a Open,
+    ended: bool,
+}
+
+impl Drop for Appending<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            let mut waiting = self.open.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.appending = false;
+            waiting.puts.clear();
+        }
+    }
 }
 
 impl Streams {
@@ -77,17 +111,34 @@ impl Streams {
         records: Vec<Outgoing>,
         cause: Option<String>,
     ) -> Result<Vec<Put>, StreamError> {
-        let open = self.open(stream).await?;
         let size = check(&records)?;
+        loop {
+            let open = self.open(stream).await?;
+            match self.put_into(&open, &records, size, cause.clone()).await {
+                Ok(put) => return Ok(put),
+                Err(NotPut::Stale) => self.drop_stale(&open),
+                Err(NotPut::Failed(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// One attempt at it.
+    pub(super) async fn put_into(
+        self: &Arc<Self>,
+        open: &Arc<Open>,
+        records: &[Outgoing],
+        size: usize,
+        cause: Option<String>,
+    ) -> Result<Vec<Put>, NotPut> {
         let shards = open.shards();
         // The length of a cause is kept in a byte.
         let cause = cause.filter(|cause| cause.len() <= usize::from(u8::MAX));
-        let packed = records.into_iter().enumerate().map(|(at, record)| {
+        let packed = records.iter().enumerate().map(|(at, record)| {
             let hash = match &record.hash {
                 Some(given) => hash_key(at, given)?,
                 None => shard::hash(&record.key),
             };
-            let Outgoing { key, data, .. } = record;
+            let (key, data) = (record.key.clone(), record.data.clone());
             Ok((shard::of(hash, shards), Packed { key, data, cause: cause.clone() }))
         });
         let records = packed.collect::<Result<Vec<_>, StreamError>>()?;
@@ -102,11 +153,12 @@ impl Streams {
             let (streams, open) = (self.clone(), open.clone());
             tokio::spawn(async move { streams.append(&open).await });
         }
-        answered.await.unwrap_or_else(|_| Err(CommitError::Closed.into()))
+        answered.await.unwrap_or_else(|_| Err(StreamError::from(CommitError::Closed).into()))
     }
 
     /// Writes until nothing waits.
     async fn append(&self, open: &Open) {
+        let mut appending = Appending { open, ended: false };
         loop {
             let puts = {
                 let mut waiting = open.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,6 +171,7 @@ impl Streams {
                 let few = few.count();
                 if few == 0 {
                     waiting.appending = false;
+                    appending.ended = true;
                     return;
                 }
                 waiting.puts.drain(..few).collect::<Vec<_>>()
@@ -128,9 +181,18 @@ impl Streams {
     }
 
     async fn write(&self, open: &Open, puts: Vec<Pending>) {
+        if open.gone.is_cancelled() {
+            for put in puts {
+                // Whoever asked may be gone.
+                let _ = put.answer.send(Err(NotPut::Stale));
+            }
+            return;
+        }
         let before = open.head().clone();
         let mut head = before.clone();
         head.last = head.last.max((self.clock)());
+        let stamp = Stamp::new();
+        head.stamp = Some(stamp.clone());
         let mut of_shards = BTreeMap::<u32, Vec<Packed>>::new();
         let mut answers = Vec::with_capacity(puts.len());
         for Pending { records, answer, .. } in puts {
@@ -144,6 +206,9 @@ impl Streams {
         }
         let mut batch = Batch::default();
         batch.expect(stream_row(&open.name), Some(OPEN.into()));
+        batch
+            .expect(head_row(&open.name), before.stamp.map(|stamp| stamp.0))
+            .put(head_row(&open.name), stamp.0);
         for (shard, records) in &of_shards {
             let mut first = before.next[*shard as usize];
             for row in rows(records) {
@@ -153,20 +218,20 @@ impl Streams {
         }
         let outcome = self.store.commit(batch).await;
         hit("stream.put.committed");
-        match &outcome {
-            // Nothing was written: the numbers are given to others.
-            Err(CommitError::Conflict { .. } | CommitError::Full | CommitError::Closed) => {}
-            Ok(()) | Err(CommitError::Backend(_)) => *open.head() = head.clone(),
-        }
-        let outcome = outcome.map_err(|error| match error {
-            CommitError::Conflict { .. } => StreamError::NoSuchStream { stream: open.name.clone() },
-            error => error.into(),
-        });
         if outcome.is_ok() {
             for shard in of_shards.keys() {
                 open.committed(*shard, head.next[*shard as usize]);
             }
+            *open.head() = head;
         }
+        if let Err(CommitError::Backend(_)) = &outcome {
+            // It may have been written all the same: the next put reads what is there.
+            self.drop_stale(open);
+        }
+        let outcome = outcome.map_err(|error| match error {
+            CommitError::Conflict { .. } => NotPut::Stale,
+            error => StreamError::from(error).into(),
+        });
         for (numbered, answer) in answers {
             // Whoever asked may be gone.
             let _ = answer.send(outcome.clone().map(|()| numbered));

@@ -16,6 +16,10 @@ pub enum StreamError {
     Name { name: String, wrong: &'static str },
     #[error("the stream `{stream}` is not empty: it holds {records} records")]
     NotEmpty { stream: String, records: u64 },
+    #[error(
+        "{stream} has {before} shards; with {after} it is another stream, which cannot have the name `{name}`, too"
+    )]
+    Pinned { stream: String, name: String, before: u32, after: u32 },
     #[error("record {at}: the key has {length} characters; it has 1 to 256")]
     Key { at: usize, length: usize },
     #[error("record {at}: the hash key is a whole number from 0 to 2^128 - 1, not `{given}`")]
@@ -70,10 +74,18 @@ impl StreamError {
             Self::NoSuchStream { .. } | Self::NoSuchShard { .. } => "ResourceNotFoundException",
             Self::IteratorExpired => "ExpiredIteratorException",
             Self::Unsupported { .. } => "UnknownOperationException",
-            Self::NotEmpty { .. } => "ResourceInUseException",
+            Self::NotEmpty { .. } | Self::Pinned { .. } => "ResourceInUseException",
+            Self::Commit(_) if self.is_closed() => "ServiceUnavailable",
             Self::Read(_) | Self::Commit(_) => "InternalFailureException",
             _ => "InvalidArgumentException",
         }
+    }
+
+    /// Whether the cloud is stopping: nothing was done, and the same request is answered after its next start.
+    ///
+    /// Source: Amazon Kinesis Data Streams, Common Errors: `ServiceUnavailable`, status 503, which clients retry.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Commit(error) if matches!(**error, CommitError::Closed))
     }
 
     /// Whether it is the cloud's fault and not the request's.
@@ -93,6 +105,7 @@ impl Explain for StreamError {
             Self::Iterator { .. } | Self::IteratorExpired => "E0845",
             Self::Sequence { .. } => "E0846",
             Self::Parameter { .. } | Self::Unsupported { .. } => "E0847",
+            Self::Pinned { .. } => "E0849",
             Self::Read(e) => e.code(),
             Self::Commit(e) => e.code(),
         }
@@ -106,6 +119,9 @@ impl Explain for StreamError {
             Self::Name { .. } => "a name has 1 to 128 letters, digits, `-`, `_` and `.`",
             Self::NotEmpty { .. } => {
                 "wait until its retention is over, or set `forceDestroy: true`, or run with `--force`"
+            }
+            Self::Pinned { .. } => {
+                "give `streamName` another value with the other number of shards, or leave both as they are"
             }
             Self::Key { .. } | Self::HashKey { .. } => "give each record a key: records of one key keep their order",
             Self::TooLarge { .. } => "put what is large into a bucket, and its key into the stream",

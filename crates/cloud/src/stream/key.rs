@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `stream/<stream>` | [`OPEN`], or [`CLOSING`] while the stream is being deleted |
 //! | `stream-setting/<stream>` | [`Settings`]|
+//! | `stream-head/<stream>` | [`Stamp`]: another one after each put |
 //! | `stream-record/<stream>/<shard><first>` | records that were put together ([`Row`](super::row::Row)); `first` is the number of the first |
 //! | `stream-tail/<stream>/<shard>` | the number that comes after those of all rows that retention removed |
 //! | `stream-lane/<subscription>/<stream>/<shard><lane>` | [`Lane`](super::lane::Lane): how far a subscription has come |
@@ -13,6 +14,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tandem_model::Urn;
+use uuid::Uuid;
 
 use super::error::{StreamError, damaged};
 
@@ -29,12 +31,27 @@ pub(super) struct Settings {
     pub(super) shards: u32,
 }
 
+/// What nobody wrote before: who finds another one than it left knows that somebody else has put records meanwhile, or that
+/// this is another stream of the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stamp(pub(super) Bytes);
+
+impl Stamp {
+    pub(super) fn new() -> Self {
+        Self(Bytes::copy_from_slice(Uuid::new_v4().as_bytes()))
+    }
+}
+
 pub(super) fn stream_row(stream: &str) -> Bytes {
     format!("stream/{stream}").into()
 }
 
 pub(super) fn settings_row(stream: &str) -> Bytes {
     format!("stream-setting/{stream}").into()
+}
+
+pub(super) fn head_row(stream: &str) -> Bytes {
+    format!("stream-head/{stream}").into()
 }
 
 /// What the rows of a table begin with. A stream's name holds no `/`.
@@ -61,6 +78,8 @@ pub(super) fn first_of(key: &[u8]) -> u64 {
     key.last_chunk().map_or(0, |last| u64::from_be_bytes(*last))
 }
 
+pub(super) const LANES: &[u8] = b"stream-lane/";
+
 /// What the rows of a subscription's lanes begin with. Names hold no `/`.
 pub(crate) fn lanes_of(subscription: &Urn) -> Bytes {
     format!("stream-lane/{subscription}/").into()
@@ -69,6 +88,13 @@ pub(crate) fn lanes_of(subscription: &Urn) -> Bytes {
 pub(super) fn lane_row(subscription: &Urn, stream: &str, shard: u32, lane: u32) -> Bytes {
     let table = format!("stream-lane/{subscription}/{stream}/");
     [table.as_bytes(), &shard.to_be_bytes(), &lane.to_be_bytes()].concat().into()
+}
+
+/// The shard in the key of a lane's row, if it is one of that stream; what the rows of all lanes begin with is [`LANES`].
+pub(super) fn shard_of_lane(key: &[u8], stream: &str) -> Option<u32> {
+    let (name, numbers) = key.split_last_chunk::<8>()?;
+    let shard = u32::from_be_bytes(*numbers.first_chunk()?);
+    name.ends_with(format!("/{stream}/").as_bytes()).then_some(shard)
 }
 
 /// The stream, the shard and the lane in the key of a lane's row.
@@ -100,5 +126,8 @@ mod tests {
         let slashes = u32::from_be_bytes(*b"////");
         let key = lane_row(&urn, "posts-1", slashes, slashes);
         assert_eq!(parse_lane(&key, &urn).unwrap(), ("posts-1".to_owned(), slashes, slashes));
+        assert_eq!(shard_of_lane(&key, "posts-1"), Some(slashes));
+        assert_eq!(shard_of_lane(&key, "1"), None);
+        assert!(key.starts_with(LANES));
     }
 }

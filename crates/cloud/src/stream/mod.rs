@@ -6,7 +6,8 @@
 //!
 //! Who owns it: the rows of [`key`], written here and nowhere else. Records that are put while a commit is under way share
 //! the next one, and one row for each shard, so that the number of rows and commits does not follow that of records. What is
-//! true is on disk; memory holds the next number of each shard. What a restart finds at each gap:
+//! true is on disk; memory holds the next number of each shard. A put is true by its one commit, which is refused if memory
+//! does not hold what the commit before it left: see [`append`]. What a restart finds at each gap:
 //!
 //! | killed | a restart |
 //! |---|---|
@@ -50,12 +51,11 @@ use tandem_store::{CommitError, Store};
 use tokio::sync::{OnceCell, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::open::Open;
 pub use self::{
     append::{Outgoing, Put},
     consume::Subscribers,
     error::StreamError,
-    provider::Provided,
+    provider::{Provided, refusal},
     retention::run as run_retention,
     row::Record,
     tail::{Cursor, Tail},
@@ -65,6 +65,7 @@ pub(crate) use self::{
     key::lanes_of,
     shard::{id as shard_id, sequence},
 };
+use self::{error::damaged, open::Open};
 use crate::{
     endpoint::{OWNER, REGION},
     resource::Resources,
@@ -115,10 +116,26 @@ impl Streams {
 
     /// What is known of a stream, read at its first use.
     async fn open(&self, stream: &str) -> Result<Arc<Open>, StreamError> {
-        let cell = {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.entry(stream.to_owned()).or_default().clone()
-        };
+        loop {
+            let cell = {
+                let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+                open.entry(stream.to_owned()).or_default().clone()
+            };
+            let open = self.read_into(stream, &cell).await?;
+            // One that was forgotten while it was read is none that others find.
+            let all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            match all.get(stream).is_some_and(|its| Arc::ptr_eq(its, &cell)) {
+                true => return Ok(open),
+                false => open.gone.cancel(),
+            }
+        }
+    }
+
+    async fn read_into(
+        &self,
+        stream: &str,
+        cell: &Arc<OnceCell<Arc<Open>>>,
+    ) -> Result<Arc<Open>, StreamError> {
         let loaded = cell.get_or_try_init(|| async {
             let (store, name) = (self.store.clone(), stream.to_owned());
             blocking(move || Open::load(&*store, &name)).await.map(Arc::new)
@@ -126,7 +143,11 @@ impl Streams {
         match loaded.await {
             Ok(open) => Ok(open.clone()),
             Err(error) => {
-                self.forget(stream);
+                // Not what another one has read meanwhile.
+                let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+                if open.get(stream).is_some_and(|its| Arc::ptr_eq(its, cell) && !its.initialized()) {
+                    open.remove(stream);
+                }
                 Err(error)
             }
         }
@@ -137,6 +158,16 @@ impl Streams {
         let gone = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(stream);
         if let Some(open) = gone.as_deref().and_then(OnceCell::get) {
             open.gone.cancel();
+        }
+    }
+
+    /// Drops what is not true any more, and nothing that was read since.
+    fn drop_stale(&self, stale: &Open) {
+        stale.gone.cancel();
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = open.get(&stale.name).and_then(|cell| cell.get());
+        if held.is_some_and(|held| std::ptr::eq(&**held, stale)) {
+            open.remove(&stale.name);
         }
     }
 
@@ -165,7 +196,12 @@ fn name_in_arn(arn: &str) -> Option<&str> {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StreamError> + Send + 'static,
 ) -> Result<T, StreamError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(CommitError::Closed.into()))
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => Err(damaged(error)),
+        // The runtime ends.
+        Err(_) => Err(CommitError::Closed.into()),
+    }
 }
 
 #[cfg(test)]

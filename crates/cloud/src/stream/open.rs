@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     append::Waiting,
     error::{StreamError, damaged},
-    key::{OPEN, Settings, first_of, records, settings_row, stream_row, tail_row},
+    key::{OPEN, Settings, Stamp, first_of, head_row, records, settings_row, stream_row, tail_row},
     row::Row,
 };
 
@@ -22,7 +22,7 @@ pub(super) struct Open {
     head: Mutex<Head>,
     /// Puts that wait for the commit under way.
     pub(super) waiting: Mutex<Waiting>,
-    /// It was deleted.
+    /// It was deleted, or the disk holds something else than this knows: whoever uses it opens the stream anew.
     pub(super) gone: CancellationToken,
 }
 
@@ -30,6 +30,8 @@ pub(super) struct Open {
 pub(super) struct Head {
     /// Of each shard, the next number that nobody was ever given.
     pub(super) next: Vec<u64>,
+    /// What the disk holds while nobody else puts; `None`: a stream of a version that kept none.
+    pub(super) stamp: Option<Stamp>,
     /// When the last record came.
     pub(super) last: u64,
 }
@@ -44,7 +46,8 @@ impl Open {
         }
         let settings = snapshot.get(&settings_row(stream))?.ok_or_else(missing)?;
         let settings: Settings = serde_json::from_slice(&settings).map_err(damaged)?;
-        let mut head = Head { next: Vec::new(), last: 0 };
+        let stamp = snapshot.get(&head_row(stream))?.map(Stamp);
+        let mut head = Head { next: Vec::new(), stamp, last: 0 };
         for shard in 0..settings.shards {
             let removed = match snapshot.get(&tail_row(stream, shard))? {
                 Some(row) => row.first_chunk().map(|bytes| u64::from_be_bytes(*bytes)),

@@ -9,17 +9,22 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tandem_failpoint::hit;
 use tandem_model::{
-    Explain, PhysicalId, Report, Urn, inputs,
+    Explain, Kind, PhysicalId, Report, Urn, inputs,
     plan::Change,
     resource::{Properties, Recorded},
+    value,
 };
 use tandem_store::{Batch, Direction, after_prefix};
 
 use super::{
     Streams, arn,
     error::{StreamError, damaged},
-    key::{CLOSING, OPEN, Settings, first_of, records, settings_row, stream_row, table},
-    open::last_row,
+    key::{
+        CLOSING, LANES, OPEN, Settings, Stamp, first_of, head_row, records, settings_row, shard_of_lane,
+        stream_row, table,
+    },
+    lane::Lane,
+    open::{Open, last_row},
     row::Row,
 };
 use crate::provider::{Holding, Lines, Provider};
@@ -30,6 +35,18 @@ const RETENTION: u32 = 24;
 /// The streams as the target knows them.
 #[derive(Debug)]
 pub struct Provided(pub Arc<Streams>);
+
+/// Why a stream cannot be what the program says, by what it was: another number of shards makes another stream, beside which the
+/// old one is for a while, so that they cannot share a name that is pinned. `None` of anything else.
+pub fn refusal(urn: &Urn, old: Option<&Properties>, new: &Properties) -> Option<Report> {
+    if urn.kind != Kind::Stream || new.values().any(value::has_unknown) {
+        return None;
+    }
+    let (old, new) = (read(urn, old?).ok()?, read(urn, new).ok()?);
+    let name = new.stream_name.filter(|name| old.stream_name.as_ref() == Some(name))?;
+    let (before, after) = (old.shards, new.shards);
+    (before != after).then(|| StreamError::Pinned { stream: urn.short(), name, before, after }.report())
+}
 
 #[async_trait]
 impl Provider for Provided {
@@ -71,6 +88,8 @@ impl Provider for Provided {
                 let retention = typed.retention.unwrap_or(RETENTION);
                 let settings = Settings { created: (self.0.clock)(), retention, shards: typed.shards };
                 batch.put(row, OPEN).put(settings_row(&id.0), encode(&settings));
+                batch.put(head_row(&id.0), Stamp::new().0);
+                self.0.begin_anew(batch, &id.0, typed.shards).map_err(|e| e.report())?;
             }
             Change::Update { urn, old, new, .. } => {
                 let (old, new) = (read(urn, old)?, read(urn, new)?);
@@ -82,7 +101,7 @@ impl Provider for Provided {
             }
             Change::Delete { .. } => {
                 batch.expect(row.clone(), Some(Bytes::from_static(CLOSING)));
-                batch.delete(row).delete(settings_row(&id.0));
+                batch.delete(row).delete(settings_row(&id.0)).delete(head_row(&id.0));
                 let snapshot = self.0.store.snapshot().map_err(|e| e.report())?;
                 for entry in snapshot.prefix(&table("stream-tail", &id.0)).map_err(|e| e.report())? {
                     batch.delete(entry.map_err(|e| e.report())?.0);
@@ -116,10 +135,13 @@ impl Provider for Provided {
 }
 
 impl Streams {
-    /// How many records a stream holds that are not too old. Exact, unless a disk has failed: what was not written then has
-    /// numbers, too.
+    /// How many records a stream holds that are not too old.
     pub async fn count(&self, stream: &str) -> Result<u64, StreamError> {
         let open = self.open(stream).await?;
+        self.count_in(open).await
+    }
+
+    async fn count_in(&self, open: Arc<Open>) -> Result<u64, StreamError> {
         let (store, too_old) = (self.store.clone(), open.too_old((self.clock)()));
         super::blocking(move || {
             let snapshot = store.snapshot()?;
@@ -163,6 +185,26 @@ impl Streams {
         Ok(())
     }
 
+    /// Lets subscriptions that have read another stream of that name begin at the beginning of the one that is created.
+    fn begin_anew(&self, batch: &mut Batch, stream: &str, shards: u32) -> Result<(), StreamError> {
+        let snapshot = self.store.snapshot()?;
+        for entry in snapshot.prefix(LANES)? {
+            let (key, row) = entry?;
+            match shard_of_lane(&key, stream) {
+                Some(shard) if shard < shards => {
+                    let before: Lane = serde_json::from_slice(&row).map_err(damaged)?;
+                    let lane = Lane::new(1, before.of);
+                    batch.put(key, serde_json::to_vec(&lane).map_err(damaged)?);
+                }
+                Some(_) => {
+                    batch.delete(key);
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
     /// A commit changed what a stream is set to.
     fn settings_changed(&self, stream: &str) {
         let Some(open) = self.loaded(stream) else { return };
@@ -184,16 +226,16 @@ impl Streams {
             self.set_state(stream, OPEN).await?;
         }
         // It is closed first, so that no record comes between the look and the deletion.
-        self.open(stream).await?;
+        let open = self.open(stream).await?;
         self.set_state(stream, CLOSING).await?;
         hit("stream.closing.committed");
         if !force {
-            let records = self.count(stream).await?;
+            let records = self.count_in(open.clone()).await?;
             if records > 0 {
                 return Err(StreamError::NotEmpty { stream: stream.to_owned(), records });
             }
         }
-        let emptied = self.empty(stream).await;
+        let emptied = self.empty(&open).await;
         self.forget(stream);
         emptied
     }
@@ -210,10 +252,9 @@ impl Streams {
 
     /// Deletes the records of a stream that is closed. Their numbers are kept until the stream itself goes: it may be opened
     /// again.
-    async fn empty(&self, stream: &str) -> Result<(), StreamError> {
-        let open = self.open(stream).await?;
+    async fn empty(&self, open: &Arc<Open>) -> Result<(), StreamError> {
         for shard in 0..open.shards() {
-            while self.remove(&open, shard, CLOSING, u64::MAX).await?.is_some() {
+            while self.remove(open, shard, CLOSING, u64::MAX).await?.is_some() {
                 hit("stream.emptying.committed");
             }
         }

@@ -15,7 +15,7 @@ use tandem_store::{Batch, CommitError};
 use super::{
     Streams, blocking,
     error::StreamError,
-    key::{OPEN, first_of, records, stream_row, tail_row},
+    key::{OPEN, first_of, records, settings_row, stream_row, tail_row},
     open::Open,
     row::Row,
 };
@@ -67,6 +67,7 @@ impl Streams {
         let (store, at) = (self.store.clone(), open.clone());
         let found = blocking(move || {
             let snapshot = store.snapshot()?;
+            let settings = snapshot.get(&settings_row(&at.name))?;
             let (mut keys, mut count, mut bytes, mut tail) = (Vec::new(), 0, 0, 0);
             for entry in snapshot.prefix(&records(&at.name, shard))? {
                 let (key, row) = entry?;
@@ -79,21 +80,30 @@ impl Streams {
                 tail = row.end();
                 keys.push(key);
             }
-            Ok((keys, count, tail))
+            Ok((keys, count, tail, settings))
         });
-        let (keys, count, tail) = found.await?;
+        let (keys, count, tail, settings) = found.await?;
         if keys.is_empty() {
             return Ok(None);
         }
         let mut batch = Batch::default();
         batch.expect(stream_row(&open.name), Some(state.into())).frees();
+        // They say when it was created: the rows are not those of a newer stream of the same name.
+        batch.expect(settings_row(&open.name), settings);
         for key in keys {
             batch.delete(key);
         }
         batch.put(tail_row(&open.name, shard), tail.to_be_bytes().to_vec());
         match self.store.commit(batch).await {
             Ok(()) => Ok(Some(count)),
-            Err(CommitError::Conflict { .. }) => Err(StreamError::NoSuchStream { stream: open.name.clone() }),
+            Err(CommitError::Conflict { .. }) => {
+                let now = self.store.snapshot()?.get(&stream_row(&open.name))?;
+                match now.as_deref() == Some(state) {
+                    // It was set to something else meanwhile.
+                    true => Ok(Some(0)),
+                    false => Err(StreamError::NoSuchStream { stream: open.name.clone() }),
+                }
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -21,6 +21,7 @@ use axum::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use tandem_model::Explain;
+use tandem_store::CommitError;
 use uuid::Uuid;
 
 use super::{Streams, error::StreamError, name_in_arn};
@@ -76,12 +77,21 @@ async fn answer(
         // What has nothing to say has no body.
         Ok(Value::Null) => ([(header::CONTENT_TYPE, KIND), (REQUEST_ID, &id)]).into_response(),
         Ok(answer) => ([(header::CONTENT_TYPE, KIND), (REQUEST_ID, &id)], answer.to_string()).into_response(),
+        // What cannot be read any more is no fault of a disk.
+        Err(Refusal::Stream(error)) if error.is_fault() && wire.streams.closing.is_cancelled() => {
+            refuse(&id, &Refusal::Stream(CommitError::Closed.into()))
+        }
         Err(refusal) => refuse(&id, &refusal),
     }
 }
 
 fn refuse(id: &str, refusal: &Refusal) -> Response {
     let (status, name, message) = match refusal {
+        Refusal::Stream(error) if error.is_closed() => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            error.name(),
+            format!("{error} ({}: {})", error.code(), error.help()),
+        ),
         Refusal::Stream(error) if error.is_fault() => {
             tracing::error!(%error, "cannot answer a request for a stream");
             (StatusCode::INTERNAL_SERVER_ERROR, error.name(), error.to_string())
@@ -156,4 +166,19 @@ impl Wire {
 
 fn unsupported(what: String) -> Refusal {
     StreamError::Unsupported { what }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn while_the_cloud_stops_clients_are_told_to_try_again() {
+        let refused = refuse("1", &StreamError::from(CommitError::Closed).into());
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let body = axum::body::to_bytes(refused.into_body(), 1 << 20).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["__type"], "ServiceUnavailable");
+        assert!(body["message"].as_str().unwrap().contains("the cloud is stopping"), "{body}");
+    }
 }

@@ -3,6 +3,7 @@
 mod consume;
 mod crash;
 mod model;
+mod overtaken;
 mod wire;
 
 use std::{
@@ -23,7 +24,7 @@ use tandem_model::{
 use tandem_store::{Blobs, FileBlobs, MemoryStore, Options, RedbStore, Store};
 use tempfile::TempDir;
 
-use super::{Clock, Outgoing, Provided, Put, Record, StreamError, Streams, http, read::Range};
+use super::{Clock, Outgoing, Provided, Put, Record, StreamError, Streams, http, read::Range, refusal};
 use crate::{
     bucket::{self, Buckets},
     credential::Credentials,
@@ -340,6 +341,21 @@ async fn a_program_reads_all_shards_by_the_time_at_which_records_came() {
     f.put("posts", &[("k", "later")]).await;
     let tail = waiting.await.unwrap();
     assert_eq!(tail.records.iter().map(|(_, record)| &record.data[..]).collect::<Vec<_>>(), [b"later"]);
+}
+
+#[test]
+fn another_number_of_shards_under_a_pinned_name_is_refused_before_anything_is_made() {
+    let inputs = |inputs: Value| inputs.as_object().unwrap().clone();
+    let pinned = inputs(json!({ "streamName": "posts", "shards": 2 }));
+    let refused_as = |old: &_, new: Value| refusal(&urn("posts"), Some(old), &inputs(new));
+    let refused = refused_as(&pinned, json!({ "streamName": "posts", "shards": 3 })).unwrap();
+    assert_eq!(refused.code, "E0849");
+    assert!(refused.message.starts_with("stream/posts has 2 shards; with 3"), "{}", refused.message);
+    assert_eq!(refused_as(&pinned, json!({ "streamName": "posts-2", "shards": 3 })), None);
+    assert_eq!(refused_as(&pinned, json!({ "shards": 3 })), None);
+    assert_eq!(refused_as(&pinned, json!({ "streamName": "posts", "shards": 2, "retention": 48 })), None);
+    assert_eq!(refused_as(&inputs(json!({ "shards": 2 })), json!({ "shards": 3 })), None);
+    assert_eq!(refusal(&urn("posts"), None, &pinned), None);
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 import datetime
 import hashlib
+import json
 import os
+import subprocess
+import sys
 import time
 
 import boto3
@@ -142,3 +145,15 @@ assert others.list_streams()["StreamNames"] == ["theirs"]
 refused("ResourceNotFoundException", others.describe_stream, StreamName="posts")
 refused("ResourceNotFoundException", others.put_record, StreamARN=arn, PartitionKey="k", Data=b"x")
 refused("ResourceNotFoundException", others.get_records, ShardIterator=latest[home])
+
+# The AWS CLI, as the guide has it: the same for its version 1, which takes what stands after `--data` for text, and its version 2.
+arguments = ["--endpoint-url", os.environ["AWS_ENDPOINT_URL"], "--stream-name", "posts", "--partition-key", "ann"]
+put = subprocess.run(
+    [sys.executable, os.environ["AWS"], "kinesis", "put-record", *arguments, "--data", "fileb:///dev/stdin"],
+    input=b'"hello"\n',
+    capture_output=True,
+)
+assert put.returncode == 0, put.stderr
+put = json.loads(put.stdout)
+at = iterator(shard=put["ShardId"], kind="AT_SEQUENCE_NUMBER", StartingSequenceNumber=put["SequenceNumber"])
+assert kinesis.get_records(ShardIterator=at)["Records"][0]["Data"] == b'"hello"\n'
