@@ -22,11 +22,13 @@ export interface StreamSubscribeOptions {
     batchSize?: number;
     /** How long records are waited for after the first, in seconds, up to 300. 0 if not given. */
     batchWindow?: number;
-    /** Where it begins when it is deployed for the first time; `"trimHorizon"` if not given. */
+    /**
+     * Where it begins when it is deployed for the first time; `"trimHorizon"` if not given. Afterwards it counts no more:
+     * `"latest"` is what is put after that.
+     */
     startingPosition?: StartingPosition;
     /**
-     * How many batches of one shard are handled at once, 1 to 10; 1 if not given. Those of one key never are. When it is changed,
-     * some records are handled again.
+     * How many batches of one shard are handled at once, 1 to 10; 1 if not given. Those of one key never are.
      */
     parallelism?: number;
     /** How often a record is tried before it goes to the dead letters; 5 if not given. */
@@ -44,7 +46,10 @@ export interface StreamRecord<T = any> {
     key: string;
     /** When it came, in RFC 3339. */
     time: string;
-    /** What was put. What another client put is read as JSON if it is that, else it is a text, or bytes if it is no text. */
+    /**
+     * What was put, by its bytes alone: read as JSON if they are that, else a text if they are valid UTF-8, else bytes. So a
+     * `Uint8Array` that happens to be valid UTF-8 comes back as a text, or as what it means in JSON.
+     */
     value: T;
 }
 
@@ -95,7 +100,7 @@ export class Stream<T = any> extends Resource {
 
     /**
      * Puts a record of at most 1 MiB with its key; when the promise resolves, it is on disk. The value is kept as JSON, or as it is
-     * if it is a `Uint8Array`. A key has 1 to 256 characters. A handler that runs again puts again. In handlers only.
+     * if it is a `Uint8Array`; see `value` for what comes back. A key has 1 to 256 characters. A handler that runs again puts again. In handlers only.
      *
      * @throws E0843 if the record is too large or the key too long.
      */

@@ -26,11 +26,16 @@ use super::{
 };
 use crate::{dispatch::BatchHandler, log::Sink, resource::Resources};
 
+mod attend;
+mod gather;
 mod run;
 mod told;
 
-use self::run::{AFTER_ERROR, Worker};
 pub(crate) use self::told::{record_failed, shown};
+use self::{
+    attend::attend,
+    run::{AFTER_ERROR, Worker},
+};
 
 /// The subscriptions to streams that are deployed.
 pub struct Subscribers {
@@ -185,14 +190,14 @@ impl Subscribers {
                 lane,
                 stop: stop.clone(),
             };
-            working.spawn(worker.run(state));
+            working.spawn(attend(worker, state));
         }
         while working.join_next().await.is_some() {}
         Ok(open.gone.is_cancelled())
     }
 
     /// The lanes of a subscription, as they are on disk. Those that are not there begin where the subscription says; those of
-    /// another number of lanes, all at the one that was the farthest behind.
+    /// another number of lanes, all at the one that was the farthest behind, without what the others had done.
     async fn lanes(
         &self,
         urn: &Urn,
@@ -218,6 +223,8 @@ impl Subscribers {
                 }
             }
         }
+        // Shards without lanes beside others with some: they were not there when the subscription began.
+        let had_another = had_another || !rows.is_empty();
         let mut lanes = Vec::new();
         for shard in 0..open.shards() {
             let found = rows.remove(&shard).unwrap_or_default();
@@ -225,15 +232,17 @@ impl Subscribers {
                 lanes.extend(found.into_iter().map(|(lane, state)| (shard, lane, state)));
                 continue;
             }
-            let begin = match found.iter().map(|(_, lane)| lane.next).min() {
-                Some(lowest) => lowest,
-                None => self.begin(&open, shard, subscription, had_another).await?,
-            };
-            for (lane, _) in found {
-                batch.delete(lane_row(urn, stream, shard, lane));
+            for (lane, _) in &found {
+                batch.delete(lane_row(urn, stream, shard, *lane));
             }
+            // They are in the order of their numbers.
+            let found: Vec<_> = found.into_iter().map(|(_, lane)| lane).collect();
+            let begin = match found.is_empty() {
+                false => Lane::divided_anew(&found, of),
+                true => Lane::new(self.begin(&open, shard, subscription, had_another).await?, of),
+            };
             for lane in 0..of {
-                let state = Lane::new(begin, of);
+                let state = begin.clone();
                 batch.put(lane_row(urn, stream, shard, lane), run::encode(&state));
                 lanes.push((shard, lane, state));
             }
@@ -254,13 +263,13 @@ impl Subscribers {
         subscription: &Subscription,
         had_another: bool,
     ) -> Result<u64, StreamError> {
-        match had_another {
-            true => Ok(0),
-            false => {
-                let position = subscription.starting_position.unwrap_or_default();
-                self.streams.number_at(open, shard, position).await
-            }
+        if had_another {
+            return Ok(1);
         }
+        let position = subscription.starting_position.unwrap_or_default();
+        let number = self.streams.number_at(open, shard, position).await?;
+        // What was too old before it began is not lost to it.
+        Ok(number.max(self.streams.oldest(open, shard).await?))
     }
 }
 

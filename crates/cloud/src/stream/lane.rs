@@ -24,6 +24,10 @@ pub(super) struct Lane {
     /// From `next` up to here, and not with it, there is a record that fails.
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     bad: Option<u64>,
+    /// The `next` of all lanes of the shard at the time when it had another number of them, as long as one of those had come
+    /// further than this one: what they had done is not handed over again.
+    #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) done: Vec<Vec<u64>>,
 }
 
 /// The records from `next` on that were handed over together.
@@ -66,7 +70,24 @@ pub(super) enum Next {
 
 impl Lane {
     pub(super) fn new(next: u64, of: u32) -> Self {
-        Self { next, of, underway: None, bad: None }
+        Self { next, of, underway: None, bad: None, done: Vec::new() }
+    }
+
+    /// Of another number of lanes, which go on where these, which are all of a shard and in order, have come to.
+    pub(super) fn divided_anew(lanes: &[Self], of: u32) -> Self {
+        let next = lanes.iter().map(|lane| lane.next).min().unwrap_or_default();
+        let mut done: Vec<_> = lanes.iter().flat_map(|lane| lane.done.iter().cloned()).collect();
+        done.sort_unstable();
+        done.dedup();
+        done.push(lanes.iter().map(|lane| lane.next).collect());
+        Self { done, ..Self::new(next, of) }.at(next)
+    }
+
+    /// With this number as the first that is not done.
+    fn at(self, next: u64) -> Self {
+        let mut done = self.done;
+        done.retain(|lanes| lanes.iter().any(|its| *its > next));
+        Self { next, done, ..self }
     }
 
     /// The number up to which, and not with it, the next batch may go; and whether that is how it must be, because it was
@@ -107,7 +128,7 @@ impl Lane {
             }
             Ended::FailedAt(number) if numbers.len() > 1 => {
                 let alone = Underway { end: number + 1, attempt: 1 };
-                let lane = Self { next: number, underway: Some(alone), bad: None, of: self.of };
+                let lane = Self { underway: Some(alone), bad: None, ..self.clone() }.at(number);
                 lane.failed(number, 1, most)
             }
             Ended::Failed | Ended::FailedAt(_) => self.failed(last, attempt, most),
@@ -125,7 +146,14 @@ impl Lane {
     /// All records up to this one are done.
     pub(super) fn after(&self, number: u64) -> Self {
         let next = number + 1;
-        Self { next, of: self.of, underway: None, bad: self.bad.filter(|bad| *bad > next) }
+        Self { underway: None, bad: self.bad.filter(|bad| *bad > next), ..self.clone() }.at(next)
+    }
+
+    /// No record before this number is there any more, or is of this lane. What was handed over is still handed over, as far
+    /// as it is there.
+    pub(super) fn passed(&self, next: u64) -> Self {
+        let (underway, bad) = (self.underway.filter(|u| u.end > next), self.bad.filter(|bad| *bad > next));
+        Self { underway, bad, ..self.clone() }.at(next.max(self.next))
     }
 }
 
@@ -198,5 +226,26 @@ mod tests {
         assert_eq!((next, lane.until()), (Next::Soon, (8, true)));
         let (taken, again) = lane.begin(&[5, 7]);
         assert_eq!((taken, again), (2, begun));
+    }
+
+    #[test]
+    fn what_lanes_of_another_number_have_done_is_known_until_all_of_it_is_behind() {
+        let two = [Lane::new(3, 2), Lane::new(9, 2)];
+        let three = Lane::divided_anew(&two, 3);
+        assert_eq!((three.next, three.of, &three.done), (3, 3, &vec![vec![3, 9]]));
+        // Once more, before all have caught up.
+        let again = Lane::divided_anew(&[three.after(3), three.after(9), three.after(4)], 1);
+        assert_eq!((again.next, &again.done), (4, &vec![vec![3, 9], vec![4, 10, 5]]));
+        assert_eq!(again.after(8).done, [[4, 10, 5]]);
+        assert_eq!(again.passed(10).done, Vec::<Vec<u64>>::new());
+    }
+
+    #[test]
+    fn of_what_was_handed_over_the_rest_is_kept_when_retention_removes_a_part() {
+        let (_, begun) = Lane::new(5, 1).begin(&[5, 7, 8]);
+        assert_eq!(begun.passed(7).until(), (9, true));
+        assert_eq!(begun.passed(9), Lane::new(9, 1));
+        let (halved, _) = begun.ended(&[5, 7, 8], MOST, Ended::Failed);
+        assert_eq!((halved.passed(7).until(), halved.passed(20).until()), ((9, false), (u64::MAX, false)));
     }
 }

@@ -10,10 +10,24 @@ use super::{
     error::StreamError,
     key::{first_of, records},
     open::{Open, last_row},
+    read::Range,
     row::Row,
 };
 
 impl Streams {
+    /// The number of the first record of a shard that is there; the next one's if there is none.
+    pub(super) async fn oldest(&self, open: &Arc<Open>, shard: u32) -> Result<u64, StreamError> {
+        let mut from = 0;
+        loop {
+            let page = self.read(open, Range::from(shard, from, 1, 1)).await?;
+            match page.records.first() {
+                Some(first) => return Ok(first.number),
+                None if page.ended => return Ok(page.next),
+                None => from = page.next,
+            }
+        }
+    }
+
     /// The number of the first record at a position of a shard.
     pub(super) async fn number_at(
         &self,

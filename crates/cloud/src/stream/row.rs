@@ -29,6 +29,15 @@ pub struct Record {
     pub cause: Option<String>,
 }
 
+impl Record {
+    /// Copies the data out of its row, which has so many bytes: whoever keeps the record does not keep all that was put with it.
+    pub(super) fn detach(&mut self, row: usize) {
+        if self.data.len() < row / 2 {
+            self.data = Bytes::copy_from_slice(&self.data);
+        }
+    }
+}
+
 /// A record that is to be put into a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Packed {

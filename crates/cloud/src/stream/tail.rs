@@ -1,14 +1,26 @@
 //! Reading a whole stream as programs do: all shards together, by the time at which records came.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    time::Duration,
+};
 
-use futures::future::{join_all, select_all};
+use futures::future::select_all;
 use serde::{Deserialize, Serialize};
 use tandem_model::inputs::StartingPosition;
+use tandem_store::{Direction, Snapshot, Store, after_prefix};
 
-use super::{Streams, error::StreamError, read::Range, row::Record};
+use super::{
+    Streams, blocking,
+    error::StreamError,
+    key::{first_of, record_row, records},
+    open::{Open, last_row},
+    read::SCANNED,
+    row::{Record, Row},
+};
 
-/// The most of a page.
+/// The most of a page, together; one record however long it is.
 const PAGE: usize = 1000;
 const PAGE_BYTES: usize = 4 << 20;
 /// The longest wait for records.
@@ -64,27 +76,99 @@ impl Streams {
                 () = self.closing.cancelled() => {}
             }
         }
-        let few = PAGE_BYTES / shards.len();
-        let pages = shards.iter().map(|shard| self.read(&open, Range::from(*shard, from(*shard), PAGE, few)));
-        let pages = join_all(pages).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let mut ended = pages.iter().all(|page| page.ended);
-        // What comes after the last of a page that is cut off may be before the last of another.
-        let known =
-            pages.iter().filter(|page| !page.ended).map(|page| page.records.last().map_or(0, |r| r.arrived));
-        let known = known.min().unwrap_or(u64::MAX);
-        let mut next: BTreeMap<u32, u64> =
-            shards.iter().copied().zip(pages.iter().map(|page| page.next)).collect();
-        let mut records: Vec<(u32, Record)> = Vec::new();
-        for (shard, page) in shards.iter().zip(pages) {
-            records.extend(page.records.into_iter().map(|record| (*shard, record)));
+        let (store, cursor, now) = (self.store.clone(), cursor.clone(), self.now());
+        blocking(move || Merge::new(&*store, &open, cursor, now)?.page()).await
+    }
+}
+
+/// Reads row by row, the one that came first of all shards before the others: in memory is what is answered, and one row, however
+/// many shards there are.
+struct Merge<'a> {
+    snapshot: Box<dyn Snapshot>,
+    open: &'a Open,
+    /// Of each shard; all records before it are in the snapshot, or were removed.
+    tails: Vec<u64>,
+    cursor: Cursor,
+    too_old: u64,
+    /// So many bytes of rows that are too old were passed over.
+    passed: usize,
+}
+
+impl<'a> Merge<'a> {
+    fn new(store: &dyn Store, open: &'a Open, cursor: Cursor, now: u64) -> Result<Self, StreamError> {
+        let tails = (0..open.shards()).map(|shard| open.tail(shard)).collect();
+        let (snapshot, too_old) = (store.snapshot()?, open.too_old(now));
+        Ok(Self { snapshot, open, tails, cursor, too_old, passed: 0 })
+    }
+
+    fn page(mut self) -> Result<Tail, StreamError> {
+        let mut records = Vec::new();
+        let ended = self.fill(&mut records)?;
+        Ok(Tail { records, cursor: self.cursor, ended })
+    }
+
+    /// Answers whether there is nothing more.
+    fn fill(&mut self, records: &mut Vec<(u32, Record)>) -> Result<bool, StreamError> {
+        // By the time at which its first row came, and what comes first of that.
+        let mut heads = BinaryHeap::new();
+        for shard in 0..self.open.shards() {
+            if let Some((row, _)) = self.row(shard)? {
+                heads.push(Reverse((row.arrived, shard)));
+            }
         }
-        records.sort_by_key(|(shard, record)| (record.arrived, *shard, record.number));
-        let some = records.partition_point(|(_, record)| record.arrived <= known).min(PAGE);
-        for (shard, left) in records.drain(some..) {
-            ended = false;
-            let next = next.entry(shard).or_default();
-            *next = left.number.min(*next);
+        let mut size = 0;
+        while self.passed <= SCANNED
+            && let Some(Reverse((_, shard))) = heads.pop()
+        {
+            let Some((row, length)) = self.row(shard)? else { continue };
+            for record in row {
+                let mut record = record?;
+                let next = self.cursor.0.entry(shard).or_default();
+                if record.number < *next {
+                    continue;
+                }
+                size += record.key.len() + record.data.len();
+                if records.len() == PAGE || (size > PAGE_BYTES && !records.is_empty()) {
+                    return Ok(false);
+                }
+                *next = record.number + 1;
+                record.detach(length);
+                records.push((shard, record));
+            }
+            if let Some((row, _)) = self.row(shard)? {
+                heads.push(Reverse((row.arrived, shard)));
+            }
         }
-        Ok(Tail { records, cursor: Cursor(next), ended })
+        if self.passed > SCANNED {
+            return Ok(false);
+        }
+        for (shard, tail) in (0..).zip(&self.tails) {
+            let next = self.cursor.0.entry(shard).or_default();
+            *next = (*next).max(*tail);
+        }
+        Ok(true)
+    }
+
+    /// The row of a shard from which the next record comes, and how long it is.
+    fn row(&mut self, shard: u32) -> Result<Option<(Row, usize)>, StreamError> {
+        let name = &self.open.name;
+        let next = self.cursor.0.entry(shard).or_default();
+        let before = last_row(&*self.snapshot, name, shard, *next)?.filter(|row| row.end() > *next);
+        let start = record_row(name, shard, before.map_or(*next, |row| row.first));
+        let end = after_prefix(&records(name, shard));
+        for entry in self.snapshot.range(&start, &end, Direction::Ascending)? {
+            let (key, bytes) = entry?;
+            let length = bytes.len();
+            let row = Row::read(first_of(&key), bytes)?;
+            if row.arrived > self.too_old {
+                return Ok(Some((row, length)));
+            }
+            *next = row.end().max(*next);
+            self.passed += length;
+            if self.passed > SCANNED {
+                break;
+            }
+        }
+        Ok(None)
     }
 }

@@ -10,15 +10,13 @@ use tandem_store::{Batch, CommitError};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Lane, Open, Streams, batch_size, told::record_failed};
+use super::{Lane, Open, Streams, told::record_failed};
 use crate::{
     dispatch::{BatchHandler, DeadLetter, THROTTLE, Undelivered, backoff, bury, too_long},
     log::Sink,
     stream::{
-        error::StreamError,
         key::lane_row,
         lane::{Ended, Next},
-        read::{Page, Range},
         row::Record,
     },
 };
@@ -27,10 +25,6 @@ use crate::{
 pub(super) const AFTER_ERROR: Duration = Duration::from_secs(1);
 /// How long after a batch has failed a smaller one is tried.
 const HALVED: Duration = Duration::from_millis(100);
-/// A batch has so many bytes of records at most, and one record anyhow. Less than the 6 MB of AWS Lambda, because it is text.
-const BATCH_BYTES: usize = 4 << 20;
-/// So many records of other lanes are passed over before that is noted: a restart passes over them again.
-const PASSED: u64 = 10_000;
 
 pub(super) struct Worker {
     pub(super) streams: Arc<Streams>,
@@ -44,17 +38,26 @@ pub(super) struct Worker {
     pub(super) stop: CancellationToken,
 }
 
-/// The lane ends: told to stop, or its row is not its own any more.
-struct Over;
+/// The lane ends.
+pub(super) enum Over {
+    /// It was told to stop, or the stream is gone.
+    Told,
+    /// Its row is not as it left it.
+    Overtaken,
+}
 
 /// What the disk holds, and what the lane knows beyond that.
-struct State {
+pub(super) struct State {
     row: Bytes,
-    lane: Lane,
+    pub(super) lane: Lane,
     /// Where to read on: the lane has no records before it.
-    from: u64,
+    pub(super) from: u64,
     /// It was handed over before this start, and nobody knows how that ended.
     resumed: bool,
+    /// From the one number to the other records are gone, and that is to be told.
+    pub(super) lost: Option<(u64, u64)>,
+    /// When the row was written.
+    pub(super) noted: Instant,
 }
 
 pub(super) fn encode(lane: &Lane) -> Bytes {
@@ -62,14 +65,36 @@ pub(super) fn encode(lane: &Lane) -> Bytes {
 }
 
 impl Worker {
-    pub(super) async fn run(self, lane: Lane) {
-        let resumed = lane.underway.is_some();
-        let mut state = State { row: encode(&lane), from: lane.next, lane, resumed };
-        while self.turn(&mut state).await.is_ok() {}
+    /// Works from this on, which is what the disk holds, until something ends it.
+    pub(super) async fn run(&self, lane: Lane) -> Over {
+        // One for which there was no room was not handed over.
+        let resumed = lane.underway.is_some_and(|underway| underway.attempt > 0);
+        let (row, from, noted) = (encode(&lane), lane.next, Instant::now());
+        let mut state = State { row, from, lane, resumed, lost: None, noted };
+        let over = loop {
+            if let Err(over) = self.turn(&mut state).await {
+                break over;
+            }
+        };
+        if self.stop.is_cancelled() && matches!(over, Over::Told) {
+            // All that is known: what is done, how a batch was divided, that there was no room, what was passed over.
+            self.note_passed(&mut state);
+            let _ = self.save(&mut state).await;
+        }
+        over
     }
 
-    /// One batch: read, handed over, concluded.
     async fn turn(&self, state: &mut State) -> Result<(), Over> {
+        // Its records are not held meanwhile.
+        match self.attempt(state).await? {
+            Some(pause) => self.pause(pause).await,
+            None if self.stop.is_cancelled() => Err(Over::Told),
+            None => Ok(()),
+        }
+    }
+
+    /// One batch: read, handed over, concluded. Answers for how long nothing is to be done.
+    async fn attempt(&self, state: &mut State) -> Result<Option<Duration>, Over> {
         let records = self.gather(state).await?;
         let numbers: Vec<u64> = records.iter().map(|record| record.number).collect();
         let (count, begun) = state.lane.begin(&numbers);
@@ -110,97 +135,11 @@ impl Worker {
         self.conclude(state, batch, after, next, error, log_tail).await
     }
 
-    /// The records of the next batch, at least one; waits for them.
-    async fn gather(&self, state: &mut State) -> Result<Vec<Record>, Over> {
-        let size = batch_size(&self.subscription);
-        let window = self.subscription.batch_window.unwrap_or(0.0);
-        let window = Duration::try_from_secs_f64(window).unwrap_or_default();
-        let mut end = None;
-        loop {
-            let (until, whole) = state.lane.until();
-            let most = if whole { usize::MAX } else { size };
-            let bytes = if whole { usize::MAX } else { BATCH_BYTES };
-            let range = Range {
-                shard: self.shard,
-                from: state.from,
-                until,
-                most,
-                bytes,
-                lane: (self.lane, state.lane.of),
-            };
-            let page = match self.streams.read(&self.open, range).await {
-                Ok(page) => page,
-                Err(error) => {
-                    self.unread(&error).await?;
-                    continue;
-                }
-            };
-            if state.from > 0 {
-                self.tell_lost(state.from, &page);
-                state.from = page.lost_until.unwrap_or(state.from);
-            }
-            let Page { records, next, ended, .. } = page;
-            if !records.is_empty() {
-                let full = whole || until < u64::MAX || !ended || records.len() >= size;
-                let now = Instant::now();
-                let end = *end.get_or_insert(now + window);
-                if full || now >= end {
-                    return Ok(records);
-                }
-                self.grown(next, Some(end)).await?;
-                continue;
-            }
-            if ended && until < u64::MAX {
-                // Retention has removed what was handed over.
-                state.lane = state.lane.after(until - 1);
-                state.from = state.lane.next;
-                continue;
-            }
-            state.from = next;
-            if state.from > state.lane.next + PASSED && until == u64::MAX {
-                state.lane = Lane::new(state.from, state.lane.of);
-                self.save(state).await?;
-            }
-            if ended {
-                // What is done is noted before there is nothing to note it with.
-                self.save(state).await?;
-                self.grown(next, None).await?;
-            }
-        }
-    }
-
-    async fn unread(&self, error: &StreamError) -> Result<(), Over> {
-        if matches!(error, StreamError::NoSuchStream { .. }) || self.open.gone.is_cancelled() {
-            return Err(Over);
-        }
-        if !self.stop.is_cancelled() {
-            tracing::warn!(subscription = %self.urn, shard = self.shard, %error, "cannot read a stream; trying again");
-        }
-        self.pause(AFTER_ERROR).await
-    }
-
-    /// Waits until there are records from `next` on.
-    async fn grown(&self, next: u64, until: Option<Instant>) -> Result<(), Over> {
-        let mut tail = self.open.follow(self.shard);
-        let end = async {
-            match until {
-                Some(until) => tokio::time::sleep_until(until).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            grown = tail.wait_for(|tail| *tail > next) => grown.map(|_| ()).map_err(|_| Over),
-            () = end => Ok(()),
-            () = self.open.gone.cancelled() => Err(Over),
-            () = self.stop.cancelled() => Err(Over),
-        }
-    }
-
-    async fn pause(&self, pause: Duration) -> Result<(), Over> {
+    pub(super) async fn pause(&self, pause: Duration) -> Result<(), Over> {
         tokio::select! {
             () = sleep(pause) => Ok(()),
-            () = self.open.gone.cancelled() => Err(Over),
-            () = self.stop.cancelled() => Err(Over),
+            () = self.open.gone.cancelled() => Err(Over::Told),
+            () = self.stop.cancelled() => Err(Over::Told),
         }
     }
 
@@ -225,7 +164,8 @@ impl Worker {
         }
     }
 
-    /// Goes on after an attempt. What is handled is noted with the next batch, or when there is none.
+    /// Goes on after an attempt. What is handled is noted with the next batch, or when there is none. Answers for how long nothing
+    /// is to be done.
     async fn conclude(
         &self,
         state: &mut State,
@@ -234,7 +174,7 @@ impl Worker {
         next: Next,
         error: Report,
         log_tail: Vec<String>,
-    ) -> Result<(), Over> {
+    ) -> Result<Option<Duration>, Over> {
         let attempt = state.lane.underway.map_or(1, |underway| underway.attempt);
         state.from = after.next;
         state.lane = after;
@@ -248,36 +188,30 @@ impl Worker {
             }
             self.record(state, dead).await?;
             hit("stream.record.buried");
-            return self.go_on();
+            return Ok(None);
         }
         if next != Next::On && next != Next::Soon {
             tracing::info!(subscription = %self.urn, code = error.code, "records were not handled: {}", error.message);
         }
         match next {
-            Next::On | Next::Dead { .. } => {
-                if self.stop.is_cancelled() {
+            Next::On | Next::Dead { .. } => Ok(None),
+            Next::Soon => {
+                if attempt >= self.subscription.max_attempts {
+                    // After a kill it would be taken for the last attempt.
                     self.save(state).await?;
                 }
-                self.go_on()
+                Ok(Some(THROTTLE))
             }
-            Next::Soon => self.pause(THROTTLE).await,
-            Next::Fewer => self.pause(HALVED).await,
+            Next::Fewer => Ok(Some(HALVED)),
             Next::Again { attempt } => {
                 // The attempt is on disk already, unless the handler told of this record among others.
                 self.save(state).await?;
-                self.pause(backoff(attempt)).await
+                Ok(Some(backoff(attempt)))
             }
         }
     }
 
-    fn go_on(&self) -> Result<(), Over> {
-        match self.stop.is_cancelled() {
-            true => Err(Over),
-            false => Ok(()),
-        }
-    }
-
-    async fn save(&self, state: &mut State) -> Result<(), Over> {
+    pub(super) async fn save(&self, state: &mut State) -> Result<(), Over> {
         match encode(&state.lane) == state.row {
             true => Ok(()),
             false => {
@@ -303,14 +237,16 @@ impl Worker {
                 }
                 // One that failed in its answer only.
                 Err(CommitError::Conflict { .. }) if failed && self.holds(&key, &wanted) => break,
-                Err(CommitError::Conflict { .. } | CommitError::Closed) => return Err(Over),
+                Err(CommitError::Conflict { .. }) => return Err(Over::Overtaken),
+                Err(CommitError::Closed) => return Err(Over::Told),
             }
         }
         state.row = wanted;
+        state.noted = Instant::now();
         Ok(())
     }
 
-    fn row(&self) -> Bytes {
+    pub(super) fn row(&self) -> Bytes {
         lane_row(&self.urn, &self.open.name, self.shard, self.lane)
     }
 

@@ -15,7 +15,7 @@ use crate::{
     cause,
     dispatch::Delivery,
     log::{Line, Stream as Printed},
-    stream::{read::Page, row::Record, shard},
+    stream::{row::Record, shard},
 };
 
 impl Worker {
@@ -70,16 +70,23 @@ impl Worker {
         Builder::from_unix_timestamp_millis(arrived, rest).into_uuid().to_string()
     }
 
-    /// Tells of records that retention has removed before they were handled.
-    pub(super) fn tell_lost(&self, from: u64, page: &Page) {
-        let Some(until) = page.lost_until else { return };
+    /// Tells of records that retention has removed before they were handled. Which of them were of this lane, of so many, nobody
+    /// knows any more.
+    pub(super) fn tell_lost(&self, from: u64, until: u64, lanes: u32) {
+        let (name, count) = (self.urn.short(), until - from);
+        let whose = match lanes {
+            1 => String::new(),
+            _ => format!("; {name} has lost those of its lane {} of {lanes} among them", self.lane + 1),
+        };
+        let (these, were) = if count == 1 { ("record", "was") } else { ("records", "were") };
         self.write(
             String::new(),
             format!(
-                "records {} to {} of {} were older than the retention of the stream before they were handled: they are gone",
+                "{count} {these} of {}, {} to {}, {were} older than the retention of the stream before {name} handled them: they \
+                 are gone{whose}",
+                shard::id(self.shard),
                 shard::sequence(self.shard, from),
                 shard::sequence(self.shard, until - 1),
-                shard::id(self.shard),
             ),
         );
     }

@@ -30,6 +30,7 @@ pub(super) enum Answer {
     Throttled,
     /// Until it is killed.
     Never,
+    Panics,
 }
 
 /// Remembers what it was given.
@@ -94,6 +95,7 @@ impl Told {
             Answer::Handled => {}
             Answer::Failed => return Err(failed()),
             Answer::Throttled => return Err(Undelivered::Throttled),
+            Answer::Panics => panic!("as a test wants it"),
             Answer::Never => {
                 self.hangs.fetch_add(1, Ordering::SeqCst);
                 std::future::pending().await
@@ -164,7 +166,7 @@ pub(super) fn subscribers(f: &Fixture, told: &Arc<Told>) -> Arc<Subscribers> {
     Subscribers::new(f.streams.clone(), f.resources.clone(), told.clone(), Arc::new(Unheard))
 }
 
-async fn subscribed(f: &Fixture, told: &Arc<Told>, options: Value) -> Arc<Subscribers> {
+pub(super) async fn subscribed(f: &Fixture, told: &Arc<Told>, options: Value) -> Arc<Subscribers> {
     let subscribers = subscribers(f, told);
     subscribers.settle(&its_urn(), Some(subscription(options))).await;
     subscribers
@@ -176,7 +178,7 @@ pub(super) fn dead(store: &dyn Store) -> Vec<DeadLetter> {
     rows.map(|row| serde_json::from_slice(&row.unwrap().1).unwrap()).collect()
 }
 
-fn data_of(letter: &DeadLetter) -> &str {
+pub(super) fn data_of(letter: &DeadLetter) -> &str {
     letter.delivery.event.data["records"][0]["data"].as_str().unwrap()
 }
 
@@ -261,7 +263,7 @@ async fn where_a_subscription_begins_is_kept_from_the_moment_that_it_is_deployed
 }
 
 #[tokio::test(start_paused = true)]
-async fn more_lanes_all_begin_at_the_lowest_checkpoint() {
+async fn more_lanes_begin_at_the_lowest_checkpoint_without_what_the_others_have_done() {
     let f = Fixture::new().await;
     f.create("s", json!({})).await.unwrap();
     let told = Arc::new(Told::default());
@@ -283,8 +285,25 @@ async fn more_lanes_all_begin_at_the_lowest_checkpoint() {
         let rows = snapshot.prefix(&lanes_of(&its_urn())).unwrap();
         rows.map(|row| serde_json::from_slice(&row.unwrap().1).unwrap()).collect()
     };
-    told.until(|_| rows(&f).iter().all(|row| row["of"] == 5)).await;
+    told.until(|_| rows(&f).iter().all(|row| row["of"] == 5 && row["d"].is_null())).await;
     assert_eq!(rows(&f).len(), 5);
+    let mut data = told.data();
+    data.sort_unstable();
+    assert_eq!(data, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+    // Fewer, while one of the five is behind: another time nothing is handed over twice.
+    *told.slow.lock().unwrap() = Some(("10".into(), release.clone()));
+    for n in 10..40 {
+        f.put("s", &[(&n.to_string(), &n.to_string())]).await;
+    }
+    let lane = |key: usize| crate::stream::shard::lane(&format!("{key}"), 5);
+    let free = (11..40).filter(|n| lane(*n) != lane(10)).count();
+    told.until(|told| told.data().len() >= 10 + free).await;
+    subscribers.settle(&its_urn(), Some(subscription(json!({ "parallelism": 3 })))).await;
+    release.notify_one();
+    told.until(|told| told.data().len() == 40 && rows(&f).len() == 3).await;
+    f.put("s", &[("k", "end")]).await;
+    told.until(|told| told.data().contains(&"end".to_owned())).await;
+    assert_eq!(told.data().len(), 41);
 }
 
 #[tokio::test(start_paused = true)]

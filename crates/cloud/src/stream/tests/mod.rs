@@ -2,6 +2,7 @@
 
 mod consume;
 mod crash;
+mod lanes;
 mod model;
 mod overtaken;
 mod wire;
@@ -24,7 +25,7 @@ use tandem_model::{
 use tandem_store::{Blobs, FileBlobs, MemoryStore, Options, RedbStore, Store};
 use tempfile::TempDir;
 
-use super::{Clock, Outgoing, Provided, Put, Record, StreamError, Streams, http, read::Range, refusal};
+use super::{Clock, Outgoing, Provided, Put, Record, StreamError, Streams, Tail, http, read::Range, refusal};
 use crate::{
     bucket::{self, Buckets},
     credential::Credentials,
@@ -341,6 +342,33 @@ async fn a_program_reads_all_shards_by_the_time_at_which_records_came() {
     f.put("posts", &[("k", "later")]).await;
     let tail = waiting.await.unwrap();
     assert_eq!(tail.records.iter().map(|(_, record)| &record.data[..]).collect::<Vec<_>>(), [b"later"]);
+}
+
+#[tokio::test]
+async fn a_page_of_many_shards_is_no_larger_than_one_of_few_and_keeps_no_rows_in_memory() {
+    let f = Fixture::new().await;
+    f.create("posts", json!({ "shards": 64 })).await.unwrap();
+    let large = "x".repeat(1 << 19);
+    for n in 0..64 {
+        f.put("posts", &[(&format!("key {n}"), &large), (&format!("key {n}"), "small")]).await;
+    }
+    let mut cursor = f.streams.cursor("posts", StartingPosition::TrimHorizon).await.unwrap();
+    let mut read = 0;
+    loop {
+        let Tail { records, cursor: next, ended } = f.streams.read_on("posts", &cursor, false).await.unwrap();
+        let size: usize = records.iter().map(|(_, record)| record.data.len()).sum();
+        assert!(size <= 4 << 20, "{size}");
+        read += records.len();
+        for (_, record) in records.into_iter().filter(|(_, record)| record.data.len() < 10) {
+            let held = record.data.try_into_mut().expect("nobody else has it").capacity();
+            assert!(held < 1000, "{held}");
+        }
+        cursor = next;
+        if ended {
+            break;
+        }
+    }
+    assert_eq!(read, 128);
 }
 
 #[test]
