@@ -104,7 +104,7 @@ impl Streams {
         Self { store, resources, clock, open, changed, closing }
     }
 
-    /// Lets nobody wait for records any more.
+    /// Lets nobody wait for records any more: who does is told that the cloud stops.
     pub fn drain(&self) {
         self.closing.cancel();
     }

@@ -9,7 +9,7 @@ use std::{
 use futures::future::select_all;
 use serde::{Deserialize, Serialize};
 use tandem_model::inputs::StartingPosition;
-use tandem_store::{Direction, Snapshot, Store, after_prefix};
+use tandem_store::{CommitError, Direction, Snapshot, Store, after_prefix};
 
 use super::{
     Streams, blocking,
@@ -58,7 +58,7 @@ impl Streams {
     /// Reads on from a cursor. With `wait`, waits up to 20 seconds if there is nothing.
     ///
     /// # Errors
-    /// [`StreamError::NoSuchStream`], or those of the store.
+    /// [`StreamError::NoSuchStream`], or those of the store; [`CommitError::Closed`] if it would wait while the cloud stops.
     pub async fn read_on(&self, stream: &str, cursor: &Cursor, wait: bool) -> Result<Tail, StreamError> {
         let open = self.open(stream).await?;
         let from = |shard: u32| cursor.0.get(&shard).copied().unwrap_or(0);
@@ -73,7 +73,10 @@ impl Streams {
                 _ = select_all(grown) => {}
                 () = tokio::time::sleep(WAIT) => {}
                 () = open.gone.cancelled() => {}
-                () = self.closing.cancelled() => {}
+                () = self.closing.cancelled() => {
+                    // An empty page would be asked for again at once.
+                    return Err(CommitError::Closed.into());
+                }
             }
         }
         let (store, cursor, now) = (self.store.clone(), cursor.clone(), self.now());

@@ -7,6 +7,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use serde_json::json;
+use tandem_model::inputs::StartingPosition;
 use tandem_store::{Batch, CommitError, MemoryStore, ReadError, Snapshot, Store};
 
 use super::{Fixture, outgoing, texts};
@@ -171,6 +172,11 @@ async fn what_is_put_while_the_cloud_stops_is_there_or_refused_with_what_clients
             (f.streams.put("s", vec![outgoing(&("k", &data))], None).await, data)
         }
     });
+    // Who follows it does not ask again and again meanwhile.
+    let end = f.streams.cursor("s", StartingPosition::Latest).await.unwrap();
+    f.streams.drain();
+    assert!(f.streams.read_on("s", &end, true).await.unwrap_err().is_closed());
+    assert!(f.streams.read_on("s", &end, false).await.unwrap().ended);
     let outcomes = futures::future::join_all(puts).await;
     let refused: Vec<&StreamError> = outcomes.iter().filter_map(|(put, _)| put.as_ref().err()).collect();
     assert!(!refused.is_empty());
