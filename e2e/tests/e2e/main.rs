@@ -49,6 +49,7 @@ mod full_runs;
 mod guarded;
 #[cfg(test)]
 mod held;
+mod http_calls;
 #[cfg(test)]
 mod killed;
 mod long_logs;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 
-use super::record::Retries;
+use super::{http_call::HttpRequest, record::Retries};
 
 /// The answer to a turn.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -82,6 +82,9 @@ pub(super) enum What {
         input: Option<Value>,
         retries: Option<Retries>,
     },
+    Http {
+        request: HttpRequest,
+    },
     ContinueAsNew {
         input: Option<Value>,
     },
@@ -119,6 +122,8 @@ struct Wire {
     retry_options: Option<Retries>,
     #[serde(default)]
     fire_at: Option<Timestamp>,
+    #[serde(default)]
+    http_request: Option<HttpRequest>,
     #[serde(default)]
     is_canceled: bool,
     #[serde(default)]
@@ -159,7 +164,9 @@ impl<'de> Deserialize<'de> for Action {
             },
             6 => What::WaitForEvent { name: name(wire.external_event_name)? },
             7 => What::Unsupported { name: "callEntity" },
-            8 => What::Unsupported { name: "callHttp" },
+            8 => What::Http {
+                request: wire.http_request.ok_or_else(|| D::Error::missing_field("httpRequest"))?,
+            },
             9 => What::Unsupported { name: "signalEntity" },
             11 | 12 => What::Compound(wire.compound_actions),
             100 | 101 => {

@@ -32,7 +32,7 @@ impl Shared {
     pub(super) fn take_up(self: &Arc<Self>, instance: &InstanceKey) -> Result<(), WorkflowError> {
         let Some(loaded) = store::load(&*self.store.snapshot()?, instance)? else { return Ok(()) };
         for (task, open) in &loaded.open {
-            if matches!(open.work, Work::Activity { .. } | Work::Run { .. }) {
+            if matches!(open.work, Work::Activity { .. } | Work::Run { .. } | Work::Http { .. }) {
                 self.call(instance, &loaded.record.execution, *task);
             }
         }
@@ -83,6 +83,10 @@ impl Shared {
             let (kind, name, input) = match open.work {
                 Work::Activity { name, input } => (Kind::Function, name, input),
                 Work::Run { name, input } => (Kind::Task, name, input),
+                Work::Http { .. } => {
+                    drop(room.take());
+                    return self.requested(instance, execution, task).await;
+                }
                 Work::Child { .. } | Work::Timer { .. } => return None,
             };
             let callee = name.parse().ok().map(|name| Urn::new(instance.stack.clone(), kind, name));

@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::{
     action::{Action, State, What},
     history::{EventType, HistoryEvent},
+    http_call,
     record::{Failure, Message, Open, Record, Retries, Retry, Status, Work},
 };
 
@@ -212,18 +213,23 @@ impl Turn {
     }
 
     fn begin_work(&mut self, id: u32, work: Work, retry: Option<Retry>) {
+        let text = |input: &Option<Value>| input.as_ref().map(Value::to_string);
         let (kind, name, input, instance_id) = match &work {
             Work::Activity { name, input } | Work::Run { name, input } => {
-                (EventType::TaskScheduled, name, input, None)
+                (EventType::TaskScheduled, name.as_str(), text(input), None)
+            }
+            Work::Http { request, .. } => {
+                (EventType::TaskScheduled, http_call::NAME, Some(request.to_string()), None)
             }
             Work::Child { name, instance, input } => {
-                (EventType::SubOrchestrationInstanceCreated, name, input, Some(instance.clone()))
+                let created = EventType::SubOrchestrationInstanceCreated;
+                (created, name.as_str(), text(input), Some(instance.clone()))
             }
             Work::Timer { .. } => unreachable!("a timer begins no attempt"),
         };
         self.events.push(HistoryEvent {
-            name: Some(name.clone()),
-            input: input.as_ref().map(Value::to_string),
+            name: Some(name.to_owned()),
+            input,
             instance_id,
             is_run: matches!(work, Work::Run { .. }),
             ..HistoryEvent::begins(id, kind, self.at)
@@ -240,7 +246,11 @@ impl Turn {
     ) -> Result<Option<Option<Value>>, Diverged> {
         let begins = matches!(
             action.what,
-            What::Activity { .. } | What::Child { .. } | What::Run { .. } | What::Timer { .. }
+            What::Activity { .. }
+                | What::Child { .. }
+                | What::Run { .. }
+                | What::Http { .. }
+                | What::Timer { .. }
         );
         if let Some(told) = action.id.filter(|told| begins && *told != self.next_task) {
             return Err(Diverged::Task { action: number, told, counted: self.next_task });
@@ -255,6 +265,10 @@ impl Turn {
             What::Run { name, input, retries } => {
                 let id = self.next();
                 self.begin_work(id, Work::Run { name, input }, first(retries));
+            }
+            What::Http { request } => {
+                let id = self.next();
+                self.begin_work(id, Work::Http { request, poll: None }, None);
             }
             What::Child { name, instance, input, retries } => {
                 let id = self.next();

@@ -97,7 +97,9 @@ impl Shared {
         let record = &turned.record;
         for (task, open) in &turned.opened {
             match &open.work {
-                Work::Activity { .. } | Work::Run { .. } => self.call(instance, &record.execution, *task),
+                Work::Activity { .. } | Work::Run { .. } | Work::Http { .. } => {
+                    self.call(instance, &record.execution, *task)
+                }
                 Work::Timer { fire_at, .. } => self.arm(*fire_at, instance, &record.execution, *task),
                 Work::Child { instance: id, .. } => {
                     let child = InstanceKey { stack: instance.stack.clone(), id: id.clone() };

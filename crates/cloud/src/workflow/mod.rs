@@ -17,6 +17,8 @@
 //! | while an activity runs | as before | open | calls it again: at least once |
 //! | after its result, before the turn that records it | as before | open | the same; the result that is recorded counts |
 //! | while a container runs | as before | open | finds the run by its key |
+//! | after a request of `callHttp` | as before | open | makes it again: at least once |
+//! | after it was accepted (202), and that was committed | as before | open, says where to ask | asks there, when it is time |
 //! | after a timer was due | as before | open, its row is there | it is due again |
 //! | after a failed instance was rewound | as before its last turn | as then | begins what is open |
 //! | after a message was committed | as before | as before | takes a turn with it |
@@ -38,6 +40,7 @@ mod error;
 mod history;
 mod host;
 pub mod http;
+mod http_call;
 mod orchestrate;
 mod provider;
 mod record;
@@ -47,6 +50,7 @@ mod store;
 mod timers;
 mod told;
 mod turns;
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -73,7 +77,7 @@ pub use self::{
     store::InstanceKey,
     told::ToldEvent,
 };
-use self::{record::Message, timers::Cursor, turns::Turns};
+use self::{record::Message, timers::Cursor, turns::Turns, web::Web};
 use crate::resource::Resources;
 
 /// How many activities are called at once. The others wait on disk, and in memory as a name.
@@ -95,6 +99,7 @@ struct Shared {
     /// The calls under way: instance, execution, task.
     calling: Mutex<HashSet<(InstanceKey, String, u32)>>,
     activities: Arc<Semaphore>,
+    web: Web,
     timers: Mutex<Cursor>,
     timers_changed: Notify,
     /// Somebody waits for an instance to end.
@@ -131,6 +136,7 @@ impl Workflows {
                 driven: Mutex::default(),
                 calling: Mutex::default(),
                 activities: Arc::new(Semaphore::new(ACTIVITIES)),
+                web: Web::new(http_call::TIMEOUT),
                 timers: Mutex::default(),
                 timers_changed: Notify::new(),
                 ended: tokio::sync::broadcast::Sender::new(1024),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tandem_model::Urn;
 
+use super::http_call::{HttpRequest, Poll};
 use crate::cause;
 
 /// How an instance stands, with the names that Durable Functions has for it.
@@ -149,6 +150,12 @@ pub(super) enum Work {
         name: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         input: Option<Value>,
+    },
+    /// A request of `callHttp`; of one that was accepted, where and when its end is asked for.
+    Http {
+        request: HttpRequest,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        poll: Option<Poll>,
     },
     Child {
         name: String,

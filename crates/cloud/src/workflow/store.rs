@@ -77,7 +77,7 @@ fn open_prefix(instance: &InstanceKey, execution: &str) -> String {
     format!("workflow/o/{instance}/{execution}/")
 }
 
-fn open_key(instance: &InstanceKey, execution: &str, task: u32) -> Bytes {
+pub(super) fn open_key(instance: &InstanceKey, execution: &str, task: u32) -> Bytes {
     format!("{}{task:010}", open_prefix(instance, execution)).into()
 }
 
@@ -114,8 +114,8 @@ pub(super) fn tell(batch: &mut Batch, instance: &InstanceKey, message: &Message)
     batch.put(format!("{}{}", inbox_prefix(instance), Uuid::now_v7()), json(message));
 }
 
-pub(super) fn encode(record: &Record) -> Bytes {
-    json(record)
+pub(super) fn encode(row: &impl serde::Serialize) -> Bytes {
+    json(row)
 }
 
 /// Everything about an instance but its history, as one snapshot has it.
