@@ -8,6 +8,7 @@ export * from "./stream.js";
 export * as timer from "./timer.js";
 export * from "./topic.js";
 export * from "./workflow.js";
+export * from "./entity.js";
 
 /**
  * What a Tandem program imports: `const cloud = require("@tandem/cloud")` or `import * as cloud from "@tandem/cloud"`.

@@ -194,6 +194,10 @@ impl Archives {
                 Kind::Function | Kind::Workflow => {
                     inputs::read::<inputs::Function>(&r.urn, &r.inputs).map(|f| f.code).into_iter().collect()
                 }
+                Kind::Entity => {
+                    let read = inputs::Entity::read(&r.urn, &r.inputs);
+                    read.map(|entity| entity.function.code).into_iter().collect()
+                }
                 Kind::Task | Kind::Service => {
                     let contexts = inputs::builds(&r.inputs).filter_map(|build| build.get("context"));
                     let codes = inputs::codes(&r.inputs).filter_map(|code| code.get("code"));

@@ -51,7 +51,7 @@ use crate::{
         why::{Node, WhyError},
         within_reach,
     },
-    workflow::{self, WorkflowError, Workflows},
+    workflow::{self, EntityProvider, WorkflowError, Workflows},
 };
 
 /// How long attempts and invocations under way may take to end when the cloud closes.
@@ -307,12 +307,13 @@ impl Cloud {
             (Kind::Topic, topics),
             (Kind::Timer, timers.clone()),
             (Kind::Workflow, Arc::new(workflows.clone())),
+            (Kind::Entity, Arc::new(EntityProvider(workflows.clone()))),
             (Kind::Subscription, Arc::new(subscriptions)),
         ]);
         let target = Arc::new(CloudTarget::new(id, store.clone(), resources.clone(), providers));
         target.settle_all().await;
         workflows.settle_versions().await?;
-        workflows.open()?;
+        workflows.open().await?;
         services.sweep();
         volumes.sweep().await;
         let consumers = Consumers::from([

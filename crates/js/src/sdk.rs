@@ -38,6 +38,7 @@ const MODULES: &[(&str, &str)] = modules! {
     "tandem:sdk/timer.js" => "../../../sdk/js/src/timer.js",
     "tandem:sdk/topic.js" => "../../../sdk/js/src/topic.js",
     "tandem:sdk/volume.js" => "../../../sdk/js/src/volume.js",
+    "tandem:sdk/entity.js" => "../../../sdk/js/src/entity.js",
     "tandem:sdk/workflow.js" => "../../../sdk/js/src/workflow.js",
     "tandem:sdk/config.js" => "../../../sdk/js/src/config.js",
     "tandem:sdk/durable/index.js" => "../../../sdk/js/src/durable/index.js",

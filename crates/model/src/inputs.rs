@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 mod code;
+mod entity;
 mod queue;
 mod service;
 mod stream;
@@ -17,6 +18,7 @@ mod volume;
 
 pub use self::{
     code::{Code, codes, codes_mut},
+    entity::Entity,
     queue::{DeduplicationScope, Queue, RedrivePolicy, ThroughputLimit},
     service::{Autoscale, Container, HealthCheck, Port, Protocol, ScaleTarget, Service},
     stream::{StartingPosition, Stream},

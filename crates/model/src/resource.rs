@@ -21,11 +21,12 @@ pub enum Kind {
     Topic,
     Timer,
     Workflow,
+    Entity,
     Subscription,
 }
 
 impl Kind {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Bucket,
         Self::Queue,
         Self::Stream,
@@ -36,6 +37,7 @@ impl Kind {
         Self::Topic,
         Self::Timer,
         Self::Workflow,
+        Self::Entity,
         Self::Subscription,
     ];
 
@@ -51,13 +53,14 @@ impl Kind {
             Self::Topic => "topic",
             Self::Timer => "timer",
             Self::Workflow => "workflow",
+            Self::Entity => "entity",
             Self::Subscription => "subscription",
         }
     }
 
     /// Whether it holds a user's data, so that it is deleted only when empty or forced.
     pub fn holds_data(self) -> bool {
-        matches!(self, Self::Bucket | Self::Queue | Self::Stream | Self::Volume)
+        matches!(self, Self::Bucket | Self::Queue | Self::Stream | Self::Volume | Self::Entity)
     }
 }
 

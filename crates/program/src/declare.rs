@@ -104,6 +104,7 @@ fn fit(urn: &Urn, known: &Properties, all: &Properties) -> Result<Result<(), Str
         Kind::Function | Kind::Workflow => {
             inputs::read::<inputs::Function>(urn, known).map(|function| check_function(&function))
         }
+        Kind::Entity => inputs::Entity::read(urn, known).map(|entity| check_function(&entity.function)),
         Kind::Task => inputs::read::<inputs::Task>(urn, known).map(|task| check_task(&task, all)),
         Kind::Service => {
             inputs::read::<inputs::Service>(urn, known).map(|service| check_service(&service, all))

@@ -131,7 +131,7 @@ impl Deployment {
                 self.code(stack, &mut desired.inputs)?;
                 self.handled(&desired);
             }
-            Kind::Workflow => self.code(stack, &mut desired.inputs)?,
+            Kind::Workflow | Kind::Entity => self.code(stack, &mut desired.inputs)?,
             Kind::Task | Kind::Service => {
                 for code in inputs::codes_mut(&mut desired.inputs) {
                     self.code(stack, code)?;

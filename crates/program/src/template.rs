@@ -47,6 +47,7 @@ pub const TEMPLATES: [Template; 3] = [
             ("types/timer.d.ts", include_str!("../../../sdk/js/timer.d.ts")),
             ("types/stream.d.ts", include_str!("../../../sdk/js/stream.d.ts")),
             ("types/topic.d.ts", include_str!("../../../sdk/js/topic.d.ts")),
+            ("types/entity.d.ts", include_str!("../../../sdk/js/entity.d.ts")),
             ("types/workflow.d.ts", include_str!("../../../sdk/js/workflow.d.ts")),
             ("types/pulumi.d.ts", include_str!("../../../sdk/js/pulumi.d.ts")),
             ("types/durable-functions.d.ts", include_str!("../../../sdk/js/durable-functions.d.ts")),

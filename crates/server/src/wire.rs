@@ -245,7 +245,8 @@ pub struct Started {
     pub id: String,
 }
 
-/// `POST /v1/workflows/wait`, answered by [`InstanceStatus`](tandem_cloud::workflow::InstanceStatus).
+/// `POST /v1/workflows/wait`, answered by [`InstanceStatus`](tandem_cloud::workflow::InstanceStatus); `POST
+/// /v1/entities/show`, answered by [`EntityStatus`](tandem_cloud::workflow::EntityStatus).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
     pub stack: StackId,
@@ -300,6 +301,24 @@ pub struct Told {
 pub struct Deleted {
     pub stack: StackId,
     pub deleted: Vec<Urn>,
+}
+
+/// `POST /v1/entities`, answered by a list of [`EntityStatus`](tandem_cloud::workflow::EntityStatus).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfEntities {
+    pub stack: StackId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// `POST /v1/entities/signal`, answered by `null`. The id is `@name@key`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SignalEntity {
+    #[serde(flatten)]
+    pub of: Instance,
+    pub operation: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
 }
 
 /// What came of moving a dead letter.

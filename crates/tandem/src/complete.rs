@@ -29,7 +29,9 @@ fn resources(wanted: impl Fn(Kind) -> bool) -> Vec<CompletionCandidate> {
 
 /// What prints: functions and tasks.
 pub(crate) fn sources() -> Vec<CompletionCandidate> {
-    resources(|kind| matches!(kind, Kind::Function | Kind::Workflow | Kind::Task | Kind::Service))
+    resources(|kind| {
+        matches!(kind, Kind::Function | Kind::Workflow | Kind::Entity | Kind::Task | Kind::Service)
+    })
 }
 
 pub(crate) fn functions() -> Vec<CompletionCandidate> {

@@ -40,6 +40,7 @@ mod docker;
 #[cfg(test)]
 mod drift;
 #[cfg(test)]
+mod entities;
 mod escape;
 #[cfg(test)]
 mod example;

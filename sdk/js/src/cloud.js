@@ -9,6 +9,7 @@ export { Run, Task } from "./task.js";
 export * as timer from "./timer.js";
 export { Topic } from "./topic.js";
 export { HostPathVolume, SharedVolume } from "./volume.js";
+export { Entity, entity } from "./entity.js";
 export { Workflow, workflow } from "./workflow.js";
 
 // For `import cloud from …`, which works with a CommonJS package of that name.

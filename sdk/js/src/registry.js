@@ -11,7 +11,7 @@ import { call, deploying, fail, surroundings } from "./host.js";
 import { Declared, UNKNOWN, originsIn, withState } from "./output.js";
 import { decode, encode } from "./values.js";
 
-const STAGES = { bucket: 0, queue: 0, stream: 0, volume: 0, task: 0, service: 0, topic: 0, timer: 0, function: 1, workflow: 1, subscription: 2 };
+const STAGES = { bucket: 0, queue: 0, stream: 0, volume: 0, task: 0, service: 0, topic: 0, timer: 0, function: 1, workflow: 1, entity: 1, subscription: 2 };
 const LAST = 3;
 const FEW = 16;
 

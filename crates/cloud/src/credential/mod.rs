@@ -204,7 +204,8 @@ impl Credentials {
         };
         for resource in self.resources.list(None) {
             learn(Principal::Operator { stack: resource.urn.stack.clone() });
-            if matches!(resource.urn.kind, Kind::Function | Kind::Workflow | Kind::Task | Kind::Service) {
+            let kind = resource.urn.kind;
+            if matches!(kind, Kind::Function | Kind::Workflow | Kind::Entity | Kind::Task | Kind::Service) {
                 learn(Principal::Resource { urn: resource.urn.clone() });
             }
         }

@@ -142,6 +142,7 @@ fn builds_of(recorded: &Recorded) -> Vec<BuildOf> {
         | Kind::Timer
         | Kind::Topic
         | Kind::Workflow
+        | Kind::Entity
         | Kind::Volume => Vec::new(),
     }
 }

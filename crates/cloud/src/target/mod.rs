@@ -425,6 +425,8 @@ fn physical_id(urn: &Urn, inputs: &Properties, op: Option<&OpId>) -> PhysicalId 
         | Kind::Subscription => {
             format!("{}-{}-{name}", stack.project, stack.stack)
         }
+        // Its operations run as a function does, and no function has such a name.
+        Kind::Entity => format!("{}-{}-{name}@entity", stack.project, stack.stack),
     })
 }
 

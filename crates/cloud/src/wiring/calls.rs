@@ -189,6 +189,7 @@ impl Calls for ProgramCalls {
             "function.invoke" => self.function_invoke(caller, arguments(method, args)?).await,
             _ if method.starts_with("stream.") => self.stream_call(caller, method, args).await,
             _ if method.starts_with("workflow.") => self.workflow_call(caller, method, args).await,
+            _ if method.starts_with("entity.") => self.entity_call(caller, method, args).await,
             _ if method.starts_with("queue.") => self.queue_call(caller, method, args).await,
             _ => Err(CallFault::Unknown { method: method.to_owned() }.report()),
         }

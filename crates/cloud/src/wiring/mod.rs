@@ -2,6 +2,7 @@
 //! and this is where the traits are answered.
 
 mod calls;
+mod entity_calls;
 mod environment;
 mod images;
 mod invocations;

@@ -57,6 +57,18 @@ impl Host for Orchestration {
         Ok(invoked.payload)
     }
 
+    async fn operations(
+        &self,
+        entity: &Urn,
+        request: Bytes,
+        traceparent: Option<String>,
+    ) -> Result<Bytes, Fault> {
+        let request_id = uuid::Uuid::now_v7().to_string();
+        let invocation = Invocation { request_id, payload: request, traceparent };
+        let invoked = self.functions.invoke(entity, invocation).await.map_err(fault)?;
+        Ok(invoked.payload)
+    }
+
     async fn activity(&self, call: Call) -> Result<Result<Value, Failure>, Fault> {
         let name = call.callee.name.clone();
         let invocation = Invocation {

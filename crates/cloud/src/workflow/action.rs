@@ -85,6 +85,13 @@ pub(super) enum What {
     Http {
         request: HttpRequest,
     },
+    /// An operation of an entity; of a signal, nobody waits for the answer.
+    Entity {
+        to: String,
+        operation: String,
+        input: Option<Value>,
+        waits: bool,
+    },
     ContinueAsNew {
         input: Option<Value>,
     },
@@ -96,10 +103,6 @@ pub(super) enum What {
         name: String,
     },
     Compound(Vec<Action>),
-    /// One that is not there yet.
-    Unsupported {
-        name: &'static str,
-    },
 }
 
 #[derive(Deserialize)]
@@ -122,6 +125,8 @@ struct Wire {
     retry_options: Option<Retries>,
     #[serde(default)]
     fire_at: Option<Timestamp>,
+    #[serde(default)]
+    operation: Option<String>,
     #[serde(default)]
     http_request: Option<HttpRequest>,
     #[serde(default)]
@@ -163,11 +168,15 @@ impl<'de> Deserialize<'de> for Action {
                 canceled: wire.is_canceled,
             },
             6 => What::WaitForEvent { name: name(wire.external_event_name)? },
-            7 => What::Unsupported { name: "callEntity" },
+            7 | 9 => What::Entity {
+                to: wire.instance_id.ok_or_else(|| D::Error::missing_field("instanceId"))?,
+                operation: wire.operation.unwrap_or_default(),
+                input: wire.input,
+                waits: number == 7,
+            },
             8 => What::Http {
                 request: wire.http_request.ok_or_else(|| D::Error::missing_field("httpRequest"))?,
             },
-            9 => What::Unsupported { name: "signalEntity" },
             11 | 12 => What::Compound(wire.compound_actions),
             100 | 101 => {
                 What::Run { name: name(wire.task_name)?, input: wire.input, retries: wire.retry_options }

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{
     action::{Action, State, What},
+    entity::{self, Sent},
     history::{EventType, HistoryEvent},
     http_call,
     record::{Failure, Message, Open, Record, Retries, Retry, Status, Work},
@@ -28,6 +29,7 @@ pub(super) struct Turn {
     closed: BTreeSet<u32>,
     opened: BTreeMap<u32, Open>,
     events_awaited: BTreeMap<String, i64>,
+    sent: Vec<Sent>,
 }
 
 /// A whole turn: what its commit makes true.
@@ -39,6 +41,8 @@ pub(super) struct Turned {
     /// Tasks that were open before, and are no more.
     pub(super) closed: BTreeSet<u32>,
     pub(super) opened: BTreeMap<u32, Open>,
+    /// What goes to entities, in this order.
+    pub(super) sent: Vec<Sent>,
     /// The instance begins anew: its history and all open tasks of the old execution go.
     pub(super) renewed: bool,
 }
@@ -62,8 +66,6 @@ pub(super) enum Diverged {
         "E0874: its {what} is {bytes} bytes long, and 1 MiB is the most; put it into a bucket, and return its key"
     )]
     TooLarge { what: &'static str, bytes: usize },
-    #[error("`{name}` is not there yet")]
-    Unsupported { name: &'static str },
 }
 
 /// Makes events of messages. What concerns no open task is dropped: it was told before. `None` if nothing is left.
@@ -81,6 +83,7 @@ pub(super) fn begin(
         closed: BTreeSet::new(),
         opened: BTreeMap::new(),
         events_awaited: record.events_awaited.clone(),
+        sent: Vec::new(),
     };
     let mut resuming = Vec::new();
     if record.turns == 0 {
@@ -138,6 +141,9 @@ impl Turn {
         result: Result<Value, Failure>,
         resuming: &mut Vec<HistoryEvent>,
     ) {
+        if let Work::Entity { message, .. } = &open.work {
+            return resuming.push(self.answered(task, message, result));
+        }
         let child = matches!(open.work, Work::Child { .. });
         let event = |event_type| HistoryEvent {
             task_scheduled_id: Some(task),
@@ -169,6 +175,16 @@ impl Turn {
         let next = Retry { attempt: retry.attempt + 1, ..retry.clone() };
         let then = Some(Box::new(open.work.clone()));
         self.begin_timer(fire_at, Work::Timer { fire_at, then }, Some(next));
+    }
+
+    /// An entity has answered: by an event that has the message's name.
+    fn answered(&self, task: u32, message: &str, result: Result<Value, Failure>) -> HistoryEvent {
+        HistoryEvent {
+            name: Some(message.to_owned()),
+            input: Some(entity::response(result)),
+            task_scheduled_id: Some(task),
+            ..HistoryEvent::new(EventType::EventRaised, self.at)
+        }
     }
 
     fn fired(&mut self, task: u32, open: &Open, resuming: &mut Vec<HistoryEvent>) {
@@ -225,7 +241,7 @@ impl Turn {
                 let created = EventType::SubOrchestrationInstanceCreated;
                 (created, name.as_str(), text(input), Some(instance.clone()))
             }
-            Work::Timer { .. } => unreachable!("a timer begins no attempt"),
+            Work::Timer { .. } | Work::Entity { .. } => unreachable!("they begin no attempt"),
         };
         self.events.push(HistoryEvent {
             name: Some(name.to_owned()),
@@ -235,6 +251,22 @@ impl Turn {
             ..HistoryEvent::begins(id, kind, self.at)
         });
         self.opened.insert(id, Open { work, scheduled: self.at, retry });
+    }
+
+    /// A message to an entity leaves with the turn's commit.
+    fn send(&mut self, execution: &str, sent: Sent) {
+        let created = HistoryEvent::begins(sent.task, EventType::EventSent, self.at);
+        self.events.push(HistoryEvent {
+            name: Some(sent.operation.clone()),
+            instance_id: Some(sent.to.clone()),
+            input: Some(sent.recorded(execution)),
+            ..created
+        });
+        if sent.waits {
+            let work = sent.work(execution);
+            self.opened.insert(sent.task, Open { work, scheduled: self.at, retry: None });
+        }
+        self.sent.push(sent);
     }
 
     /// What one action begins. Answers the input of the execution that follows this one, if it is the action that says so.
@@ -250,6 +282,7 @@ impl Turn {
                 | What::Child { .. }
                 | What::Run { .. }
                 | What::Http { .. }
+                | What::Entity { .. }
                 | What::Timer { .. }
         );
         if let Some(told) = action.id.filter(|told| begins && *told != self.next_task) {
@@ -270,6 +303,10 @@ impl Turn {
                 let id = self.next();
                 self.begin_work(id, Work::Http { request, poll: None }, None);
             }
+            What::Entity { to, operation, input, waits } => {
+                let task = self.next();
+                self.send(execution, Sent { to, task, waits, operation, input });
+            }
             What::Child { name, instance, input, retries } => {
                 let id = self.next();
                 let instance = instance.unwrap_or_else(|| format!("{execution}:{id:04x}"));
@@ -284,7 +321,6 @@ impl Turn {
             What::ContinueAsNew { input } => return Ok(Some(input)),
             What::WaitForEvent { name } => self.awaits(name, 1),
             What::Compound(_) => {}
-            What::Unsupported { name } => return Err(Diverged::Unsupported { name }),
         }
         Ok(None)
     }
@@ -343,7 +379,8 @@ pub(super) fn end(record: &Record, mut turn: Turn, state: State, attempt: &str) 
             events_awaited: BTreeMap::new(),
             ..after
         };
-        return Ok(Turned { record: fresh, events: vec![], closed, opened: BTreeMap::new(), renewed: true });
+        let (opened, sent) = (BTreeMap::new(), turn.sent);
+        return Ok(Turned { record: fresh, events: vec![], closed, opened, sent, renewed: true });
     }
     turn.events.push(HistoryEvent::new(EventType::OrchestratorCompleted, turn.at));
     if is_done || error.is_some() {
@@ -368,13 +405,15 @@ pub(super) fn end(record: &Record, mut turn: Turn, state: State, attempt: &str) 
     after.actions = now;
     after.turns += 1;
     after.turn = Some(attempt.to_owned());
-    Ok(Turned { record: after, events: turn.events, closed, opened: turn.opened, renewed: false })
+    let Turn { events, opened, sent, .. } = turn;
+    Ok(Turned { record: after, events, closed, opened, sent, renewed: false })
 }
 
 impl Turned {
     /// An instance that goes on with what it has open.
-    pub(super) fn going_on(record: Record, opened: BTreeMap<u32, Open>) -> Self {
-        Self { record, events: vec![], closed: BTreeSet::new(), opened, renewed: false }
+    /// `sent` goes to entities once more.
+    pub(super) fn going_on(record: Record, opened: BTreeMap<u32, Open>, sent: Vec<Sent>) -> Self {
+        Self { record, events: vec![], closed: BTreeSet::new(), opened, sent, renewed: false }
     }
 }
 
@@ -401,5 +440,6 @@ pub(super) fn stop(
         turn: None,
         ..record.clone()
     };
-    Turned { record, events, closed: BTreeSet::new(), opened: BTreeMap::new(), renewed: false }
+    let (closed, opened) = (BTreeSet::new(), BTreeMap::new());
+    Turned { record, events, closed, opened, sent: vec![], renewed: false }
 }

@@ -10,6 +10,7 @@ use tandem_store::{Batch, Snapshot};
 use super::{
     Shared, WorkflowError, calls,
     core::Turned,
+    entity::{EntityKey, Sent},
     provider::version_of,
     record::{Failure, Message, Open, Parent, Record, Status, Work},
     store::{self, InstanceKey, Loaded},
@@ -31,6 +32,7 @@ impl Shared {
         for (task, open) in &turned.opened {
             self.begin_child(&*snapshot, &mut batch, instance, &turned.record, *task, open)?;
         }
+        self.send_to_entities(&mut batch, instance, &before.record, &turned.sent);
         if let (true, Some(parent)) = (turned.record.status.ended(), &turned.record.parent) {
             let to = InstanceKey { stack: instance.stack.clone(), id: parent.instance.clone() };
             store::tell(&mut batch, &to, &result_for(parent, &turned.record));
@@ -92,6 +94,21 @@ impl Shared {
         Ok(())
     }
 
+    /// Puts what an instance sends into the inboxes of entities. One that no entity can be is refused as one that is not there.
+    pub(super) fn send_to_entities(
+        &self,
+        batch: &mut Batch,
+        instance: &InstanceKey,
+        record: &Record,
+        sent: &[Sent],
+    ) {
+        let cause = cause::of_run(record.traceparent.as_deref(), &record.execution);
+        for one in sent {
+            let operation = one.operation(&instance.id, &record.execution, Some(cause.clone()));
+            self.entities.send(batch, &entity_of(instance, &one.to), &operation);
+        }
+    }
+
     /// Does what a committed turn began.
     pub(super) fn follow(self: &Arc<Self>, instance: &InstanceKey, turned: &Turned) {
         let record = &turned.record;
@@ -100,6 +117,8 @@ impl Shared {
                 Work::Activity { .. } | Work::Run { .. } | Work::Http { .. } => {
                     self.call(instance, &record.execution, *task)
                 }
+                // Its message wakes it, below.
+                Work::Entity { .. } => {}
                 Work::Timer { fire_at, .. } => self.arm(*fire_at, instance, &record.execution, *task),
                 Work::Child { instance: id, .. } => {
                     let child = InstanceKey { stack: instance.stack.clone(), id: id.clone() };
@@ -108,6 +127,9 @@ impl Shared {
                     self.wake(instance, None);
                 }
             }
+        }
+        for sent in &turned.sent {
+            self.wake_entity(&entity_of(instance, &sent.to));
         }
         if record.status.ended() {
             if let Some(parent) = &record.parent {
@@ -123,6 +145,10 @@ impl Shared {
         let recorded = self.resources.by_urn(workflow)?;
         Some(version_of(&recorded.inputs))
     }
+}
+
+fn entity_of(instance: &InstanceKey, id: &str) -> EntityKey {
+    EntityKey::parse(&instance.stack, id).unwrap_or_else(|| EntityKey::new(instance.stack.clone(), id, ""))
 }
 
 /// What a parent is told of an instance that ended.

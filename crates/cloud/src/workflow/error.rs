@@ -26,6 +26,10 @@ pub enum WorkflowError {
     NotFailed { id: String, status: String },
     #[error("the {what} is {bytes} bytes long, and 1 MiB is the most")]
     TooLarge { what: String, bytes: usize },
+    #[error("there is no entity `{name}`")]
+    NoEntity { name: String },
+    #[error("the entities `{name}` and `{other}` have the same name: names of entities have no case")]
+    SameEntity { name: String, other: String },
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
@@ -41,6 +45,8 @@ impl Explain for WorkflowError {
             Self::TooDeep(_) => "E0652",
             Self::Ended { .. } | Self::NotEnded { .. } | Self::NotFailed { .. } => "E0873",
             Self::TooLarge { .. } => "E0874",
+            Self::NoEntity { .. } => "E0878",
+            Self::SameEntity { .. } => "E0879",
             Self::Read(error) => error.code(),
             Self::Commit(error) => error.code(),
         }
@@ -60,6 +66,8 @@ impl Explain for WorkflowError {
             Self::NotEnded { .. } => "terminate it first: `tandem workflow terminate ID`".into(),
             Self::NotFailed { .. } => "only an instance that failed is rewound".into(),
             Self::TooLarge { .. } => "put it into a bucket, and pass its key".into(),
+            Self::NoEntity { .. } => "`tandem stack show` lists the entities of the stack".into(),
+            Self::SameEntity { .. } => "give one of them another name".into(),
             Self::Read(error) => error.help(),
             Self::Commit(error) => error.help(),
         }

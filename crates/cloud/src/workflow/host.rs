@@ -55,6 +55,17 @@ pub trait Host: Send + Sync {
         traceparent: Option<String>,
     ) -> Result<Bytes, Fault>;
 
+    /// Hands an entity a batch of operations: JSON, and JSON is the answer.
+    ///
+    /// # Errors
+    /// [`Fault`]; the batch counts for nothing, or its outcome is not known.
+    async fn operations(
+        &self,
+        entity: &Urn,
+        request: Bytes,
+        traceparent: Option<String>,
+    ) -> Result<Bytes, Fault>;
+
     /// Calls an activity and waits for its result.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tandem_model::{Explain, Kind, StackId, Urn};
 
-use super::{InstanceKey, InstanceStatus, Start, Status, WorkflowError, Workflows};
+use super::{InstanceKey, InstanceStatus, Start, Status, WorkflowError, Workflows, entity};
 use crate::{
     credential::{Credentials, Holder},
     endpoint::Endpoint,
@@ -31,8 +31,8 @@ pub const ROOT: &str = "/runtime/webhooks/durabletask";
 const TOP: usize = 100;
 
 #[derive(Clone)]
-struct Api {
-    workflows: Workflows,
+pub(super) struct Api {
+    pub(super) workflows: Workflows,
     credentials: Arc<Credentials>,
     endpoint: Endpoint,
 }
@@ -46,6 +46,7 @@ pub fn router(workflows: Workflows, credentials: Arc<Credentials>, endpoint: End
         .route("/instances/{id}", get(status).delete(purge))
         .route("/instances/{id}/raiseEvent/{event}", post(raise))
         .route("/instances/{id}/{verb}", post(told))
+        .merge(entity::http::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         // An input has 1 MiB at most, and says so itself.
@@ -64,7 +65,7 @@ async fn unknown(method: Method, uri: Uri) -> Refused {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Asked {
+pub(super) struct Asked {
     code: String,
     show_history: bool,
     show_input: Option<bool>,
@@ -103,7 +104,7 @@ impl Asked {
 }
 
 /// An answer that is no success.
-struct Refused(StatusCode, Value);
+pub(super) struct Refused(pub(super) StatusCode, pub(super) Value);
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
@@ -114,8 +115,10 @@ impl IntoResponse for Refused {
 impl From<WorkflowError> for Refused {
     fn from(error: WorkflowError) -> Self {
         let status = match error {
-            WorkflowError::NoWorkflow(_) | WorkflowError::NoInstance { .. } => StatusCode::NOT_FOUND,
-            WorkflowError::InUse { .. } => StatusCode::CONFLICT,
+            WorkflowError::NoWorkflow(_)
+            | WorkflowError::NoInstance { .. }
+            | WorkflowError::NoEntity { .. } => StatusCode::NOT_FOUND,
+            WorkflowError::InUse { .. } | WorkflowError::SameEntity { .. } => StatusCode::CONFLICT,
             WorkflowError::Ended { .. } => StatusCode::GONE,
             WorkflowError::NotEnded { .. }
             | WorkflowError::NotFailed { .. }
@@ -131,7 +134,7 @@ impl From<WorkflowError> for Refused {
 
 impl Api {
     /// The stack whose key the URL carries.
-    fn stack(&self, asked: &Asked, headers: &HeaderMap) -> Result<StackId, Refused> {
+    pub(super) fn stack(&self, asked: &Asked, headers: &HeaderMap) -> Result<StackId, Refused> {
         let given = headers.get("x-functions-key").and_then(|key| key.to_str().ok());
         let code = if asked.code.is_empty() { given.unwrap_or_default() } else { &asked.code };
         let holder = code.split_once('.').and_then(|(id, secret)| self.credentials.holder(id, secret));
@@ -195,11 +198,11 @@ impl Api {
     }
 }
 
-fn traceparent(headers: &HeaderMap) -> Option<String> {
+pub(super) fn traceparent(headers: &HeaderMap) -> Option<String> {
     headers.get("traceparent").and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-fn read(body: &[u8]) -> Result<Option<Value>, Refused> {
+pub(super) fn read(body: &[u8]) -> Result<Option<Value>, Refused> {
     if body.is_empty() {
         return Ok(None);
     }

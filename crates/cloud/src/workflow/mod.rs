@@ -23,6 +23,8 @@
 //! | after a failed instance was rewound | as before its last turn | as then | begins what is open |
 //! | after a message was committed | as before | as before | takes a turn with it |
 //!
+//! Entities are beside instances ([`entity`]): what a turn sends to them goes into their inboxes by its commit.
+//!
 //! A result is recorded once: a task that is no longer open is told to nobody. A generator goes on only from the attempt that
 //! was committed: each has a name, the record has that of the last one, and a worker that has another one starts anew.
 //!
@@ -36,6 +38,7 @@ mod core;
 mod driver;
 mod effects;
 mod ending;
+mod entity;
 mod error;
 mod history;
 mod host;
@@ -69,6 +72,7 @@ pub use self::{
     calls::Start,
     caused::{CallOutcome, CalledActivity, CausedInstance},
     ending::Ending,
+    entity::{EntityKey, EntityProvider, EntityStatus},
     error::WorkflowError,
     host::{Call, Fault, Host},
     provider::code_in_use,
@@ -77,7 +81,7 @@ pub use self::{
     store::InstanceKey,
     told::ToldEvent,
 };
-use self::{record::Message, timers::Cursor, turns::Turns, web::Web};
+use self::{entity::Entities, record::Message, timers::Cursor, turns::Turns, web::Web};
 use crate::resource::Resources;
 
 /// How many activities are called at once. The others wait on disk, and in memory as a name.
@@ -100,6 +104,7 @@ struct Shared {
     calling: Mutex<HashSet<(InstanceKey, String, u32)>>,
     activities: Arc<Semaphore>,
     web: Web,
+    entities: Entities,
     timers: Mutex<Cursor>,
     timers_changed: Notify,
     /// Somebody waits for an instance to end.
@@ -137,6 +142,7 @@ impl Workflows {
                 calling: Mutex::default(),
                 activities: Arc::new(Semaphore::new(ACTIVITIES)),
                 web: Web::new(http_call::TIMEOUT),
+                entities: Entities::default(),
                 timers: Mutex::default(),
                 timers_changed: Notify::new(),
                 ended: tokio::sync::broadcast::Sender::new(1024),
@@ -150,13 +156,15 @@ impl Workflows {
     ///
     /// # Errors
     /// [`WorkflowError`] if the instances cannot be read.
-    pub fn open(&self) -> Result<(), WorkflowError> {
+    pub async fn open(&self) -> Result<(), WorkflowError> {
         let shared = &self.shared;
+        shared.open_entities().await?;
         for instance in store::restless(&*shared.store.snapshot()?)? {
             shared.take_up(&instance)?;
             shared.wake(&instance, None);
         }
         shared.working.spawn(shared.clone().run_timers());
+        shared.working.spawn(shared.clone().run_forgetting());
         Ok(())
     }
 

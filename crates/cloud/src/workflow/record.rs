@@ -157,6 +157,14 @@ pub(super) enum Work {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         poll: Option<Poll>,
     },
+    /// A message to an entity, which answers by an event of that name.
+    Entity {
+        message: String,
+        to: String,
+        operation: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<Value>,
+    },
     Child {
         name: String,
         instance: String,

@@ -5,16 +5,18 @@
 //! Sub-orchestrations that failed are rewound in the same commit. A restart before it finds the instance failed, as it was;
 //! after it, an instance that goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tandem_failpoint::hit;
 use tandem_store::{Batch, Snapshot};
 
 use super::{
     Shared, Start, WorkflowError, Workflows, core,
     effects::result_for,
+    entity::Sent,
     history::{EventType, HistoryEvent},
     record::{Message, Open, Record, Status, Work},
     store::{self, InstanceKey, Loaded},
@@ -128,7 +130,13 @@ impl Shared {
                 self.revive_child(snapshot, batch, instance, &record, (*task, open), revived)?;
             }
         }
-        revived.push((instance.clone(), core::Turned::going_on(record, before.open)));
+        // Whoever did not wait any more was not told what an entity answered: it is asked again.
+        let answered: BTreeSet<u32> =
+            events.iter().filter_map(|event| entity_answer(event).map(|(task, _)| task)).collect();
+        let asked = before.open.iter().filter(|(task, _)| !answered.contains(task));
+        let sent: Vec<_> = asked.filter_map(|(task, open)| Sent::of(*task, &open.work)).collect();
+        self.send_to_entities(batch, instance, &record, &sent);
+        revived.push((instance.clone(), core::Turned::going_on(record, before.open, sent)));
         Ok(())
     }
 
@@ -174,9 +182,22 @@ fn again<'a>(record: &'a Record, events: &'a [HistoryEvent]) -> impl Iterator<It
             task: event.task_scheduled_id?,
             result: Ok(json(&event.result)),
         }),
+        EventType::EventRaised if event.task_scheduled_id.is_some() => {
+            let (task, result) = entity_answer(event)?;
+            Some(Message::Done { execution: record.execution.clone(), task, result: Ok(result) })
+        }
         EventType::EventRaised => {
             Some(Message::Raised { name: event.name.clone()?, data: json(&event.input) })
         }
         _ => None,
     }))
+}
+
+/// What an entity answered to which task, if the operation did not fail.
+fn entity_answer(event: &HistoryEvent) -> Option<(u32, Value)> {
+    let task = event.task_scheduled_id.filter(|_| event.event_type == EventType::EventRaised)?;
+    let response: Value = serde_json::from_str(event.input.as_deref()?).ok()?;
+    let failed = response.get("exceptionType").is_some();
+    let result = serde_json::from_str(response["result"].as_str()?).ok()?;
+    (!failed).then_some((task, result))
 }

@@ -101,11 +101,11 @@ pub(super) fn version_key(workflow: &tandem_model::Urn, version: &str) -> Bytes 
 
 pub(super) const VERSIONS: &str = "workflow/v/";
 
-fn json(value: &impl serde::Serialize) -> Bytes {
+pub(super) fn json(value: &impl serde::Serialize) -> Bytes {
     serde_json::to_vec(value).expect("rows are structs with string keys").into()
 }
 
-fn parse<T: DeserializeOwned>(row: &[u8]) -> Result<T, ReadError> {
+pub(super) fn parse<T: DeserializeOwned>(row: &[u8]) -> Result<T, ReadError> {
     serde_json::from_slice(row).map_err(|error| ReadError(Box::new(error)))
 }
 
@@ -343,7 +343,7 @@ fn read_timer(key: &Bytes) -> Option<Due> {
     })
 }
 
-/// The instances that have work open, or something to be told. Timers alone are neither.
+/// The instances that have work open, or something to be told. Timers and entities tell them by themselves.
 pub(super) fn restless(snapshot: &dyn Snapshot) -> Result<Vec<InstanceKey>, ReadError> {
     let mut found = Vec::new();
     let mut note = |instance: Option<InstanceKey>| {
@@ -353,7 +353,7 @@ pub(super) fn restless(snapshot: &dyn Snapshot) -> Result<Vec<InstanceKey>, Read
     };
     for entry in snapshot.prefix(b"workflow/o/")? {
         let (key, row) = entry?;
-        if matches!(parse::<Open>(&row)?.work, Work::Timer { .. }) {
+        if matches!(parse::<Open>(&row)?.work, Work::Timer { .. } | Work::Entity { .. }) {
             continue;
         }
         let text = std::str::from_utf8(&key).ok().and_then(|text| text.strip_prefix("workflow/o/"));

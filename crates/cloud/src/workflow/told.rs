@@ -74,10 +74,22 @@ fn one(
     let run_id = Some(began.unwrap_or(&event))
         .filter(|began| began.is_run)
         .and_then(|began| run(began.name.as_deref()?, began.event_id));
-    let raised = event.event_type == EventType::EventRaised;
+    // What an entity answers is the end of a task.
+    let raised = event.event_type == EventType::EventRaised && began.is_none();
     let name = began.map_or_else(|| event.name.clone(), |began| began.name.clone());
     let json =
         |text: Option<String>| text.map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text)));
+    let (mut input, mut result, mut reason) = (json(event.input), json(event.result), event.reason);
+    if let (Some(EventType::EventSent), Some(response)) = (began.map(|began| began.event_type), &input) {
+        let answered = json(response["result"].as_str().map(str::to_owned));
+        match response.get("exceptionType") {
+            Some(_) => {
+                reason = answered.map(|text| text.as_str().map_or_else(|| text.to_string(), str::to_owned))
+            }
+            None => result = answered,
+        }
+        input = None;
+    }
     ToldEvent {
         event_type: format!("{:?}", event.event_type),
         timestamp: event.timestamp,
@@ -85,9 +97,9 @@ fn one(
         function_name: name.clone().filter(|_| !raised),
         name: name.filter(|_| raised),
         instance_id: began.map_or(event.instance_id, |began| began.instance_id.clone()),
-        input: json(event.input),
-        result: json(event.result),
-        reason: event.reason,
+        input,
+        result,
+        reason,
         details: event.details.filter(|details| !details.is_empty()),
         fire_at: event.fire_at,
         run_id,

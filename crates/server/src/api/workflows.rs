@@ -9,13 +9,14 @@ use axum::{
 };
 use tandem_cloud::{
     Cloud,
-    workflow::{Ending, InstanceKey, InstanceStatus, Start},
+    workflow::{Ending, EntityKey, EntityStatus, InstanceKey, InstanceStatus, Start, WorkflowError},
 };
 use tandem_model::{Kind, Urn};
 
 use super::Refusal;
 use crate::wire::{
-    Deleted, Instance, OfStackOnly, ShowInstance, StartWorkflow, Started, Tell, Telling, Told,
+    Deleted, Instance, OfEntities, OfStackOnly, ShowInstance, SignalEntity, StartWorkflow, Started, Tell,
+    Telling, Told,
 };
 
 pub(super) fn routes() -> Router<super::State> {
@@ -26,6 +27,9 @@ pub(super) fn routes() -> Router<super::State> {
         .route("/v1/workflows/wait", post(wait))
         .route("/v1/workflows/tell", post(tell))
         .route("/v1/workflows/ending", post(ending))
+        .route("/v1/entities", post(entities))
+        .route("/v1/entities/show", post(entity))
+        .route("/v1/entities/signal", post(signal))
         // An input has 1 MiB at most, and says so itself.
         .layer(DefaultBodyLimit::max(LARGEST))
 }
@@ -88,4 +92,34 @@ async fn tell(
         Telling::Purge => workflows.purge(&instance).await,
     };
     told.map(|()| Json(Told { id })).map_err(|e| Refusal::of(&e))
+}
+
+fn entity_key(of: &Instance) -> Result<EntityKey, Refusal> {
+    let known = EntityKey::parse(&of.stack, &of.id);
+    known.ok_or_else(|| Refusal::of(&WorkflowError::NoInstance { id: of.id.clone() }))
+}
+
+async fn entities(
+    State(cloud): State<Arc<Cloud>>,
+    Json(of): Json<OfEntities>,
+) -> Result<Json<Vec<EntityStatus>>, Refusal> {
+    cloud.workflows.entities(&of.stack, of.name.as_deref()).map(Json).map_err(|e| Refusal::of(&e))
+}
+
+async fn entity(
+    State(cloud): State<Arc<Cloud>>,
+    Json(of): Json<Instance>,
+) -> Result<Json<EntityStatus>, Refusal> {
+    let found = cloud.workflows.entity(&entity_key(&of)?).map_err(|e| Refusal::of(&e))?;
+    found.map(Json).ok_or_else(|| Refusal::of(&WorkflowError::NoInstance { id: of.id }))
+}
+
+async fn signal(
+    State(cloud): State<Arc<Cloud>>,
+    Json(asked): Json<SignalEntity>,
+) -> Result<Json<()>, Refusal> {
+    let SignalEntity { of, operation, input } = asked;
+    let entity = entity_key(&of)?;
+    let sent = cloud.workflows.signal(&entity, &operation, input.as_ref(), None, None);
+    sent.await.map(Json).map_err(|e| Refusal::of(&e))
 }

@@ -233,10 +233,12 @@ export class Execution {
 
     #raise(event) {
         const name = event.Name;
-        const call = this.#open.get(name);
+        // A kept execution was not told the message's name; our cloud tells the task, too.
+        const key = this.#open.has(name) ? name : event.TaskScheduledId;
+        const call = this.#open.get(key);
         const waiting = this.#waiting.get(name);
         if (call !== undefined) {
-            this.#open.delete(name);
+            this.#open.delete(key);
             this.replaying = event.IsPlayed ?? false;
             call.settle(...answer(outcome(event)[1]));
         } else if (waiting?.length > 0) {

@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 
-import { ActionType as A } from "../../src/durable/actions.js";
+import { ActionType as A, subject } from "../../src/durable/actions.js";
 import { Execution } from "../../src/durable/execution.js";
 import { EventType as E } from "../../src/durable/history.js";
 import { EntityId, RetryOptions } from "../../src/durable/values.js";
@@ -20,8 +20,8 @@ const FEATURES = {
     failing: true,
     retries: true,
     timeouts: true,
-    entities: false,
-    http: false,
+    entities: true,
+    http: true,
 };
 const BASE = Date.UTC(2026, 0, 1);
 const CHILD = [A.CallSubOrchestrator, A.CallSubOrchestratorWithRetry];
@@ -70,9 +70,14 @@ class Cloud {
     }
 
     end(id, resuming) {
-        const { action, timer, attempt } = this.open.get(id);
+        const { action, timer, attempt, message } = this.open.get(id);
         this.open.delete(id);
         const TaskScheduledId = id;
+        if (message !== undefined) {
+            const failed = { result: `"no ${id}"`, exceptionType: "Error" };
+            const Input = JSON.stringify(this.chance.chance(0.2) ? failed : { result: `"r${id}"` });
+            return resuming.push(this.event(E.EventRaised, { Name: message, Input, TaskScheduledId }));
+        }
         if (timer) {
             const fired = this.event(E.TimerFired, { TimerId: id });
             const { retryOptions } = action ?? {};
@@ -84,7 +89,8 @@ class Cloud {
         const child = CHILD.includes(action.actionType);
         if (!this.chance.chance(action.retryOptions ? 0.7 : 0.2)) {
             const kind = child ? E.SubOrchestrationInstanceCompleted : E.TaskCompleted;
-            return resuming.push(this.event(kind, { TaskScheduledId, Result: `"r${id}"` }));
+            const Result = action.actionType === A.CallHttp ? `{"statusCode":${id}}` : `"r${id}"`;
+            return resuming.push(this.event(kind, { TaskScheduledId, Result }));
         }
         const kind = child ? E.SubOrchestrationInstanceFailed : E.TaskFailed;
         const failed = this.event(kind, { TaskScheduledId, Reason: `no ${id}`, Details: "d" });
@@ -95,9 +101,20 @@ class Cloud {
     }
 
     work(action, attempt, events) {
+        const { kind: what, name: Name } = subject(action);
+        if (what === "sent") return this.send(action, events);
         const kind = CHILD.includes(action.actionType) ? E.SubOrchestrationInstanceCreated : E.TaskScheduled;
         this.open.set(this.next, { action, attempt });
-        events.push(this.event(kind, { EventId: this.next++, Name: action.functionName }));
+        events.push(this.event(kind, { EventId: this.next++, Name }));
+    }
+
+    /** A message to an entity, which answers by an event of the message's name; to a signal it does not. */
+    send({ actionType, operation: Name, instanceId: InstanceId }, events) {
+        const EventId = this.next++;
+        const message = `message ${EventId}`;
+        if (actionType === A.CallEntity) this.open.set(EventId, { message });
+        const Input = JSON.stringify({ id: message, op: Name });
+        events.push(this.event(E.EventSent, { EventId, Name, InstanceId, Input }));
     }
 
     commit(events, { actions, canceled = [], from = 0 }) {

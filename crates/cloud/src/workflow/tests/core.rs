@@ -190,3 +190,37 @@ fn a_record_is_read_as_it_was_written() {
     let read: Record = serde_json::from_slice(&row).unwrap();
     assert_eq!(crate::workflow::store::encode(&read), row);
 }
+
+#[test]
+fn messages_to_entities_leave_in_their_order_and_an_answer_is_an_event_of_its_message() {
+    let mut one = Instance::new();
+    let message = |kind: u32, operation: &str, id: u32| json!({ "actionType": kind, "instanceId": "@c@k", "operation": operation, "input": "\"x\"", "id": id });
+    let actions = json!({ "actions": [[message(9, "a", 0), message(7, "b", 1)]] });
+    let turned = one.turn(vec![], actions).unwrap().unwrap();
+    let sent: Vec<_> = turned.sent.iter().map(|one| (one.operation.as_str(), one.waits)).collect();
+    assert_eq!(sent, [("a", false), ("b", true)]);
+    assert_eq!(one.open.keys().copied().collect::<Vec<_>>(), [1], "nobody waits for a signal");
+    let message = turned.sent[1].id(&one.record.execution);
+    let recorded = turned.events.iter().find(|event| event.event_id == 1).unwrap();
+    let input: Value = serde_json::from_str(recorded.input.as_ref().unwrap()).unwrap();
+    assert_eq!((&input["id"], &input["input"]), (&json!(message), &json!("\"x\"")));
+    let answer = one.done(1, Err("no"));
+    let turned =
+        one.turn(vec![answer], json!({ "from": 2, "isDone": true, "actions": [[]] })).unwrap().unwrap();
+    let event = turned.events.iter().find(|event| event.event_type == EventType::EventRaised).unwrap();
+    assert_eq!(event.name.as_deref(), Some(message.as_str()));
+    let answered: Value = serde_json::from_str(event.input.as_ref().unwrap()).unwrap();
+    assert_eq!(answered, json!({ "result": "\"no\"", "exceptionType": "Error" }));
+    assert!(one.open.is_empty());
+}
+
+#[test]
+fn what_is_sent_to_entities_leaves_also_with_a_turn_that_begins_anew_or_ends() {
+    for end in [json!({ "actionType": 4, "input": 2 }), Value::Null] {
+        let mut one = Instance::new();
+        let signal = json!({ "actionType": 9, "instanceId": "@c@k", "operation": "a", "id": 0 });
+        let actions: Vec<_> = [signal, end].into_iter().filter(|action| !action.is_null()).collect();
+        let answer = json!({ "isDone": true, "actions": [actions] });
+        assert_eq!(one.turn(vec![], answer).unwrap().unwrap().sent.len(), 1);
+    }
+}

@@ -24,7 +24,7 @@ use tandem_store::{MemoryStore, Store};
 use crate::{
     provider::Lines,
     resource::Resources,
-    workflow::{Call, Failure, Fault, Host, InstanceKey, Start, Status, Workflows},
+    workflow::{Call, EntityKey, Failure, Fault, Host, InstanceKey, Start, Status, Workflows},
 };
 
 /// A step of a program. What it gets is added to a sum, which the next one gets.
@@ -34,6 +34,10 @@ enum Step {
     All(u64),
     Timer,
     Event,
+    /// An operation of the entity, waited for.
+    Call,
+    /// One that nobody waits for.
+    Signal,
 }
 
 /// Chances that are the same for the same seed.
@@ -62,11 +66,15 @@ impl Played {
             .iter()
             .filter_map(|event| {
                 let task = event.get("TaskScheduledId").or(event.get("TimerId"))?.as_u64()?;
-                let result = event["Result"].as_str().unwrap_or("0");
+                let answer: Value = serde_json::from_str(event["Input"].as_str().unwrap_or("null")).unwrap();
+                let result = event["Result"].as_str().or(answer["result"].as_str()).unwrap_or("0");
                 Some((task, result.parse().unwrap()))
             })
             .collect();
-        let raised = events.iter().filter(|event| event["EventType"] == 15).count();
+        let raised = events
+            .iter()
+            .filter(|event| event["EventType"] == 15 && event.get("TaskScheduledId").is_none())
+            .count();
         let (mut actions, mut sum, mut ids, mut taken) = (Vec::new(), 0, 0, 0);
         for step in &self.program {
             let begin = ids;
@@ -87,6 +95,17 @@ impl Played {
                 Step::Timer => {
                     actions.push(json!({ "actionType": 5, "fireAt": "1970-01-01T00:00:00Z", "id": ids }));
                     ids += 1;
+                }
+                Step::Call | Step::Signal => {
+                    let waits = matches!(step, Step::Call);
+                    actions.push(json!({
+                        "actionType": if waits { 7 } else { 9 },
+                        "instanceId": "@count@all", "operation": "add", "input": 1, "id": ids,
+                    }));
+                    ids += 1;
+                    if !waits {
+                        continue;
+                    }
                 }
                 Step::Event => {
                     actions.push(json!({ "actionType": 6, "externalEventName": "go" }));
@@ -111,8 +130,8 @@ impl Played {
             sum + match step {
                 Step::Activity => sum + 1,
                 Step::All(count) => (0..*count).map(|n| n + 1).sum(),
-                Step::Timer => 0,
-                Step::Event => 1,
+                Step::Timer | Step::Signal => 0,
+                Step::Event | Step::Call => 1,
             }
         })
     }
@@ -176,6 +195,36 @@ impl Host for Played {
         Ok(json!({ "turns": turns }).to_string().into())
     }
 
+    /// An entity that counts, and answers what it was given.
+    async fn operations(&self, _: &Urn, request: Bytes, _: Option<String>) -> Result<Bytes, Fault> {
+        let request: Value = serde_json::from_slice(&request).unwrap();
+        let batch = request["batch"].as_array().unwrap();
+        if batch.len() > 1 && self.chance.one_in(6) {
+            return Err(Fault::Lost(Report {
+                code: "E0000".into(),
+                message: "lost".into(),
+                help: String::new(),
+                causes: vec![],
+            }));
+        }
+        let mut state: u64 = request["state"].as_str().map_or(0, |text| text.parse().unwrap());
+        let mut results = Vec::new();
+        for operation in batch {
+            let input = operation["input"].as_str().unwrap();
+            state += input.parse::<u64>().unwrap();
+            results.push(json!({ "isError": false, "result": input }));
+        }
+        if self.chance.one_in(6) {
+            // It worked, and nobody heard the answer.
+            return Err(Fault::Busy);
+        }
+        let state = state.to_string();
+        let signals = Vec::<Value>::new();
+        Ok(json!({ "entityExists": true, "entityState": state, "results": results, "signals": signals })
+            .to_string()
+            .into())
+    }
+
     async fn activity(&self, call: Call) -> Result<Result<Value, Failure>, Fault> {
         if self.chance.one_in(8) {
             return Err(Fault::Busy);
@@ -199,7 +248,7 @@ fn stack() -> StackId {
 
 fn deployed() -> Arc<Resources> {
     let resources = Arc::new(Resources::default());
-    for (kind, name) in [(Kind::Workflow, "program"), (Kind::Function, "next")] {
+    for (kind, name) in [(Kind::Workflow, "program"), (Kind::Function, "next"), (Kind::Entity, "count")] {
         resources.put(Recorded {
             urn: Urn::new(stack(), kind, name.parse().unwrap()),
             id: PhysicalId(name.to_owned()),
@@ -218,10 +267,14 @@ async fn play(program: Vec<Step>, seed: u64, restarts: u32, instances: usize) {
     let host = Arc::new(Played { program, chance: Chance(AtomicU64::new(seed)), kept: Mutex::default() });
     let open = || {
         let workflows = Workflows::new(store.clone(), resources.clone(), host.clone());
-        workflows.open().unwrap();
-        workflows
+        async move {
+            workflows.open().await.unwrap();
+            workflows
+        }
     };
-    let mut workflows = open();
+    let mut workflows = open().await;
+    let counted = EntityKey::new(stack(), "Count", "all");
+    let signals = u64::from(restarts);
     let key = |n: usize| InstanceKey { stack: stack(), id: format!("i{n}") };
     for n in 0..instances {
         let workflow = Urn::new(stack(), Kind::Workflow, "program".parse().unwrap());
@@ -234,12 +287,17 @@ async fn play(program: Vec<Step>, seed: u64, restarts: u32, instances: usize) {
         }
     }
     for restart in 0..restarts {
+        for _ in 0..2 {
+            // A handler that runs again says the same once more.
+            let call = format!("handler/{restart}");
+            workflows.signal(&counted, "add", Some(&json!(1)), Some(&call), None).await.unwrap();
+        }
         tokio::time::sleep(Duration::from_micros(u64::from(restart) * 300)).await;
         workflows.close(Duration::from_secs(5)).await;
         if seed.is_multiple_of(2) {
             host.kept.lock().unwrap().clear();
         }
-        workflows = open();
+        workflows = open().await;
     }
     for n in 0..instances {
         let ended = tokio::time::timeout(Duration::from_secs(60), workflows.wait(&key(n))).await;
@@ -253,7 +311,7 @@ async fn play(program: Vec<Step>, seed: u64, restarts: u32, instances: usize) {
             .map(|step| match step {
                 Step::Activity | Step::Timer => 1,
                 Step::All(count) => *count,
-                Step::Event => 0,
+                Step::Event | Step::Call | Step::Signal => 0,
             })
             .sum();
         let ends =
@@ -261,7 +319,19 @@ async fn play(program: Vec<Step>, seed: u64, restarts: u32, instances: usize) {
         assert_eq!(ends.count() as u64, tasks, "{told:?}");
         assert!(told.iter().all(|one| !one.event_type.ends_with("Scheduled")), "{told:?}");
     }
+    let sent = host.program.iter().filter(|step| matches!(step, Step::Call | Step::Signal)).count();
+    let expected = (sent * instances) as u64 + signals;
+    let applied =
+        || workflows.entity(&counted).unwrap().map_or((json!(0), 0), |one| (one.state, one.operations));
+    for _ in 0..6000 {
+        if applied().1 == expected {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(applied(), (json!(expected), expected), "each operation counts once");
     workflows.close(Duration::from_secs(5)).await;
+    assert_eq!(applied(), (json!(expected), expected));
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -270,6 +340,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..12u64).prop_map(Step::All),
         1 => Just(Step::Timer),
         2 => Just(Step::Event),
+        2 => Just(Step::Call),
+        1 => Just(Step::Signal),
     ]
 }
 

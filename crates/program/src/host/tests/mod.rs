@@ -72,7 +72,9 @@ impl Registrar for Recorder {
                 json!({ "arn": format!("arn:{name}"), "url": format!("http://x/{name}"), "name": name })
             }
             Kind::Stream => json!({ "arn": format!("arn:{name}"), "name": name }),
-            Kind::Volume | Kind::Topic | Kind::Timer | Kind::Workflow | Kind::Subscription => json!({}),
+            Kind::Volume | Kind::Topic | Kind::Timer | Kind::Workflow | Kind::Entity | Kind::Subscription => {
+                json!({})
+            }
         };
         let id = (!self.dry_run).then(|| PhysicalId(format!("{name}-1")));
         Ok(Registered { urn: desired.urn, op: Op::Create, id, outputs })

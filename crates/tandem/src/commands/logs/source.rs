@@ -46,7 +46,7 @@ impl Explain for SourceError {
 }
 
 fn prints(kind: Kind) -> bool {
-    matches!(kind, Kind::Function | Kind::Workflow | Kind::Task | Kind::Service)
+    matches!(kind, Kind::Function | Kind::Workflow | Kind::Entity | Kind::Task | Kind::Service)
 }
 
 impl Source {

@@ -1,5 +1,6 @@
 //! `tandem workflow`: instances of workflows, by hand.
 
+mod entity;
 mod show;
 
 use clap_complete::engine::ArgValueCandidates;
@@ -57,9 +58,9 @@ enum Command {
         #[arg(long, ignore_case = true)]
         status: Option<Wanted>,
     },
-    /// Show one: how it stands, and what happened to it
+    /// Show one: how it stands, and what happened to it; of an entity, its state
     Show {
-        /// The instance's id
+        /// The instance's id, or an entity: `@counter@one`
         id: String,
     },
     /// Raise an event for an instance, which may wait for it now or later
@@ -88,6 +89,21 @@ enum Command {
     Rewind(One),
     /// Delete an instance that has ended, with its history
     Purge(One),
+    /// List the stack's entities and their states
+    Entities {
+        /// Only those of this name
+        name: Option<String>,
+    },
+    /// Send an operation to an entity; nobody waits for what it returns
+    Signal {
+        /// The entity: `@counter@one`
+        #[arg(value_name = "@NAME@KEY")]
+        entity: String,
+        operation: String,
+        /// What goes with it: JSON, `@FILE`, or `-` for standard input
+        #[arg(value_name = "JSON")]
+        input: Option<String>,
+    },
 }
 
 /// A status as it is asked for.
@@ -141,6 +157,9 @@ pub(crate) async fn run(terminal: &Terminal, place: Place, Args { command }: Arg
         }
         Command::Ls { workflow, status } => list(terminal, &client, stack, workflow.as_ref(), status).await,
         Command::Show { id } => {
+            if let Some(shown) = entity::show(terminal, &client, of(id.clone())).await? {
+                return Ok(shown);
+            }
             let told: InstanceStatus =
                 client.post("/v1/workflows/show", &ShowInstance { of: of(id), history: true }).await?;
             if terminal.json() {
@@ -152,6 +171,10 @@ pub(crate) async fn run(terminal: &Terminal, place: Place, Args { command }: Arg
             let data = data.map(|data| invoke::read("data", &data)).transpose()?.unwrap_or_default();
             let done = format!("raised `{event}` for");
             tell(terminal, &client, of(id), Telling::Raise { event, data }, &done).await
+        }
+        Command::Entities { name } => entity::list(terminal, &client, stack, name).await,
+        Command::Signal { entity, operation, input } => {
+            entity::signal(terminal, &client, of(entity), operation, input).await
         }
         Command::Terminate { id, reason } => {
             tell(terminal, &client, of(id), Telling::Terminate { reason }, "terminated").await

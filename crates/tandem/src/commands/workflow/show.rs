@@ -62,6 +62,9 @@ fn steps(events: &[ToldEvent], ended: bool, began: Timestamp, until: Timestamp) 
                 None => name,
             },
             "TimerCreated" | "TimerFired" => "timer".to_owned(),
+            "EventSent" | "EventRaised" if event.function_name.is_some() => {
+                format!("entity {} {name}", event.instance_id.as_deref().unwrap_or_default())
+            }
             "EventRaised" => format!("event {}", event.name.as_deref().unwrap_or_default()),
             _ if kind.starts_with("SubOrchestration") => {
                 format!("workflow {name} ({})", event.instance_id.as_deref().unwrap_or_default())
@@ -71,7 +74,8 @@ fn steps(events: &[ToldEvent], ended: bool, began: Timestamp, until: Timestamp) 
         let open = matches!(kind, "TaskScheduled" | "TimerCreated" | "SubOrchestrationInstanceCreated");
         let from = event.scheduled_time.unwrap_or(event.timestamp);
         let took = match kind {
-            "EventRaised" => String::new(),
+            "EventSent" => String::new(),
+            "EventRaised" if event.function_name.is_none() => String::new(),
             _ if open => span(from, until),
             _ => span(from, event.timestamp),
         };
@@ -79,6 +83,7 @@ fn steps(events: &[ToldEvent], ended: bool, began: Timestamp, until: Timestamp) 
             // Nobody waits for it any more.
             _ if open && ended => "left".to_owned(),
             _ if open => "open".to_owned(),
+            _ if kind == "EventSent" => "sent".to_owned(),
             (Some(reason), _, _) => format!("failed: {}", short(reason)),
             (None, Some(value), _) | (None, None, Some(value)) => short(&value.to_string()),
             (None, None, None) => "fired".to_owned(),
