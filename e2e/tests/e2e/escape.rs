@@ -98,7 +98,7 @@ impl<'a> Stage<'a> {
         victim.up();
         hostile.up();
         value(&victim, "put", "null");
-        let run = value(&victim, "start", "null").as_str().unwrap().to_owned();
+        let run = value(&victim, "start", "null").as_str().expect("the id of a run is a text").to_owned();
         cloud.log(&victim).wait_for("of the victim");
         let bucket = victim.output("bucket");
         cloud.observe();
@@ -119,14 +119,16 @@ fn server(cloud: &Cloud) -> i32 {
     let all = cloud.processes();
     let line = all.iter().find(|line| line.contains("tandem") && line.contains(" serve"));
     let line = line.unwrap_or_else(|| panic!("{all:#?}"));
-    line.split(' ').next().unwrap().parse().unwrap()
+    line.split(' ').next().and_then(|pid| pid.parse().ok()).expect("a line begins with the process's id")
 }
 
 /// The helper that starts workers.
 pub(crate) fn spawner_of(server: i32) -> Option<i32> {
     let parent = format!("PPid:\t{server}\n");
-    let mut pids =
-        fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
+    let mut pids = fs::read_dir("/proc")
+        .expect("/proc is there")
+        .flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse().ok());
     pids.find(|pid: &i32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         status.starts_with("Name:\ttandem-spawner\n") && status.contains(&parent)
@@ -134,9 +136,9 @@ pub(crate) fn spawner_of(server: i32) -> Option<i32> {
 }
 
 fn resident(pid: i32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("kibibytes") / 1024
 }
 
 fn size(folder: &Path) -> u64 {
