@@ -18,6 +18,7 @@ use tandem_cloud::{
     service::ServiceStatus,
     task::{RunId, RunStatus},
     timer::TimerStatus,
+    workflow::WorkflowStatus,
 };
 use tandem_container::Image;
 use tandem_engine::CloudId;
@@ -360,6 +361,9 @@ pub struct Processes {
     pub timers: Vec<TimerStatus>,
     #[serde(default)]
     pub queues: Vec<QueueStatus>,
+    /// How many instances of each workflow stand how.
+    #[serde(default)]
+    pub workflows: Vec<WorkflowStatus>,
     /// Events on their way, by subscription.
     pub backlog: BTreeMap<String, usize>,
     /// Events that were given up.

@@ -20,6 +20,14 @@ cloud.workflow('async', async function* (ctx) {
 new cloud.Workflow('throws', df.orchestrator(function* () {
     throw new Error('on purpose');
 }));
+new cloud.Function('slow', async () => new Promise((done) => setTimeout(done, 60_000)), { timeout: 1 });
+new cloud.Workflow('patient', df.orchestrator(function* (ctx) {
+    try {
+        yield ctx.df.callActivityWithRetry('slow', new df.RetryOptions(10, 2));
+    } catch (error) {
+        return error.message;
+    }
+}));
 new cloud.Workflow('large', df.orchestrator(function* () { return 'x'.repeat(2 << 20); }));
 new cloud.Workflow('endless', df.orchestrator(function* () { for (;;); }), { timeout: 600 });
 const again = new cloud.Workflow('again', df.orchestrator(function* (ctx) {
@@ -44,6 +52,19 @@ fn instances_end_as_they_should() {
     let shown = project.tandem(&["workflow", "show", "thrown"]).ok().stdout;
     assert!(shown.contains("index.js:10:"), "the place of the throw is told: {shown}");
     project.tandem(&["workflow", "start", "large", "--wait"]).failed("E0876").says("E0874");
+
+    // An activity that never returns ends at its timeout, and is tried again.
+    let slow = project.tandem(&["workflow", "start", "patient", "--id", "patient", "--wait"]).ok();
+    assert!(slow.stdout.contains("slow") && slow.stdout.contains("timed out"), "{}", slow.stdout);
+    let shown = project.tandem(&["workflow", "show", "patient"]).ok().stdout;
+    assert_eq!(shown.matches("failed: Activity function 'slow'").count(), 2, "{shown}");
+    let ps = project.tandem(&["ps"]).ok().stdout;
+    let counted =
+        ps.lines().skip_while(|line| !line.starts_with("WORKFLOW")).find(|line| line.starts_with("patient"));
+    assert_eq!(
+        counted.map(|line| line.split_whitespace().collect()),
+        Some(vec!["patient", "0", "0", "1", "0", "0"])
+    );
 
     // An orchestrator that never answers holds nobody up who ends it.
     project.tandem(&["workflow", "start", "endless", "--id", "endless"]).ok();

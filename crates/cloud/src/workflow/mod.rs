@@ -77,7 +77,7 @@ pub use self::{
     host::{Call, Fault, Host},
     provider::code_in_use,
     record::{Failure, Status},
-    status::InstanceStatus,
+    status::{InstanceStatus, WorkflowStatus},
     store::InstanceKey,
     told::ToldEvent,
 };

@@ -1,5 +1,7 @@
 //! How an instance stands, in the form that Durable Functions has for it.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -31,6 +33,18 @@ pub struct InstanceStatus {
     pub events_awaited: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history_events: Option<Vec<ToldEvent>>,
+}
+
+/// How many instances of a workflow stand how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowStatus {
+    pub urn: Urn,
+    /// Those that go on, or wait for something.
+    pub open: usize,
+    pub suspended: usize,
+    pub completed: usize,
+    pub failed: usize,
+    pub terminated: usize,
 }
 
 impl From<Record> for InstanceStatus {
@@ -88,6 +102,32 @@ impl Workflows {
         let snapshot = self.shared.store.snapshot()?;
         let records = store::records(&*snapshot, &store::records_of(stack))?;
         Ok(records.map(|record| record.map(Into::into)).collect::<Result<_, ReadError>>()?)
+    }
+
+    /// How many instances stand how, for each workflow of a stack, or of all.
+    ///
+    /// # Errors
+    /// [`WorkflowError`] if they cannot be read.
+    pub fn counts(&self, stack: Option<&StackId>) -> Result<Vec<WorkflowStatus>, WorkflowError> {
+        let none =
+            |urn: Urn| WorkflowStatus { urn, open: 0, suspended: 0, completed: 0, failed: 0, terminated: 0 };
+        let deployed = self.shared.resources.list(stack).into_iter().filter(|r| r.urn.kind == Kind::Workflow);
+        let mut counts: BTreeMap<Urn, WorkflowStatus> =
+            deployed.map(|r| (r.urn.clone(), none(r.urn.clone()))).collect();
+        let snapshot = self.shared.store.snapshot()?;
+        let prefix = stack.map_or_else(|| store::RECORDS.to_owned(), store::records_of);
+        for record in store::records(&*snapshot, &prefix)? {
+            let Record { workflow, status, .. } = record?;
+            let of = counts.entry(workflow.clone()).or_insert_with(|| none(workflow));
+            *match status {
+                Status::Pending | Status::Running => &mut of.open,
+                Status::Suspended => &mut of.suspended,
+                Status::Completed => &mut of.completed,
+                Status::Failed => &mut of.failed,
+                Status::Terminated => &mut of.terminated,
+            } += 1;
+        }
+        Ok(counts.into_values().collect())
     }
 
     /// Waits until an instance has ended.

@@ -51,6 +51,7 @@ async fn processes(
     let services = cloud.services.status(stack.as_ref());
     let timers = cloud.timers.status(stack.as_ref());
     let queues = cloud.queues.status(stack.as_ref()).await.map_err(|e| Refusal::of(&e))?;
+    let workflows = cloud.workflows.counts(stack.as_ref()).map_err(|e| Refusal::of(&e))?;
     Ok(Json(Processes {
         functions,
         spares,
@@ -58,6 +59,7 @@ async fn processes(
         services,
         timers,
         queues,
+        workflows,
         backlog,
         dead_letters,
         made_by_clients,

@@ -12,6 +12,7 @@ use tandem_cloud::{
     service::{ReplicaStatus, ServiceStatus},
     task::{RunState, RunStatus},
     timer::TimerStatus,
+    workflow::WorkflowStatus,
 };
 use tandem_model::{ByteSize, Kind};
 use tandem_program::Project;
@@ -75,6 +76,10 @@ fn shown(processes: &Processes, now: Timestamp, width: Option<usize>) -> String 
         let heads = ["TIMER", "SCHEDULE", "NEXT", "LAST", "TICKS"];
         parts.push(ui::table(heads, processes.timers.iter().map(timer), width));
     }
+    if !processes.workflows.is_empty() {
+        let heads = ["WORKFLOW", "OPEN", "SUSPENDED", "COMPLETED", "FAILED", "TERMINATED"];
+        parts.push(ui::table(heads, processes.workflows.iter().map(workflow), width));
+    }
     if !processes.queues.is_empty() {
         let heads = ["QUEUE", "VISIBLE", "IN FLIGHT", "DELAYED", "DEAD LETTERS OF"];
         parts.push(ui::table(heads, processes.queues.iter().map(queue), width));
@@ -112,12 +117,23 @@ fn runs(all: &[RunStatus], now: Timestamp, width: Option<usize>) -> String {
 
 fn function(function: &FunctionStatus) -> [String; 5] {
     [
-        function.urn.name.to_string(),
+        // Orchestrators are called as functions are, by the cloud.
+        match function.urn.kind {
+            Kind::Function => function.urn.name.to_string(),
+            _ => function.urn.short(),
+        },
         workers(function),
         function.queued.to_string(),
         function.invocations.to_string(),
         function.errors.to_string(),
     ]
+}
+
+fn workflow(workflow: &WorkflowStatus) -> [String; 6] {
+    let WorkflowStatus { urn, open, suspended, completed, failed, terminated } = workflow;
+    let counts = [open, suspended, completed, failed, terminated].map(ToString::to_string);
+    let [open, suspended, completed, failed, terminated] = counts;
+    [urn.name.to_string(), open, suspended, completed, failed, terminated]
 }
 
 fn timer(timer: &TimerStatus) -> [String; 5] {
@@ -298,6 +314,14 @@ mod tests {
                 last: None,
                 ticks: 0,
             }],
+            workflows: vec![WorkflowStatus {
+                urn: "urn:tandem:p:dev:workflow:orders".parse().unwrap(),
+                open: 3,
+                suspended: 0,
+                completed: 12,
+                failed: 1,
+                terminated: 0,
+            }],
             queues: vec![QueueStatus {
                 urn: "urn:tandem:p:dev:queue:dead".parse().unwrap(),
                 id: PhysicalId("p-dev-dead".into()),
@@ -321,6 +345,9 @@ mod tests {
 
         TIMER   SCHEDULE                   NEXT                  LAST  TICKS
         report  0 6 * * * (Europe/Berlin)  1970-01-01 05:00:00Z        0
+
+        WORKFLOW  OPEN  SUSPENDED  COMPLETED  FAILED  TERMINATED
+        orders    3     0          12         1       0
 
         QUEUE  VISIBLE  IN FLIGHT  DELAYED  DEAD LETTERS OF
         dead   3        1          0        orders
