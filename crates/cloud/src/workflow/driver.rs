@@ -9,7 +9,7 @@ use tokio::{sync::Notify, time::sleep};
 
 use super::{
     Mail, Shared, WorkflowError, core, lock,
-    record::{Message, Record, Status},
+    record::{Message, Open, Record, Status, Work},
     store::{self, InstanceKey, Loaded, Waiting},
 };
 
@@ -140,8 +140,10 @@ impl Shared {
         messages.clear();
         self.follow(instance, &turned);
         let more = full || turned.renewed;
-        // What has ended may be begun anew by others.
-        *known = Some(loaded.after(turned)).filter(|known| !known.record.status.ended());
+        // What has ended may be begun anew by others; requests note in their rows where they stand.
+        let is_request = |open: &Open| matches!(open.work, Work::Http { .. });
+        *known = Some(loaded.after(turned))
+            .filter(|known| !known.record.status.ended() && !known.open.values().any(is_request));
         Ok(if more { Step::More } else { Step::Rest })
     }
 

@@ -28,7 +28,6 @@ use super::{
     store::{self, InstanceKey},
     web::{Answer, Outgoing},
 };
-use crate::cause;
 
 /// What a history calls a request.
 pub(super) const NAME: &str = "BuiltIn::HttpActivity";
@@ -157,8 +156,7 @@ impl Shared {
             if let Some(poll) = &now_due {
                 sleep(Duration::try_from(poll.at.duration_since(Timestamp::now())).unwrap_or_default()).await;
             }
-            let traceparent = cause::of_run(record.traceparent.as_deref(), execution);
-            let outgoing = request.outgoing(now_due.as_ref(), traceparent);
+            let outgoing = request.outgoing(now_due.as_ref(), record.cause());
             let answer = match self.web.send(&outgoing).await {
                 Ok(answer) => answer,
                 Err(wrong) => {
