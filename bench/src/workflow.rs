@@ -230,7 +230,8 @@ impl Client {
         let status = response.status();
         let answer = response.into_body().collect().await?.to_bytes();
         ensure!(status.is_success(), "{method} {path}: {status} {}", String::from_utf8_lossy(&answer));
-        Ok(serde_json::from_slice(&answer)?)
+        // What is only told to an instance is answered by nothing.
+        Ok(if answer.is_empty() { Json::Null } else { serde_json::from_slice(&answer)? })
     }
 }
 
