@@ -4,44 +4,46 @@
 //! the store finds its last commit, the resources are read, each service settles on them, the runs of tasks are compared
 //! with the containers that exist, and only then are open deliveries taken up and clients let in.
 
+mod error;
+
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt, io,
-    path::PathBuf,
+    fmt,
     sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
 use axum::middleware;
 use jiff::Timestamp;
-use tandem_container::{Builder, ContainerError, Image, Parts, Runtime};
+use tandem_container::{Builder, Image, Parts, Runtime};
 use tandem_model::{Explain, Kind, Report, StackId, Urn, inputs};
-use tandem_store::{BlobError, Blobs, FileBlobs, OpenError as StoreError, RedbStore, Store};
+use tandem_store::{Blobs, FileBlobs, RedbStore, Store};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use self::error::OpenError;
 use crate::{
     archive::Archives,
     backup,
     bucket::{self, Buckets},
     capacity::{Capacity, CapacityStatus, Room},
-    credential::{Credentials, RootKeyError},
+    credential::Credentials,
     dispatch::{Consumer, Consumers, DeadLetters, Dispatcher, Subscriptions, Trail},
     endpoint::Endpoint,
     function::{self, Functions, spawner::Spawner},
-    gateway::{self, BindError, Bound, Limits, Routes},
+    gateway::{self, Bound, Limits, Routes},
     home::Home,
     image::Images,
-    log::{self, Log, LogError, RunLogs},
+    log::{self, Log, RunLogs},
     program::{Attended, Programs},
     provider::{Lines, Provider},
     queue::{self, Queues},
     registry::{self, Registry},
     resource::Resources,
-    service::{self, ServiceError, Services},
-    settings::{Settings, SettingsError},
+    service::{self, Services},
+    settings::Settings,
     stream::{self, Streams},
     target::{self, CloudTarget, Providers, TargetFault},
-    task::{self, RunError, Tasks},
+    task::{self, Tasks},
     timer::{self, Timers},
     topic::Topics,
     volume::Volumes,
@@ -51,7 +53,7 @@ use crate::{
         why::{Node, WhyError},
         within_reach,
     },
-    workflow::{self, EntityProvider, WorkflowError, Workflows},
+    workflow::{self, EntityProvider, Workflows},
 };
 
 /// How long attempts and invocations under way may take to end when the cloud closes.
@@ -102,74 +104,6 @@ impl fmt::Debug for Cloud {
             .field("home", &self.home)
             .field("endpoint", &self.endpoint)
             .finish_non_exhaustive()
-    }
-}
-
-/// A cloud that cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error("cannot use `{}`", path.display())]
-    Folder { path: PathBuf, source: io::Error },
-    #[error("`{}` holds a part of a backup: `tandem restore` was interrupted there", home.display())]
-    Restoring { home: PathBuf },
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    #[error(transparent)]
-    Containers(#[from] ContainerError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Blobs(#[from] BlobError),
-    #[error(transparent)]
-    Target(#[from] TargetFault),
-    #[error(transparent)]
-    RootKey(#[from] RootKeyError),
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    #[error(transparent)]
-    Log(#[from] LogError),
-    #[error(transparent)]
-    Runs(#[from] RunError),
-    #[error(transparent)]
-    Services(#[from] ServiceError),
-    #[error(transparent)]
-    Workflows(#[from] WorkflowError),
-}
-
-impl Explain for OpenError {
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Folder { .. } => "E0314",
-            Self::Restoring { .. } => "E0918",
-            Self::Settings(e) => e.code(),
-            Self::Containers(e) => e.code(),
-            Self::Store(e) => e.code(),
-            Self::Blobs(e) => e.code(),
-            Self::Target(e) => e.code(),
-            Self::RootKey(e) => e.code(),
-            Self::Bind(e) => e.code(),
-            Self::Log(e) => e.code(),
-            Self::Runs(e) => e.code(),
-            Self::Services(e) => e.code(),
-            Self::Workflows(e) => e.code(),
-        }
-    }
-    fn help(&self) -> String {
-        match self {
-            Self::Folder { .. } => "check space and permissions there".into(),
-            Self::Restoring { .. } => "run `tandem restore FILE` again; it starts over".into(),
-            Self::Settings(e) => e.help(),
-            Self::Containers(e) => e.help(),
-            Self::Store(e) => e.help(),
-            Self::Blobs(e) => e.help(),
-            Self::Target(e) => e.help(),
-            Self::RootKey(e) => e.help(),
-            Self::Bind(e) => e.help(),
-            Self::Log(e) => e.help(),
-            Self::Runs(e) => e.help(),
-            Self::Services(e) => e.help(),
-            Self::Workflows(e) => e.help(),
-        }
     }
 }
 

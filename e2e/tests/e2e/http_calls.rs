@@ -119,6 +119,39 @@ new cloud.Workflow('job', df.orchestrator(function* (ctx) {
 }));
 "#;
 
+/// A request that is accepted, beside an activity that fails until it is told not to.
+const BESIDE: &str = r#"
+const bucket = new cloud.Bucket('b', { forceDestroy: true });
+new cloud.Function('fails', async () => {
+    await new Promise((done) => setTimeout(done, 1500));
+    if ((await bucket.list()).length === 0) throw new Error('not ready');
+});
+new cloud.Function('make', async () => bucket.put('ready', 'yes'));
+new cloud.Workflow('beside', df.orchestrator(function* (ctx) {
+    const job = ctx.df.callHttp('POST', `${ctx.df.getInput()}/jobs`, 'do it');
+    yield ctx.df.Task.all([job, ctx.df.callActivity('fails')]);
+    return job.result.content;
+}));
+"#;
+
+#[test]
+fn an_accepted_request_is_not_made_again_when_its_instance_is_rewound() {
+    let cloud = Cloud::new();
+    let _serving = cloud.serve();
+    let project = cloud.project("shop", &[("index.js", &format!("{PROGRAM}{BESIDE}"))]);
+    project.up();
+    let jobs = Jobs::new();
+    project.tandem(&["workflow", "start", "beside", &json!(jobs.at).to_string(), "--id", "one", "--wait"]);
+    let shown = project.tandem(&["workflow", "show", "one"]).ok().stdout;
+    assert!(shown.contains("Failed") && shown.contains("not ready"), "{shown}");
+    project.tandem(&["invoke", "make"]).ok();
+    jobs.is_over(true);
+    project.tandem(&["workflow", "rewind", "one"]).ok();
+    assert_eq!(ended(&project, "one"), "done");
+    assert_eq!(jobs.count("POST /jobs"), 1);
+    project.destroy();
+}
+
 fn waited_for(project: &Project, workflow: &str, at: &str) -> Value {
     let input = json!(at).to_string();
     let done = project.tandem(&["workflow", "start", workflow, &input, "--wait"]).ok();

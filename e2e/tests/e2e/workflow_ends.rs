@@ -33,6 +33,9 @@ new cloud.Workflow('endless', df.orchestrator(function* () { for (;;); }), { tim
 const again = new cloud.Workflow('again', df.orchestrator(function* (ctx) {
     return yield ctx.df.callActivity('next', ctx.df.getInput());
 }));
+new cloud.Workflow('deep', df.orchestrator(function* (ctx) {
+    return yield ctx.df.callSubOrchestrator('deep', ctx.df.getInput() + 1, `d${ctx.df.getInput() + 1}`);
+}));
 new cloud.Function('next', async (n) => {
     await again.start(n + 1, { id: `n${n + 1}` });
     return n;
@@ -78,6 +81,12 @@ fn instances_end_as_they_should() {
     let last = last.expect("it ends before it is out of sight");
     assert!(last["output"].as_str().expect("a reason").contains("chain of 100 steps"), "{last}");
     assert!(last["input"].as_u64().is_some_and(|n| (40..=100).contains(&n)), "{last}");
+    // And so does one that waits for itself.
+    project.tandem(&["workflow", "start", "deep", "0", "--id", "d0"]).ok();
+    let first = ended(&project, "d0");
+    assert!(is_failed(&first) && first["output"].to_string().contains("E0652"), "{first}");
+    project.tandem(&["workflow", "show", "d98"]).ok();
+    project.tandem(&["workflow", "show", "d101"]).failed("E0871");
     project.destroy();
 }
 

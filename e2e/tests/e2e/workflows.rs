@@ -69,6 +69,13 @@ fn the_slides_chain_runs_as_it_stands_and_shows_each_step() {
     project.tandem(&["workflow", "start", "chains"]).failed("E0870").says("there is no workflow/chains");
     project.tandem(&["workflow", "show", "two"]).failed("E0871");
     project.tandem(&["workflow", "raise", "one", "late"]).failed("E0873").says("has ended");
+    for id in ["..", "a/b", "ä", &"x".repeat(101)] {
+        project.tandem(&["workflow", "start", "chain", "--id", id]).failed("E0872").says("cannot be the id");
+    }
+    project.tandem(&["workflow", "start", "chain", &"1".repeat(2 << 20)]).failed("E0874");
+    project.tandem(&["workflow", "ls", "--status", "sleeping"]).says("[possible values: pending, running");
+    let listed = project.tandem(&["workflow", "ls", "--status", "Completed"]).ok().stdout;
+    assert!(listed.contains("one"), "{listed}");
     project.tandem(&["workflow", "purge", "one"]).ok();
     project.tandem(&["workflow", "show", "one"]).failed("E0871");
     project.destroy();
@@ -89,6 +96,7 @@ fn an_approval_waits_for_a_person_or_its_deadline_also_while_the_cloud_is_killed
     start("late", 1);
     let refused = project.tandem(&["workflow", "start", "approval", "1", "--id", "yes"]);
     refused.failed("E0872").says("exists already");
+    project.tandem(&["workflow", "raise", "yes", &"x".repeat(257)]).failed("E0872").says("256 bytes");
     cloud.log(&project).wait_for_times("*** Ada asks for 12", 3);
     let shown = project.tandem(&["workflow", "show", "yes"]).ok().stdout;
     assert!(shown.contains("event approval") && shown.contains("waits for it"), "{shown}");
@@ -266,6 +274,19 @@ status, now = ask('GET', links['statusQueryGetUri'] + '&wait=60&showHistory=true
 assert (status, now['runtimeStatus'], now['output']) == (200, 'Completed', 'paid 3'), now
 assert [event['FunctionName'] for event in now['historyEvents'] if event['EventType'] == 'TaskCompleted'] == ['request', 'pay']
 assert ask('POST', links['terminatePostUri'].replace('{text}', 'late'))[0] == 410
+status, again = ask('POST', links['restartPostUri'] + '&restartWithNewInstanceId=false', {})
+assert (status, again['id']) == (202, links['id']), again
+assert ask('POST', links['rewindPostUri'].replace('{text}', ''))[0] == 400
+assert ask('POST', links['suspendPostUri'].replace('{text}', ''))[0] == 202
+while ask('GET', links['statusQueryGetUri'])[1]['runtimeStatus'] != 'Suspended': time.sleep(0.02)
+assert ask('POST', links['resumePostUri'].replace('{text}', ''))[0] == 202
+assert ask('POST', links['sendEventPostUri'].replace('{eventName}', 'approval'), {'approved': False})[0] == 202
+status, now = ask('GET', links['statusQueryGetUri'] + '&wait=60')
+assert (status, now['output']) == (200, 'refused'), now
+assert ask('POST', f"{root}/instances/{links['id']}/dance?code={code}", {})[0] == 404
+assert ask('GET', f'{root}/nothing?code={code}')[0] == 404
+status, wrong = ask('GET', f'{root}/instances?top=many&code={code}')
+assert status == 400 and 'top' in wrong['Message'], wrong
 assert ask('GET', f'{root}/instances?runtimeStatus=Completed&code={code}')[1][0]['instanceId'] == links['id']
 assert ask('DELETE', links['purgeHistoryDeleteUri']) == (200, {'instancesDeleted': 1})
 assert ask('GET', links['statusQueryGetUri'])[0] == 404

@@ -3,12 +3,12 @@
 use jiff::Timestamp;
 use serde_json::Value;
 use tandem_failpoint::hit;
-use tandem_model::{StackId, Urn};
+use tandem_model::Urn;
 use tandem_store::{Batch, CommitError};
 use uuid::Uuid;
 
 use super::{
-    InstanceStatus, WorkflowError, Workflows,
+    WorkflowError, Workflows,
     core::LARGEST,
     record::{Message, Record, Status},
     store::{self, InstanceKey},
@@ -67,8 +67,8 @@ pub(super) fn put_new(batch: &mut Batch, key: &InstanceKey, existing: Option<&Re
     if let Some(existing) = existing {
         store::forget_history(batch, key, existing);
     }
-    batch.expect(store::record_key(key), existing.map(store::encode));
-    batch.put(store::record_key(key), store::encode(record));
+    batch.expect(store::record_key(key), existing.map(store::json));
+    batch.put(store::record_key(key), store::json(record));
     store::tell(batch, key, &Message::Started);
 }
 
@@ -203,16 +203,6 @@ impl Workflows {
             Ok(())
         });
         seen_through.await.unwrap_or(Err(WorkflowError::Commit(CommitError::Closed)))
-    }
-
-    /// The instances of a stack that have not ended.
-    ///
-    /// # Errors
-    /// [`WorkflowError`] if they cannot be read.
-    pub fn unended(&self, stack: &StackId) -> Result<Vec<InstanceStatus>, WorkflowError> {
-        let mut all = self.list(stack)?;
-        all.retain(|status| !status.runtime_status.ended());
-        Ok(all)
     }
 }
 

@@ -204,8 +204,8 @@ impl Shared {
                         Record { status, updated: now.max(loaded.record.updated), ..loaded.record.clone() };
                     let mut batch = Batch::default();
                     let key = store::record_key(instance);
-                    batch.expect(key.clone(), Some(store::encode(&loaded.record)));
-                    batch.put(key, store::encode(&record)).delete(row.clone());
+                    batch.expect(key.clone(), Some(store::json(&loaded.record)));
+                    batch.put(key, store::json(&record)).delete(row.clone());
                     self.store.commit(batch).await?;
                     return Ok(Some(Step::More));
                 }

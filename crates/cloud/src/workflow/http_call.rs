@@ -188,8 +188,8 @@ impl Shared {
         let work = Work::Http { request: request.clone(), poll: Some(poll.clone()) };
         let mut batch = Batch::default();
         // A row that is gone stays gone: nobody waits any more.
-        batch.expect(key.clone(), Some(store::encode(open)));
-        batch.put(key, store::encode(&Open { work, ..open.clone() }));
+        batch.expect(key.clone(), Some(store::json(open)));
+        batch.put(key, store::json(&Open { work, ..open.clone() }));
         match self.store.commit(batch).await {
             Ok(()) => hit("workflow.http.accepted"),
             Err(CommitError::Conflict { .. }) => {}

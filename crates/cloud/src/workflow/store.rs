@@ -101,6 +101,7 @@ pub(super) fn version_key(workflow: &tandem_model::Urn, version: &str) -> Bytes 
 
 pub(super) const VERSIONS: &str = "workflow/v/";
 
+/// A row, as it is written.
 pub(super) fn json(value: &impl serde::Serialize) -> Bytes {
     serde_json::to_vec(value).expect("rows are structs with string keys").into()
 }
@@ -112,10 +113,6 @@ pub(super) fn parse<T: DeserializeOwned>(row: &[u8]) -> Result<T, ReadError> {
 /// Adds a message to an instance's inbox.
 pub(super) fn tell(batch: &mut Batch, instance: &InstanceKey, message: &Message) {
     batch.put(format!("{}{}", inbox_prefix(instance), Uuid::now_v7()), json(message));
-}
-
-pub(super) fn encode(row: &impl serde::Serialize) -> Bytes {
-    json(row)
 }
 
 /// Everything about an instance but its history, as one snapshot has it.
@@ -202,8 +199,8 @@ pub(super) fn commit(
     told: impl IntoIterator<Item = Bytes>,
 ) {
     let execution = &before.record.execution;
-    batch.expect(record_key(instance), Some(encode(&before.record)));
-    batch.put(record_key(instance), encode(&turned.record));
+    batch.expect(record_key(instance), Some(json(&before.record)));
+    batch.put(record_key(instance), json(&turned.record));
     if turned.renewed {
         forget_history(batch, instance, &before.record);
         tell(batch, instance, &Message::Started);
@@ -250,7 +247,7 @@ pub(super) fn erase(
     instance: &InstanceKey,
     loaded: &Loaded,
 ) -> Result<(), ReadError> {
-    batch.expect(record_key(instance), Some(encode(&loaded.record)));
+    batch.expect(record_key(instance), Some(json(&loaded.record)));
     batch.delete(record_key(instance));
     forget_history(batch, instance, &loaded.record);
     for (task, open) in &loaded.open {
@@ -270,8 +267,8 @@ pub(super) fn rewind(
     record: &Record,
     open: &BTreeMap<u32, Open>,
 ) {
-    batch.expect(record_key(instance), Some(encode(failed)));
-    batch.put(record_key(instance), encode(record)).delete(failure_key(instance));
+    batch.expect(record_key(instance), Some(json(failed)));
+    batch.put(record_key(instance), json(record)).delete(failure_key(instance));
     batch.delete(format!("{}{:010}", history_prefix(instance, &record.execution), record.turns));
     for (task, open) in open {
         put_open(batch, instance, &record.execution, *task, open);

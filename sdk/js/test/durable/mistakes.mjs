@@ -160,3 +160,9 @@ test("what is thrown and is no error is told as a text", async () => {
     });
     assert.equal(state.error, "nothing");
 });
+
+test("an async function is no orchestrator, and is refused where it is declared", () => {
+    assert.throws(() => df.orchestrator(async () => {}), /a generator function, not an async function/);
+    assert.throws(() => df(async (ctx) => ctx), /a generator function, not an async function/);
+    assert.doesNotThrow(() => df.orchestrator(async function* () {}));
+});

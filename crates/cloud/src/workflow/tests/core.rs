@@ -186,9 +186,9 @@ fn an_execution_that_goes_on_as_a_new_one_forgets_the_old_one() {
 fn a_record_is_read_as_it_was_written() {
     let nothing = Some(Value::Null);
     let one = Record { input: nothing.clone(), output: nothing.clone(), custom_status: nothing, ..record() };
-    let row = crate::workflow::store::encode(&one);
+    let row = crate::workflow::store::json(&one);
     let read: Record = serde_json::from_slice(&row).unwrap();
-    assert_eq!(crate::workflow::store::encode(&read), row);
+    assert_eq!(crate::workflow::store::json(&read), row);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod entity;
 mod show;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap_complete::engine::ArgValueCandidates;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -55,8 +56,8 @@ enum Command {
         #[arg(long, value_name = "NAME", add = ArgValueCandidates::new(complete::workflows))]
         workflow: Option<ResourceName>,
         /// Only those with this status
-        #[arg(long, ignore_case = true)]
-        status: Option<Wanted>,
+        #[arg(long, ignore_case = true, value_parser = statuses())]
+        status: Option<Status>,
     },
     /// Show one: how it stands, and what happened to it; of an entity, its state
     Show {
@@ -104,30 +105,6 @@ enum Command {
         #[arg(value_name = "JSON")]
         input: Option<String>,
     },
-}
-
-/// A status as it is asked for.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Wanted {
-    Pending,
-    Running,
-    Suspended,
-    Completed,
-    Failed,
-    Terminated,
-}
-
-impl Wanted {
-    fn status(self) -> Status {
-        match self {
-            Self::Pending => Status::Pending,
-            Self::Running => Status::Running,
-            Self::Suspended => Status::Suspended,
-            Self::Completed => Status::Completed,
-            Self::Failed => Status::Failed,
-            Self::Terminated => Status::Terminated,
-        }
-    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -186,6 +163,16 @@ pub(crate) async fn run(terminal: &Terminal, place: Place, Args { command }: Arg
     }
 }
 
+/// Reads a status by its name.
+fn statuses() -> impl TypedValueParser<Value = Status> {
+    let named = |status: &Status| format!("{status:?}").to_lowercase();
+    let parser = PossibleValuesParser::new(Status::ALL.iter().map(named));
+    parser.try_map(move |name| {
+        let found = Status::ALL.iter().find(|status| named(status) == name.to_lowercase());
+        found.copied().ok_or("it is no status")
+    })
+}
+
 async fn tell(
     terminal: &Terminal,
     client: &Client,
@@ -227,11 +214,11 @@ async fn list(
     client: &Client,
     stack: StackId,
     workflow: Option<&ResourceName>,
-    status: Option<Wanted>,
+    status: Option<Status>,
 ) -> Result<(), Failure> {
     let mut all: Vec<InstanceStatus> = client.post("/v1/workflows", &OfStackOnly { stack }).await?;
     all.retain(|one| workflow.is_none_or(|name| one.name == name.as_str()));
-    all.retain(|one| status.is_none_or(|wanted| one.runtime_status == wanted.status()));
+    all.retain(|one| status.is_none_or(|wanted| one.runtime_status == wanted));
     if terminal.json() {
         return Ok(terminal.record(&all)?);
     }
