@@ -22,9 +22,6 @@ pub enum Status {
 }
 
 impl Status {
-    pub const ALL: [Self; 6] =
-        [Self::Pending, Self::Running, Self::Suspended, Self::Completed, Self::Failed, Self::Terminated];
-
     pub fn ended(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Terminated)
     }

@@ -163,13 +163,20 @@ pub(crate) async fn run(terminal: &Terminal, place: Place, Args { command }: Arg
     }
 }
 
-/// Reads a status by its name.
+/// The statuses, as they are asked for.
+const STATUSES: [(&str, Status); 6] = [
+    ("pending", Status::Pending),
+    ("running", Status::Running),
+    ("suspended", Status::Suspended),
+    ("completed", Status::Completed),
+    ("failed", Status::Failed),
+    ("terminated", Status::Terminated),
+];
+
 fn statuses() -> impl TypedValueParser<Value = Status> {
-    let named = |status: &Status| format!("{status:?}").to_lowercase();
-    let parser = PossibleValuesParser::new(Status::ALL.iter().map(named));
-    parser.try_map(move |name| {
-        let found = Status::ALL.iter().find(|status| named(status) == name.to_lowercase());
-        found.copied().ok_or("it is no status")
+    PossibleValuesParser::new(STATUSES.map(|(name, _)| name)).try_map(|given| {
+        let found = STATUSES.iter().find(|(name, _)| name.eq_ignore_ascii_case(&given));
+        found.map(|(_, status)| *status).ok_or("it is no status")
     })
 }
 
