@@ -72,7 +72,8 @@ fn the_slides_chain_runs_as_it_stands_and_shows_each_step() {
     for id in ["..", "a/b", "ä", &"x".repeat(101)] {
         project.tandem(&["workflow", "start", "chain", "--id", id]).failed("E0872").says("cannot be the id");
     }
-    project.tandem(&["workflow", "start", "chain", &"1".repeat(2 << 20)]).failed("E0874");
+    project.edit("large.json", &format!("\"{}\"", "x".repeat(2 << 20)));
+    project.tandem(&["workflow", "start", "chain", "@large.json"]).failed("E0874").says("1 MiB is the most");
     project.tandem(&["workflow", "ls", "--status", "sleeping"]).says("[possible values: pending, running");
     let listed = project.tandem(&["workflow", "ls", "--status", "Completed"]).ok().stdout;
     assert!(listed.contains("one"), "{listed}");
