@@ -4,8 +4,6 @@
 //! the store finds its last commit, the resources are read, each service settles on them, the runs of tasks are compared
 //! with the containers that exist, and only then are open deliveries taken up and clients let in.
 
-mod error;
-
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
@@ -20,7 +18,6 @@ use tandem_model::{Explain, Kind, Report, StackId, Urn, inputs};
 use tandem_store::{Blobs, FileBlobs, RedbStore, Store};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::error::OpenError;
 use crate::{
     archive::Archives,
     backup,
@@ -48,8 +45,8 @@ use crate::{
     topic::Topics,
     volume::Volumes,
     wiring::{
-        AllSubscriptions, ContainerLogs, Deferred, Environments, MessageHandlers, Orchestration, OwnNames,
-        ProgramCalls, Pruned, Tidying, Why, run_tidying, unsupported,
+        AllSubscriptions, ContainerLogs, Deferred, Environments, MessageHandlers, OpenError, Orchestration,
+        OwnNames, ProgramCalls, Pruned, Tidying, Why, run_tidying, unsupported,
         why::{Node, WhyError},
         within_reach,
     },

@@ -55,5 +55,5 @@ pub fn refusal(
     timer::refusal(urn, old, new, now).or_else(|| stream::refusal(urn, old, new))
 }
 
-pub use cloud::{Cloud, OpenError};
-pub use wiring::{Pruned, why};
+pub use cloud::Cloud;
+pub use wiring::{OpenError, Pruned, why};
