@@ -50,6 +50,7 @@ fn transfers_between_accounts_lose_and_make_no_money() {
     assert!(project.tandem(&["workflow", "show", "@account@ada"]).ok().stdout.contains("70"));
     project.tandem(&["workflow", "show", "@account@eve"]).failed("E0871");
     project.tandem(&["workflow", "signal", "@acount@eve", "deposit", "1"]).failed("E0878");
+    project.tandem(&["workflow", "signal", "account", "deposit", "1"]).failed("E0878").says("@NAME@KEY");
     // States are data.
     project.tandem(&["destroy", "--yes"]).failed("E0206").says("2 states");
     project.tandem(&["destroy", "--yes", "--force"]).ok();

@@ -368,6 +368,10 @@ fn an_orchestrator_that_takes_other_steps_than_before_fails_with_the_first_of_th
     assert_eq!(failed["runtimeStatus"], "Failed", "{failed}");
     assert!(failed["output"].as_str().unwrap().contains("activity \"F"), "{failed}");
 
+    // What it was told in its last turn is told, too.
+    let shown = project.tandem(&["workflow", "show", "one"]).ok().stdout;
+    assert!(shown.lines().any(|line| line.contains("event go") && line.ends_with("raised")), "{shown}");
+
     project.tandem(&["workflow", "start", "throws", "--wait"]).failed("E0876").says("on purpose");
     project.tandem(&["workflow", "start", "endless", "--wait"]).failed("E0876");
     project.destroy();

@@ -28,6 +28,8 @@ pub enum WorkflowError {
     TooLarge { what: String, bytes: usize },
     #[error("there is no entity `{name}`")]
     NoEntity { name: String },
+    #[error("`{id}` names no entity")]
+    NotEntity { id: String },
     #[error("the entities `{name}` and `{other}` have the same name: names of entities have no case")]
     SameEntity { name: String, other: String },
     #[error(transparent)]
@@ -45,7 +47,7 @@ impl Explain for WorkflowError {
             Self::TooDeep(_) => "E0652",
             Self::Ended { .. } | Self::NotEnded { .. } | Self::NotFailed { .. } => "E0873",
             Self::TooLarge { .. } => "E0874",
-            Self::NoEntity { .. } => "E0878",
+            Self::NoEntity { .. } | Self::NotEntity { .. } => "E0878",
             Self::SameEntity { .. } => "E0879",
             Self::Read(error) => error.code(),
             Self::Commit(error) => error.code(),
@@ -67,6 +69,7 @@ impl Explain for WorkflowError {
             Self::NotFailed { .. } => "only an instance that failed is rewound".into(),
             Self::TooLarge { .. } => "put it into a bucket, and pass its key".into(),
             Self::NoEntity { .. } => "`tandem stack show` lists the entities of the stack".into(),
+            Self::NotEntity { .. } => "write it as `@NAME@KEY`, for example `@account@ada`".into(),
             Self::SameEntity { .. } => "give one of them another name".into(),
             Self::Read(error) => error.help(),
             Self::Commit(error) => error.help(),

@@ -124,6 +124,7 @@ impl From<WorkflowError> for Refused {
             | WorkflowError::NotFailed { .. }
             | WorkflowError::InvalidId { .. }
             | WorkflowError::InvalidEvent { .. }
+            | WorkflowError::NotEntity { .. }
             | WorkflowError::TooDeep(_)
             | WorkflowError::TooLarge { .. } => StatusCode::BAD_REQUEST,
             WorkflowError::Read(_) | WorkflowError::Commit(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -96,7 +96,7 @@ async fn tell(
 
 fn entity_key(of: &Instance) -> Result<EntityKey, Refusal> {
     let known = EntityKey::parse(&of.stack, &of.id);
-    known.ok_or_else(|| Refusal::of(&WorkflowError::NoInstance { id: of.id.clone() }))
+    known.ok_or_else(|| Refusal::of(&WorkflowError::NotEntity { id: of.id.clone() }))
 }
 
 async fn entities(

@@ -86,6 +86,7 @@ fn steps(events: &[ToldEvent], ended: bool, began: Timestamp, until: Timestamp) 
             _ if kind == "EventSent" => "sent".to_owned(),
             (Some(reason), _, _) => format!("failed: {}", short(reason)),
             (None, Some(value), _) | (None, None, Some(value)) => short(&value.to_string()),
+            (None, None, None) if kind == "EventRaised" => "raised".to_owned(),
             (None, None, None) => "fired".to_owned(),
         };
         rows.push((from, [format!("+{}", span(began, from)), what, took, outcome]));
