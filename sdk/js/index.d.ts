@@ -195,11 +195,12 @@ export class Bucket extends Resource {
      * Runs `handler` when an object was put.
      *
      * A function written in place becomes a `cloud.Function` called `name`. A {@link Function} gets the whole event, as a
-     * CloudEvents 1.0 envelope. A {@link Task} is started once for each event.
+     * CloudEvents 1.0 envelope. A {@link Task} is started once for each event, and so is a {@link Workflow}, with that envelope as
+     * its input.
      */
-    onPut(name: string, handler: BucketHandler | Function<any, any> | Task | Queue, filter?: BucketFilter): void;
+    onPut(name: string, handler: BucketHandler | Function<any, any> | Task | Workflow | Queue, filter?: BucketFilter): void;
     /** Runs `handler` when an object was deleted; otherwise like {@link onPut}. */
-    onDelete(name: string, handler: BucketHandler | Function<any, any> | Task | Queue, filter?: BucketFilter): void;
+    onDelete(name: string, handler: BucketHandler | Function<any, any> | Task | Workflow | Queue, filter?: BucketFilter): void;
 
     /**
      * The object's content. In handlers only.

@@ -1,4 +1,4 @@
-import type { Context, Function, Input, Output, Resource, ResourceOptions, Task } from "@tandem/cloud";
+import type { Context, Function, Input, Output, Resource, ResourceOptions, Task, Workflow } from "@tandem/cloud";
 
 /** Whole seconds and bytes, in the ranges of Amazon SQS. */
 export interface QueueArgs {
@@ -99,9 +99,10 @@ export class Queue extends Resource {
      * and moves to the dead-letter queue as the queue says. At least once.
      *
      * A {@link Function} gets a CloudEvents 1.0 envelope with `data.messages`. A {@link Task} is run for each message, finds
-     * that envelope on its standard input and in `TANDEM_EVENT`, and has handled it if it exits with 0.
+     * that envelope on its standard input and in `TANDEM_EVENT`, and has handled it if it exits with 0. A {@link Workflow} is
+     * started once for each message, with that envelope as its input, and has handled it once the instance is on disk.
      */
-    subscribe(name: string, handler: MessageHandler | Function<any, any> | Task, options?: SubscribeOptions): void;
+    subscribe(name: string, handler: MessageHandler | Function<any, any> | Task | Workflow, options?: SubscribeOptions): void;
 
     /** Sends a message; when the promise resolves, it is on disk. What is no text is sent as JSON. In handlers only. */
     send(body: unknown, options?: SendOptions): Promise<Sent>;

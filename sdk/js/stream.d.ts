@@ -1,4 +1,4 @@
-import type { Context, Function, Input, Output, Resource, ResourceOptions, Task } from "@tandem/cloud";
+import type { Context, Function, Input, Output, Resource, ResourceOptions, Task, Workflow } from "@tandem/cloud";
 
 export interface StreamArgs {
     /** Pins the stream's name. Otherwise it is made from the resource's name. */
@@ -90,11 +90,12 @@ export class Stream<T = any> extends Resource {
      *
      * A {@link Function} gets a CloudEvents 1.0 envelope with `data.records`, whose data is text in `data` or bytes in `base64`.
      * A {@link Task} is run for each record, finds that envelope on its standard input and in `TANDEM_EVENT`, and has handled it if
-     * it exits with 0.
+     * it exits with 0. A {@link Workflow} is started once for each record, with that envelope as its input, and has handled it once
+     * the instance is on disk.
      */
     subscribe(
         name: string,
-        handler: RecordHandler<T> | Function<any, any> | Task,
+        handler: RecordHandler<T> | Function<any, any> | Task | Workflow,
         options?: StreamSubscribeOptions,
     ): void;
 

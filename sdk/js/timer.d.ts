@@ -1,4 +1,4 @@
-import type { Context, Function, Queue, ResourceOptions, Task } from "@tandem/cloud";
+import type { Context, Function, Queue, ResourceOptions, Task, Workflow } from "@tandem/cloud";
 
 /** What a timer's handler gets. */
 export interface Tick {
@@ -11,7 +11,7 @@ export interface Tick {
 }
 
 /** Who gets the ticks: a handler, a function (which gets the whole event), or a task (one run for each tick). */
-export type Action = ((tick: Tick, context: Context) => unknown) | Function<any, any> | Task | Queue;
+export type Action = ((tick: Tick, context: Context) => unknown) | Function<any, any> | Task | Workflow | Queue;
 
 /** The parts of an interval; they add up. At least one second. */
 export interface IntervalRate {

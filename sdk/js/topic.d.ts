@@ -1,4 +1,4 @@
-import type { Context, Function, Queue, Resource, ResourceOptions, Task } from "@tandem/cloud";
+import type { Context, Function, Queue, Resource, ResourceOptions, Task, Workflow } from "@tandem/cloud";
 
 /** The whole event in which a message comes: a CloudEvents 1.0 envelope. */
 export interface TopicEvent<T> {
@@ -53,12 +53,13 @@ export class Topic<T = any> extends Resource {
     publish(message: T, options?: PublishOptions): Promise<string>;
 
     /**
-     * Runs `handler` for each message. A {@link Function} gets the whole event, and a {@link Task} is started once for each.
+     * Runs `handler` for each message. A {@link Function} gets the whole event, and a {@link Task} or a {@link Workflow} is started once
+     * for each, with the event as its input.
      * What was published before the subscription was deployed, it does not get.
      */
     subscribe(
         name: string,
-        handler: ((message: T, context: Context, event: TopicEvent<T>) => unknown) | Function<any, any> | Task | Queue,
+        handler: ((message: T, context: Context, event: TopicEvent<T>) => unknown) | Function<any, any> | Task | Workflow | Queue,
         /** `loop`: the handler is meant to publish to this topic, and `tandem preview` does not warn of it. */
         options?: { filter?: TopicFilter; loop?: "intended" },
     ): void;

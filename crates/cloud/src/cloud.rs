@@ -210,7 +210,11 @@ impl Cloud {
         let _ = calls.workflows.set(workflows.clone());
         programs.answer_by(calls);
 
-        let handlers = Arc::new(MessageHandlers { functions: functions.clone(), tasks: tasks.clone() });
+        let handlers = Arc::new(MessageHandlers {
+            functions: functions.clone(),
+            tasks: tasks.clone(),
+            workflows: workflows.clone(),
+        });
         let receivers = queue::Subscribers::new(queues.clone(), resources.clone(), handlers.clone());
         let readers = stream::Subscribers::new(
             streams.clone(),
@@ -250,6 +254,7 @@ impl Cloud {
         let consumers = Consumers::from([
             (Kind::Function, handlers as Arc<dyn Consumer>),
             (Kind::Task, Arc::new(tasks.clone())),
+            (Kind::Workflow, Arc::new(workflows.clone())),
             (Kind::Queue, Arc::new(queue::Provided(queues.clone()))),
         ]);
         let dispatcher = Dispatcher::start(store.clone(), hints, consumers, Arc::new(log.clone()))

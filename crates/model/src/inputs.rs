@@ -372,9 +372,9 @@ impl Subscription {
                 return Err(format!("`{name}` is 1 to {most}, not {value}"));
             }
         }
-        if self.source.kind == Kind::Stream && !matches!(self.consumer.kind, Kind::Function | Kind::Task) {
+        if self.source.kind == Kind::Stream && !(self.consumer.kind == Kind::Function || self.starts()) {
             return Err(format!(
-                "records of a stream go to a function or a task, not to a {}",
+                "records of a stream go to a function, a task or a workflow, not to a {}",
                 self.consumer.kind
             ));
         }
@@ -384,6 +384,12 @@ impl Subscription {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether what handles an event has a life of its own, in which a later attempt finds it again: a run, an instance. It gets
+    /// one message or record, if the program does not say how many.
+    pub fn starts(&self) -> bool {
+        matches!(self.consumer.kind, Kind::Task | Kind::Workflow)
     }
 
     /// Whether the event is one that the consumer asked for.

@@ -102,6 +102,8 @@ mod volumes;
 #[cfg(test)]
 mod why;
 mod workflow_ends;
+mod workflow_full_disk;
 mod workflow_load;
 mod workflow_rewind;
+mod workflow_triggers;
 mod workflows;

@@ -14,6 +14,7 @@ use nix::{
 use crate::{
     escape::spawner_of,
     harness::{Beside, Cloud, Hold, Met, PATIENCE, Project, Serving},
+    workflows::ended,
 };
 
 const PROGRAM: &str = r#"
@@ -21,6 +22,9 @@ const cloud = require("@tandem/cloud");
 const bucket = new cloud.Bucket("bucket");
 bucket.onPut("onPut", async (args) => console.log(`saw ${args.key}`));
 new cloud.Function("double", async (n) => 2 * n);
+new cloud.Workflow("doubled", require("durable-functions")(function* (ctx) {
+    return yield ctx.df.callActivity("double", ctx.df.getInput());
+}));
 exports.bucket = bucket.id;
 "#;
 
@@ -65,6 +69,17 @@ fn while_no_spawner_can_be_started_requests_are_told_so_and_events_wait() {
     }
     let ps = project.tandem(&["ps"]).ok();
     assert!(ps.stdout.contains("10 events on the way"), "{}", ps.all());
+    // An instance waits, and says for what.
+    project.tandem(&["workflow", "start", "doubled", "4", "--id", "waits"]).ok();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let shown = project.tandem(&["workflow", "show", "waits"]).ok().stdout;
+        if shown.contains("E0609") && shown.contains("the process that starts workers is gone") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{shown}");
+        thread::park_timeout(Duration::from_millis(20));
+    }
     hold.release();
     // What waits is served by what the second attempt brings, without being asked again.
     let mut log = cloud.log(&project);
@@ -72,6 +87,8 @@ fn while_no_spawner_can_be_started_requests_are_told_so_and_events_wait() {
     assert_eq!(invoke(&project).ran().ok().value(), "42");
     assert_eq!(log.texts().iter().filter(|text| text.contains("saw kept")).count(), 10);
     assert_eq!(met.count(point), 2, "it was tried more often than it failed");
+    let done = ended(&project, "waits");
+    assert_eq!((&done["output"], done.get("heldUp")), (&8.into(), None), "{done}");
     drop(log);
     cloud.observe();
     project.destroy();

@@ -4,12 +4,18 @@ import { invalid, shown } from "./check.js";
 import { Function } from "./function.js";
 import { Resource } from "./resource.js";
 import { Task } from "./task.js";
+import { Workflow } from "./workflow.js";
 
 export class Subscription extends Resource {
     constructor(name, source, consumer, events, filter, more = {}) {
         const inputs = { source: source.urn, consumer: consumer.urn, events, filter, ...more };
         super("subscription", name, () => inputs, []);
     }
+}
+
+/** Whether it handles events as it is. */
+export function isDeclared(handler) {
+    return handler instanceof Function || handler instanceof Task || handler instanceof Workflow;
 }
 
 /**
@@ -19,14 +25,14 @@ export class Subscription extends Resource {
  * `what` is the place in the program, for errors: `bucket/videos.onPut`.
  */
 export function consumerOf(what, name, handler, unpack) {
-    if (handler instanceof Function || handler instanceof Task) return handler;
+    if (isDeclared(handler)) return handler;
     // Queues have subscriptions of their own, so they are not imported here.
     const batched = what.startsWith("queue/") || what.startsWith("stream/");
     if (handler?.declaration?.kind === "queue" && !batched) return handler;
     if (typeof handler !== "function") {
         const [kind, method] = [what.split("/")[0], what.split(".").pop()];
         throw invalid(
-            `the handler of ${what} is a function, a cloud.Function${batched ? " or a cloud.Task" : ", a cloud.Task or a cloud.Queue"}, not ${shown(handler)}`,
+            `the handler of ${what} is a function, a cloud.Function, a cloud.Task${batched ? " or a cloud.Workflow" : ", a cloud.Workflow or a cloud.Queue"}, not ${shown(handler)}`,
             `write \`${kind}.${method}("name", async (args) => { … })\``,
         );
     }

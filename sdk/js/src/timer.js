@@ -1,10 +1,8 @@
 // Timers: handlers that run at times. The schedules themselves are read by the cloud, in a preview already.
 
 import { checkOptions, checkType, invalid, shown } from "./check.js";
-import { Subscription, consumerOf } from "./consumer.js";
-import { Function } from "./function.js";
+import { Subscription, consumerOf, isDeclared } from "./consumer.js";
 import { Resource } from "./resource.js";
-import { Task } from "./task.js";
 
 const TICK = "dev.tandem.timer.tick";
 
@@ -83,7 +81,7 @@ export function at(name, date, handler, options) {
 }
 
 function isConsumer(value) {
-    return typeof value === "function" || value instanceof Function || value instanceof Task;
+    return typeof value === "function" || isDeclared(value);
 }
 
 function declare(method, name, inputs, handler, options, own) {

@@ -132,8 +132,8 @@ impl Subscribers {
         subscription: &Subscription,
         stop: &CancellationToken,
     ) -> Result<Vec<Received>, QueueError> {
-        let of_task = subscription.consumer.kind == tandem_model::Kind::Task;
-        let most = subscription.batch_size.unwrap_or(if of_task { 1 } else { BATCH }) as usize;
+        let default = if subscription.starts() { 1 } else { BATCH };
+        let most = subscription.batch_size.unwrap_or(default) as usize;
         let window =
             Duration::try_from_secs_f64(subscription.batch_window.unwrap_or(0.0)).unwrap_or_default();
         // The first one stays hidden until the last one is there.

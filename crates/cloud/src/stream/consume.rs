@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tandem_model::{Kind, Urn, inputs::Subscription};
+use tandem_model::{Urn, inputs::Subscription};
 use tandem_store::Batch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -273,8 +273,8 @@ impl Subscribers {
     }
 }
 
-/// How many records a batch has at most, if the program does not say. A task gets one.
+/// How many records a batch has at most, if the program does not say.
 fn batch_size(subscription: &Subscription) -> usize {
-    let default = if subscription.consumer.kind == Kind::Task { 1 } else { 100 };
+    let default = if subscription.starts() { 1 } else { 100 };
     subscription.batch_size.unwrap_or(default) as usize
 }

@@ -21,13 +21,15 @@ use crate::{
     resource::Resources,
     stream,
     task::Tasks,
+    workflow::Workflows,
 };
 
-/// Hands batches of messages and of records to functions and tasks.
+/// Hands batches of messages and of records to functions, tasks and workflows.
 #[derive(Clone)]
 pub(crate) struct MessageHandlers {
     pub(crate) functions: Functions,
     pub(crate) tasks: Tasks,
+    pub(crate) workflows: Workflows,
 }
 
 /// What a handler answers that handled some of its messages. Source: AWS Lambda, "Implementing partial batch responses".
@@ -52,6 +54,7 @@ impl BatchHandler for MessageHandlers {
                 Ok(failed(&answer))
             }
             Kind::Task => self.tasks.deliver(batch).await.map(|()| HashSet::new()),
+            Kind::Workflow => self.workflows.deliver(batch).await.map(|()| HashSet::new()),
             _ => Err(Undelivered::Throttled),
         }
     }

@@ -139,7 +139,7 @@ impl Host for Orchestration {
                     Err(failed(message, status.log_tail.join("\n")))
                 }
             }),
-            Err(RunError::Commit(_) | RunError::Read(_)) => Err(Fault::Busy),
+            Err(error @ (RunError::Commit(_) | RunError::Read(_))) => Err(Fault::Busy(error.report())),
             Err(error) => Ok(Err(failed(error.to_string(), error.help()))),
         }
     }
@@ -164,9 +164,9 @@ fn text(value: Value) -> String {
 
 fn fault(error: InvokeError) -> Fault {
     match error {
-        InvokeError::TooManyRequests { .. } | InvokeError::NoWorkers { .. } | InvokeError::Closing => {
-            Fault::Busy
-        }
+        error @ (InvokeError::TooManyRequests { .. }
+        | InvokeError::NoWorkers { .. }
+        | InvokeError::Closing) => Fault::Busy(error.report()),
         error => Fault::Lost(error.report()),
     }
 }

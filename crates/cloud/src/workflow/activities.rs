@@ -95,7 +95,7 @@ impl Shared {
                 return Some(Err(Failure { reason, details: String::new() }));
             };
             let call = Call {
-                callee,
+                callee: callee.clone(),
                 key: key(execution, task),
                 input: input.unwrap_or_default(),
                 traceparent: Some(record.cause()),
@@ -108,9 +108,14 @@ impl Shared {
                     self.host.run(call).await
                 }
             };
+            let why = match &result {
+                Err(Fault::Busy(why)) => Some(why.clone()),
+                _ => None,
+            };
+            self.busy.note(&callee, why);
             match result {
                 Ok(result) => return Some(result),
-                Err(Fault::Busy) => sleep(BUSY).await,
+                Err(Fault::Busy(_)) => sleep(BUSY).await,
                 Err(Fault::Lost(report)) if lost + 1 < ATTEMPTS => {
                     tracing::warn!(%instance, task, %report, "an activity is called again");
                     lost += 1;

@@ -22,8 +22,8 @@ pub struct Call {
 /// Why nothing came of it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
-    /// Nobody could begin it, or whoever had it is lost: it is tried again, however often that takes.
-    Busy,
+    /// Nobody could begin it, for this reason: it is tried again, however often that takes.
+    Busy(Report),
     /// It did not end as it should, and whether it would the next time is not known.
     Lost(Report),
 }

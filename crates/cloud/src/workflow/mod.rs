@@ -32,8 +32,10 @@
 
 mod action;
 mod activities;
+mod busy;
 mod calls;
 mod caused;
+mod consumer;
 mod core;
 mod driver;
 mod effects;
@@ -68,6 +70,7 @@ use tandem_store::Store;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::{busy::Busy, entity::Entities, record::Message, timers::Cursor, turns::Turns, web::Web};
 pub use self::{
     calls::Start,
     caused::{CallOutcome, CalledActivity, CausedInstance},
@@ -81,7 +84,6 @@ pub use self::{
     store::InstanceKey,
     told::ToldEvent,
 };
-use self::{entity::Entities, record::Message, timers::Cursor, turns::Turns, web::Web};
 use crate::resource::Resources;
 
 /// How many activities are called at once. The others wait on disk, and in memory as a name.
@@ -98,6 +100,7 @@ struct Shared {
     resources: Arc<Resources>,
     host: Arc<dyn Host>,
     turns: Turns,
+    busy: Busy,
     /// The instances that have a driver now.
     driven: Mutex<HashMap<InstanceKey, Mail>>,
     /// The calls under way: instance, execution, task.
@@ -132,11 +135,13 @@ impl fmt::Debug for Workflows {
 
 impl Workflows {
     pub fn new(store: Arc<dyn Store>, resources: Arc<Resources>, host: Arc<dyn Host>) -> Self {
+        let busy = Busy::default();
         Self {
             shared: Arc::new(Shared {
                 store,
                 resources,
-                turns: Turns::new(host.clone()),
+                turns: Turns::new(host.clone(), busy.clone()),
+                busy,
                 host,
                 driven: Mutex::default(),
                 calling: Mutex::default(),

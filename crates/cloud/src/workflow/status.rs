@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tandem_model::{Kind, StackId, Urn};
-use tandem_store::ReadError;
+use tandem_model::{Kind, Report, StackId, Urn};
+use tandem_store::{ReadError, Snapshot};
 
 use super::{
-    WorkflowError, Workflows, activities,
-    record::{Record, Status},
+    Shared, WorkflowError, Workflows, activities,
+    provider::version_id,
+    record::{Record, Status, Work},
     store::{self, InstanceKey},
     told::{ToldEvent, tell},
 };
@@ -31,6 +32,9 @@ pub struct InstanceStatus {
     /// The events that it waits for now. Our own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events_awaited: Vec<String>,
+    /// Why what it waits for has not begun: its orchestrator or a function has no worker. Our own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_up: Vec<Report>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history_events: Option<Vec<ToldEvent>>,
 }
@@ -64,6 +68,7 @@ impl From<Record> for InstanceStatus {
                     record.events_awaited.into_iter().filter(|(_, n)| *n > 0).map(|(name, _)| name).collect()
                 }
             },
+            held_up: Vec::new(),
             history_events: None,
         }
     }
@@ -91,7 +96,8 @@ impl Workflows {
             }
             false => None,
         };
-        Ok(InstanceStatus { history_events: events, ..record.into() })
+        let held_up = self.shared.held_up(&*snapshot, instance, &record)?;
+        Ok(InstanceStatus { held_up, history_events: events, ..record.into() })
     }
 
     /// The instances of a stack, by their ids.
@@ -156,5 +162,29 @@ impl Workflows {
                 }
             }
         }
+    }
+}
+
+impl Shared {
+    /// Why what an instance waits for has not begun, as far as somebody lacks a worker.
+    fn held_up(
+        &self,
+        snapshot: &dyn Snapshot,
+        instance: &InstanceKey,
+        record: &Record,
+    ) -> Result<Vec<Report>, WorkflowError> {
+        if record.status.ended() || self.busy.is_empty() {
+            return Ok(Vec::new());
+        }
+        let version = version_id(&record.workflow, &record.version);
+        let mut why: Vec<_> = self.busy.why(&version).into_iter().collect();
+        let open = store::load(snapshot, instance)?.map(|loaded| loaded.open);
+        for open in open.unwrap_or_default().into_values() {
+            let Work::Activity { name, .. } = open.work else { continue };
+            let Ok(name) = name.parse() else { continue };
+            let held = self.busy.why(&Urn::new(instance.stack.clone(), Kind::Function, name));
+            why.extend(held.filter(|held| !why.contains(held)));
+        }
+        Ok(why)
     }
 }

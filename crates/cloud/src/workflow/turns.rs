@@ -19,6 +19,7 @@ use tokio::{
 
 use super::{
     action::State,
+    busy::Busy,
     history::HistoryEvent,
     host::{Fault, Host},
 };
@@ -96,12 +97,13 @@ struct Ask {
 /// Where turns are handed in.
 pub(super) struct Turns {
     host: Arc<dyn Host>,
+    busy: Busy,
     queues: Mutex<HashMap<PhysicalId, mpsc::UnboundedSender<Ask>>>,
 }
 
 impl Turns {
-    pub(super) fn new(host: Arc<dyn Host>) -> Self {
-        Self { host, queues: Mutex::default() }
+    pub(super) fn new(host: Arc<dyn Host>, busy: Busy) -> Self {
+        Self { host, busy, queues: Mutex::default() }
     }
 
     /// Takes a turn, however long it has to wait for a worker. `None` if the cloud closes.
@@ -122,7 +124,8 @@ impl Turns {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         let queue = queues.entry(version.clone()).or_insert_with(|| {
             let (sender, receiver) = mpsc::unbounded_channel();
-            tokio::spawn(serve(self.host.clone(), version.clone(), receiver));
+            let way = Way { host: self.host.clone(), version: version.clone(), busy: self.busy.clone() };
+            tokio::spawn(async move { way.serve(receiver).await });
             sender
         });
         queue.clone()
@@ -149,81 +152,97 @@ fn size_of(value: &Value) -> usize {
     }
 }
 
-async fn serve(host: Arc<dyn Host>, version: PhysicalId, mut asks: mpsc::UnboundedReceiver<Ask>) {
-    let mut next = None;
-    loop {
-        let first = match next.take() {
-            Some(first) => first,
-            None => match asks.recv().await {
+/// The way to the workers of one version.
+struct Way {
+    host: Arc<dyn Host>,
+    version: PhysicalId,
+    busy: Busy,
+}
+
+impl Way {
+    async fn serve(&self, mut asks: mpsc::UnboundedReceiver<Ask>) {
+        let mut next = None;
+        loop {
+            let first = match next.take() {
                 Some(first) => first,
-                None => return,
-            },
-        };
-        let (mut size, mut batch) = (first.size, vec![first]);
-        while batch.len() < TOGETHER {
-            let Ok(ask) = asks.try_recv() else { break };
-            if size + ask.size > SIZE {
-                next = Some(ask);
-                break;
-            }
-            size += ask.size;
-            batch.push(ask);
-        }
-        if let Err((batch, _)) = attempt(&*host, &version, batch).await {
-            // One of them may be to blame, and the others must not pay for it.
-            for ask in batch {
-                alone(&*host, &version, ask).await;
-            }
-        }
-    }
-}
-
-/// Hands a batch over and its answers out.
-async fn attempt(host: &dyn Host, version: &PhysicalId, batch: Vec<Ask>) -> Result<(), (Vec<Ask>, Report)> {
-    let turns: Vec<_> = batch.iter().map(|ask| &ask.request).collect();
-    let request = serde_json::to_vec(&serde_json::json!({ "turns": turns })).expect("JSON values are JSON");
-    let request = bytes::Bytes::from(request);
-    let traceparent = batch.first().and_then(|ask| ask.traceparent.clone());
-    loop {
-        let lost = match host.turns(version, request.clone(), traceparent.clone()).await {
-            Ok(answer) => match read(&answer, batch.len()) {
-                Ok(answers) => {
-                    for (ask, answer) in batch.into_iter().zip(answers) {
-                        let _ = ask.reply.send(answer);
-                    }
-                    return Ok(());
+                None => match asks.recv().await {
+                    Some(first) => first,
+                    None => return,
+                },
+            };
+            let (mut size, mut batch) = (first.size, vec![first]);
+            while batch.len() < TOGETHER {
+                let Ok(ask) = asks.try_recv() else { break };
+                if size + ask.size > SIZE {
+                    next = Some(ask);
+                    break;
                 }
-                Err(report) => report,
-            },
-            Err(Fault::Busy) if batch.iter().all(|ask| ask.reply.is_closed()) => return Ok(()),
-            Err(Fault::Busy) => {
-                sleep(BUSY).await;
-                continue;
+                size += ask.size;
+                batch.push(ask);
             }
-            Err(Fault::Lost(report)) => report,
-        };
-        return Err((batch, lost));
+            if let Err((batch, _)) = self.attempt(batch).await {
+                // One of them may be to blame, and the others must not pay for it.
+                for ask in batch {
+                    self.alone(ask).await;
+                }
+            }
+        }
     }
-}
 
-async fn alone(host: &dyn Host, version: &PhysicalId, ask: Ask) {
-    let mut batch = vec![ask];
-    let mut last = None;
-    for _ in 0..ATTEMPTS {
-        if batch.iter().all(|ask| ask.reply.is_closed()) {
-            return;
-        }
-        match attempt(host, version, batch).await {
-            Ok(()) => return,
-            Err((again, report)) => {
-                batch = again;
-                last = Some(report);
-            }
+    /// Hands a batch over and its answers out.
+    async fn attempt(&self, batch: Vec<Ask>) -> Result<(), (Vec<Ask>, Report)> {
+        let turns: Vec<_> = batch.iter().map(|ask| &ask.request).collect();
+        let request =
+            serde_json::to_vec(&serde_json::json!({ "turns": turns })).expect("JSON values are JSON");
+        let request = bytes::Bytes::from(request);
+        let traceparent = batch.first().and_then(|ask| ask.traceparent.clone());
+        loop {
+            let told = self.host.turns(&self.version, request.clone(), traceparent.clone()).await;
+            let why = match &told {
+                Err(Fault::Busy(why)) => Some(why.clone()),
+                _ => None,
+            };
+            self.busy.note(&self.version, why);
+            let lost = match told {
+                Ok(answer) => match read(&answer, batch.len()) {
+                    Ok(answers) => {
+                        for (ask, answer) in batch.into_iter().zip(answers) {
+                            let _ = ask.reply.send(answer);
+                        }
+                        return Ok(());
+                    }
+                    Err(report) => report,
+                },
+                Err(Fault::Busy(_)) if batch.iter().all(|ask| ask.reply.is_closed()) => return Ok(()),
+                Err(Fault::Busy(_)) => {
+                    sleep(BUSY).await;
+                    continue;
+                }
+                Err(Fault::Lost(report)) => report,
+            };
+            return Err((batch, lost));
         }
     }
-    let reason = last.map_or_else(String::new, |report| format!("{report} ({})", report.code));
-    for ask in batch {
-        let _ = ask.reply.send(Answer::Broken(reason.clone()));
+
+    async fn alone(&self, ask: Ask) {
+        let mut batch = vec![ask];
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            if batch.iter().all(|ask| ask.reply.is_closed()) {
+                return;
+            }
+            match self.attempt(batch).await {
+                Ok(()) => return,
+                Err((again, report)) => {
+                    batch = again;
+                    last = Some(report);
+                }
+            }
+        }
+        let reason = last.map_or_else(String::new, |report| format!("{report} ({})", report.code));
+        for ask in batch {
+            let _ = ask.reply.send(Answer::Broken(reason.clone()));
+        }
     }
 }
 

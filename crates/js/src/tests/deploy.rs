@@ -280,7 +280,7 @@ async fn arguments_of_the_wrong_kind_are_told_where_they_are() {
         ),
         (
             "new cloud.Bucket('a').onPut('h', 3)",
-            "the handler of bucket/a.onPut is a function, a cloud.Function, a cloud.Task or a cloud.Queue, not 3",
+            "the handler of bucket/a.onPut is a function, a cloud.Function, a cloud.Task, a cloud.Workflow or a cloud.Queue, not 3",
         ),
         (
             "new cloud.Bucket('a', {}, { dependsOn: ['x'] })",

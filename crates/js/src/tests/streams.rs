@@ -103,7 +103,7 @@ async fn what_cannot_be_is_refused_where_it_is_written() {
         (", { size: 1 })", "stream/s has no option \"size\""),
         (
             ").subscribe('f', new cloud.Queue('q'))",
-            "the handler of stream/s.subscribe is a function, a cloud.Function or a cloud.Task, not an object",
+            "the handler of stream/s.subscribe is a function, a cloud.Function, a cloud.Task or a cloud.Workflow, not an object",
         ),
         (
             ").subscribe('f', () => {}, { startingPosition: 7 })",

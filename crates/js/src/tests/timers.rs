@@ -90,7 +90,7 @@ async fn what_makes_no_timer_is_told_where_it_is() {
         ("at('t', new Date('x'), () => {})", "the date of timer/t is a Date or a text, not an invalid Date"),
         (
             "daily('t', undefined, 'x')",
-            "the handler of timer/t.daily is a function, a cloud.Function, a cloud.Task or a cloud.Queue, not \"x\"",
+            "the handler of timer/t.daily is a function, a cloud.Function, a cloud.Task, a cloud.Workflow or a cloud.Queue, not \"x\"",
         ),
     ] {
         let error =

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use bytes::Bytes;
 use jiff::Timestamp;
 use tandem_failpoint::hit;
-use tandem_model::{Kind, Report, Urn, inputs::Subscription};
+use tandem_model::{Report, Urn, inputs::Subscription};
 use tandem_store::{Batch, CommitError};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -102,7 +102,7 @@ impl Worker {
         let attempt = begun.underway.map_or(1, |underway| underway.attempt);
         let resumed = std::mem::take(&mut state.resumed);
         let most = self.subscription.max_attempts;
-        if resumed && attempt > most && self.subscription.consumer.kind != Kind::Task {
+        if resumed && attempt > most && !self.subscription.starts() {
             // It was under way whenever the cloud ended, as often as that may be.
             let error = Report {
                 code: "E0650".into(),
@@ -113,8 +113,8 @@ impl Worker {
             let (after, next) = state.lane.ended(numbers, most, Ended::Failed);
             return self.conclude(state, batch, after, next, error, vec![]).await;
         }
-        // A run of a task goes on by itself, and is found again by the attempt that it was.
-        let again = resumed && self.subscription.consumer.kind == Kind::Task;
+        // A run of a task goes on by itself, and is found again by the attempt that it was; so is an instance.
+        let again = resumed && self.subscription.starts();
         if !again || state.lane.underway.is_none() {
             state.lane = begun;
             // Without room for it the last time, it is on disk already.

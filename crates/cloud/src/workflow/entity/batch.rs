@@ -151,7 +151,7 @@ impl Shared {
                     // It would be the same the next time.
                     Err(failure) => return Some(self.alone(entity, state, batch, failure)),
                 },
-                Err(Fault::Busy) => {
+                Err(Fault::Busy(_)) => {
                     tokio::select! {
                         () = sleep(BUSY) => {}
                         () = self.closing.cancelled() => return None,

@@ -172,6 +172,10 @@ impl Played {
     }
 }
 
+fn lost() -> Report {
+    Report { code: "E0000".into(), message: "lost".into(), help: String::new(), causes: vec![] }
+}
+
 #[async_trait]
 impl Host for Played {
     async fn prepare(&self, _: &Change, _: &PhysicalId, _: &dyn Lines) -> Result<Properties, Report> {
@@ -184,13 +188,13 @@ impl Host for Played {
 
     async fn turns(&self, _: &PhysicalId, request: Bytes, _: Option<String>) -> Result<Bytes, Fault> {
         if self.chance.one_in(12) {
-            return Err(Fault::Busy);
+            return Err(Fault::Busy(lost()));
         }
         let request: Value = serde_json::from_slice(&request).unwrap();
         let turns: Vec<_> = request["turns"].as_array().unwrap().iter().map(|one| self.turn(one)).collect();
         if self.chance.one_in(20) {
             // It worked, and nobody heard the answer.
-            return Err(Fault::Busy);
+            return Err(Fault::Busy(lost()));
         }
         Ok(json!({ "turns": turns }).to_string().into())
     }
@@ -200,12 +204,7 @@ impl Host for Played {
         let request: Value = serde_json::from_slice(&request).unwrap();
         let batch = request["batch"].as_array().unwrap();
         if batch.len() > 1 && self.chance.one_in(6) {
-            return Err(Fault::Lost(Report {
-                code: "E0000".into(),
-                message: "lost".into(),
-                help: String::new(),
-                causes: vec![],
-            }));
+            return Err(Fault::Lost(lost()));
         }
         let mut state: u64 = request["state"].as_str().map_or(0, |text| text.parse().unwrap());
         let mut results = Vec::new();
@@ -216,7 +215,7 @@ impl Host for Played {
         }
         if self.chance.one_in(6) {
             // It worked, and nobody heard the answer.
-            return Err(Fault::Busy);
+            return Err(Fault::Busy(lost()));
         }
         let state = state.to_string();
         let signals = Vec::<Value>::new();
@@ -227,7 +226,7 @@ impl Host for Played {
 
     async fn activity(&self, call: Call) -> Result<Result<Value, Failure>, Fault> {
         if self.chance.one_in(8) {
-            return Err(Fault::Busy);
+            return Err(Fault::Busy(lost()));
         }
         tokio::task::yield_now().await;
         Ok(Ok(json!(call.input.as_u64().unwrap() + 1)))

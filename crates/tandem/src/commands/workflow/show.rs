@@ -23,6 +23,9 @@ pub(super) fn text(told: &InstanceStatus, now: Timestamp) -> String {
             row(name, short(&value.to_string()));
         }
     }
+    for why in &told.held_up {
+        row("waits", format!("{} ({})", why.message, why.code));
+    }
     let events = told.history_events.as_deref().unwrap_or_default();
     let began = told.created_time;
     let until = match told.runtime_status.ended() {
