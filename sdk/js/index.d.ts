@@ -1,6 +1,7 @@
 /// <reference path="./pulumi.d.ts" />
 
 import type { Queue } from "./queue.js";
+import type { Workflow } from "./workflow.js";
 
 export * from "./queue.js";
 export * from "./stream.js";
