@@ -4,7 +4,7 @@ import { invalid, shown } from "./check.js";
 import { Function } from "./function.js";
 import { Resource } from "./resource.js";
 import { Task } from "./task.js";
-import { Workflow } from "./workflow.js";
+import { DURABLE, Workflow } from "./workflow.js";
 
 export class Subscription extends Resource {
     constructor(name, source, consumer, events, filter, more = {}) {
@@ -34,6 +34,15 @@ export function consumerOf(what, name, handler, unpack) {
         throw invalid(
             `the handler of ${what} is a function, a cloud.Function, a cloud.Task${batched ? " or a cloud.Workflow" : ", a cloud.Workflow or a cloud.Queue"}, not ${shown(handler)}`,
             `write \`${kind}.${method}("name", async (args) => { … })\``,
+        );
+    }
+    if (handler[DURABLE] !== undefined) {
+        const [kind, method] = [what.split("/")[0], what.split(".").pop()];
+        throw invalid(
+            `the handler of ${what} is an ${handler[DURABLE]}, which is no handler by itself`,
+            handler[DURABLE] === "entity"
+                ? "signal it from a handler: `df.getClient(context).signalEntity(…)`"
+                : `declare it as a workflow, and pass that: \`${kind}.${method}("name", new cloud.Workflow("name", …))\``,
         );
     }
     return new Function(name, (event, context) => handler(unpack(event), context, event));

@@ -4,10 +4,9 @@ import { checkOptions, checkPositive, checkSize, checkType, invalid, shown } fro
 import { handlers } from "./function.js";
 import { call } from "./host.js";
 import { Resource, inHandlerOnly, textsOf } from "./resource.js";
+import { DURABLE } from "./workflow.js";
 
 const OPTIONS = ["memory", "timeout", "concurrency", "environment", "forceDestroy"];
-/** What `df.entity` marks its functions with. Not imported: most programs have no entities, and do not pay for them. */
-const DURABLE = Symbol.for("tandem.durable");
 /** In seconds, for a batch of operations. */
 const TIMEOUT = 30;
 

@@ -6,8 +6,8 @@ import { call } from "./host.js";
 import { Resource, inHandlerOnly, textsOf } from "./resource.js";
 
 const OPTIONS = ["memory", "timeout", "environment"];
-/** What `df.orchestrator` marks its functions with. Not imported: most programs have no workflows, and do not pay for them. */
-const DURABLE = Symbol.for("tandem.durable");
+/** What `df.orchestrator` and `df.entity` mark their functions with. Not imported: most programs do not pay for them. */
+export const DURABLE = Symbol.for("tandem.durable");
 /** In seconds. Turns are short, and others wait behind one that never ends. */
 const TIMEOUT = 10;
 

@@ -283,6 +283,14 @@ async fn arguments_of_the_wrong_kind_are_told_where_they_are() {
             "the handler of bucket/a.onPut is a function, a cloud.Function, a cloud.Task, a cloud.Workflow or a cloud.Queue, not 3",
         ),
         (
+            "new cloud.Bucket('a').onPut('h', require('durable-functions')(function* () {}))",
+            "the handler of bucket/a.onPut is an orchestrator, which is no handler by itself",
+        ),
+        (
+            "new cloud.Bucket('a').onPut('h', require('durable-functions').entity(() => {}))",
+            "the handler of bucket/a.onPut is an entity, which is no handler by itself",
+        ),
+        (
             "new cloud.Bucket('a', {}, { dependsOn: ['x'] })",
             "`dependsOn` of bucket/a has \"x\" in it, which is not a resource",
         ),
