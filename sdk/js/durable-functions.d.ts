@@ -108,6 +108,14 @@ declare module "durable-functions" {
         ): Task<T>;
         /** Has an entity do something, and waits for what it returns. */
         callEntity<T = any>(entityId: EntityId, operation: string, input?: unknown): Task<T>;
+        /**
+         * Waits until this instance has the entities to itself, whatever their order. Until the lock is released, or the
+         * instance ends, they apply what it calls, and nothing else; no other entities may be called, no second lock be
+         * asked for, and no sub-orchestration be called (E0880). Only Tandem has it.
+         */
+        lockEntities(...entityIds: EntityId[]): Task<Lock>;
+        /** Whether it has locked entities, and which. */
+        isLocked(): LockState;
         /** Has an entity do something, and does not wait. Not to be yielded. */
         signalEntity(entityId: EntityId, operation: string, input?: unknown): void;
         /**
@@ -204,6 +212,18 @@ declare module "durable-functions" {
         static getSchedulerIdFromEntityId(id: EntityId): string;
         /** `@counter@one`. */
         toString(): string;
+    }
+
+    /** A lock on entities that is held. */
+    interface Lock {
+        /** Lets others have the entities. The second time, nothing happens. */
+        release(): void;
+    }
+
+    class LockState {
+        constructor(isLocked: boolean, ownedLocks: EntityId[]);
+        readonly isLocked: boolean;
+        readonly ownedLocks: EntityId[];
     }
 
     interface EntityContext<State = any> {
@@ -351,6 +371,7 @@ declare module "durable-functions" {
         DurableOrchestrationClient: typeof DurableOrchestrationClient;
         EntityId: typeof EntityId;
         EntityStateResponse: typeof EntityStateResponse;
+        LockState: typeof LockState;
         ManagedIdentityTokenSource: typeof ManagedIdentityTokenSource;
         OrchestrationRuntimeStatus: typeof OrchestrationRuntimeStatus;
         RetryOptions: typeof RetryOptions;
@@ -376,6 +397,8 @@ declare module "durable-functions" {
         HttpManagementPayload,
         HttpRequest,
         HttpResponse,
+        Lock,
+        LockState,
         Logger,
         ManagedIdentityTokenSource,
         OrchestrationContext,

@@ -23,6 +23,16 @@ export interface InstanceStatus {
     /** In RFC 3339. */
     createdTime: string;
     lastUpdatedTime: string;
+    /** The lock on entities that it holds or waits for. */
+    lock?: {
+        /** `@name@key`. */
+        entities: string[];
+        requestedTime: string;
+        /** Absent while it waits for it. */
+        heldSince?: string;
+        /** While it waits: who has which of them. */
+        heldBy?: Record<string, { instanceId: string; since?: string }>;
+    };
     /** Only if it was asked for: the events of the execution, in their order. */
     historyEvents?: object[];
 }

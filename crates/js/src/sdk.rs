@@ -45,6 +45,7 @@ const MODULES: &[(&str, &str)] = modules! {
     "tandem:sdk/durable/actions.js" => "../../../sdk/js/src/durable/actions.js",
     "tandem:sdk/durable/client.js" => "../../../sdk/js/src/durable/client.js",
     "tandem:sdk/durable/context.js" => "../../../sdk/js/src/durable/context.js",
+    "tandem:sdk/durable/critical.js" => "../../../sdk/js/src/durable/critical.js",
     "tandem:sdk/durable/entity.js" => "../../../sdk/js/src/durable/entity.js",
     "tandem:sdk/durable/entity_id.js" => "../../../sdk/js/src/durable/entity_id.js",
     "tandem:sdk/durable/errors.js" => "../../../sdk/js/src/durable/errors.js",

@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 
 use crate::harness::{Cloud, Project};
 
-fn told(project: &Project, id: &str) -> Option<Value> {
+pub(crate) fn told(project: &Project, id: &str) -> Option<Value> {
     let shown = project.tandem(&["workflow", "show", id, "--json"]);
     (shown.code == Some(0)).then(|| serde_json::from_str(&shown.stdout).expect("it is JSON"))
 }
 
-fn until(project: &Project, id: &str, fits: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn until(project: &Project, id: &str, fits: impl Fn(&Value) -> bool) -> Value {
     for _ in 0..600 {
         if let Some(now) = told(project, id).filter(&fits) {
             return now;
@@ -21,7 +21,7 @@ fn until(project: &Project, id: &str, fits: impl Fn(&Value) -> bool) -> Value {
     panic!("{id} is not as it should be: {:?}", told(project, id));
 }
 
-fn completed(project: &Project, id: &str) -> Value {
+pub(crate) fn completed(project: &Project, id: &str) -> Value {
     let ended = until(project, id, |now| {
         ["Completed", "Failed"].contains(&now["runtimeStatus"].as_str().unwrap_or_default())
     });

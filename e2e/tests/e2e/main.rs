@@ -53,6 +53,8 @@ mod held;
 mod http_calls;
 #[cfg(test)]
 mod killed;
+#[cfg(test)]
+mod locks;
 mod long_logs;
 #[cfg(test)]
 mod loops;

@@ -92,6 +92,15 @@ pub(super) enum What {
         input: Option<Value>,
         waits: bool,
     },
+    /// A lock on entities; an action of our own.
+    Lock {
+        entities: Vec<String>,
+    },
+    /// The lock that is this task is given back; an action of our own.
+    Unlock {
+        lock: u32,
+        entities: Vec<String>,
+    },
     ContinueAsNew {
         input: Option<Value>,
     },
@@ -129,6 +138,10 @@ struct Wire {
     operation: Option<String>,
     #[serde(default)]
     http_request: Option<HttpRequest>,
+    #[serde(default)]
+    entities: Vec<String>,
+    #[serde(default)]
+    lock: Option<u32>,
     #[serde(default)]
     is_canceled: bool,
     #[serde(default)]
@@ -181,6 +194,11 @@ impl<'de> Deserialize<'de> for Action {
             100 | 101 => {
                 What::Run { name: name(wire.task_name)?, input: wire.input, retries: wire.retry_options }
             }
+            102 => What::Lock { entities: wire.entities },
+            103 => What::Unlock {
+                lock: wire.lock.ok_or_else(|| D::Error::missing_field("lock"))?,
+                entities: wire.entities,
+            },
             other => return Err(D::Error::custom(format!("there is no action of type {other}"))),
         };
         Ok(Self { id: wire.id, what })

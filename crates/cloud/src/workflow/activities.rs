@@ -87,7 +87,9 @@ impl Shared {
                     drop(room.take());
                     return self.requested(instance, execution, task).await;
                 }
-                Work::Child { .. } | Work::Timer { .. } | Work::Entity { .. } => return None,
+                Work::Child { .. } | Work::Timer { .. } | Work::Entity { .. } | Work::Lock { .. } => {
+                    return None;
+                }
             };
             let callee = name.parse().ok().map(|name| Urn::new(instance.stack.clone(), kind, name));
             let Some(callee) = callee.filter(|callee| self.resources.by_urn(callee).is_some()) else {

@@ -33,6 +33,7 @@ impl Shared {
             self.begin_child(&*snapshot, &mut batch, instance, &turned.record, *task, open)?;
         }
         self.send_to_entities(&mut batch, instance, &before.record, &turned.sent);
+        self.ask_for_locks(&mut batch, instance, &turned.record, &turned.opened);
         if let (true, Some(parent)) = (turned.record.status.ended(), &turned.record.parent) {
             let to = InstanceKey { stack: instance.stack.clone(), id: parent.instance.clone() };
             store::tell(&mut batch, &to, &result_for(parent, &turned.record));
@@ -41,6 +42,7 @@ impl Shared {
         // To its end: what it began must be followed.
         self.store.commit(batch).await?;
         hit("workflow.turn.committed");
+        self.wake_unlocked(instance, before, turned);
         Ok(())
     }
 
@@ -105,7 +107,7 @@ impl Shared {
         let cause = cause::of_run(record.traceparent.as_deref(), &record.execution);
         for one in sent {
             let operation = one.operation(&instance.id, &record.execution, Some(cause.clone()));
-            self.entities.send(batch, &entity_of(instance, &one.to), &operation);
+            self.entities.send(batch, &entity_of(instance, &one.to), &operation, one.within);
         }
     }
 
@@ -119,6 +121,10 @@ impl Shared {
                 }
                 // Its message wakes it, below.
                 Work::Entity { .. } => {}
+                Work::Lock { entities, since: None, .. } => {
+                    entities.iter().take(1).for_each(|first| self.wake_entity(&entity_of(instance, first)));
+                }
+                Work::Lock { .. } => {}
                 Work::Timer { fire_at, .. } => self.arm(*fire_at, instance, &record.execution, *task),
                 Work::Child { instance: id, .. } => {
                     let child = InstanceKey { stack: instance.stack.clone(), id: id.clone() };
@@ -147,7 +153,7 @@ impl Shared {
     }
 }
 
-fn entity_of(instance: &InstanceKey, id: &str) -> EntityKey {
+pub(super) fn entity_of(instance: &InstanceKey, id: &str) -> EntityKey {
     EntityKey::parse(&instance.stack, id).unwrap_or_else(|| EntityKey::new(instance.stack.clone(), id, ""))
 }
 

@@ -24,6 +24,8 @@ pub enum WorkflowError {
     NotEnded { id: String, status: String },
     #[error("the instance `{id}` has not failed: it is {status}")]
     NotFailed { id: String, status: String },
+    #[error("the instance `{id}` failed within a critical section, and its lock is released")]
+    LockGone { id: String },
     #[error("the {what} is {bytes} bytes long, and 1 MiB is the most")]
     TooLarge { what: String, bytes: usize },
     #[error("there is no entity `{name}`")]
@@ -46,6 +48,7 @@ impl Explain for WorkflowError {
             Self::InUse { .. } | Self::InvalidId { .. } | Self::InvalidEvent { .. } => "E0872",
             Self::TooDeep(_) => "E0652",
             Self::Ended { .. } | Self::NotEnded { .. } | Self::NotFailed { .. } => "E0873",
+            Self::LockGone { .. } => "E0881",
             Self::TooLarge { .. } => "E0874",
             Self::NoEntity { .. } | Self::NotEntity { .. } => "E0878",
             Self::SameEntity { .. } => "E0879",
@@ -67,6 +70,10 @@ impl Explain for WorkflowError {
             Self::Ended { .. } => "start a new instance".into(),
             Self::NotEnded { .. } => "terminate it first: `tandem workflow terminate ID`".into(),
             Self::NotFailed { .. } => "only an instance that failed is rewound".into(),
+            Self::LockGone { .. } => {
+                "others may have changed the entities since: look at their states, and start a new instance"
+                    .into()
+            }
             Self::TooLarge { .. } => "put it into a bucket, and pass its key".into(),
             Self::NoEntity { .. } => "`tandem stack show` lists the entities of the stack".into(),
             Self::NotEntity { .. } => "write it as `@NAME@KEY`, for example `@account@ada`".into(),

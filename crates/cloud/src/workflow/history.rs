@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// The kinds of event, with the numbers that the protocol gives them.
+/// The kinds of event, with the numbers that the protocol gives them. Those from 100 on are our own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "u8", try_from = "u8")]
 pub(super) enum EventType {
@@ -24,10 +24,16 @@ pub(super) enum EventType {
     EventSent = 14,
     EventRaised = 15,
     ContinueAsNew = 16,
+    /// A lock on entities was asked for.
+    LockRequested = 100,
+    /// It was given, or refused with a reason.
+    LockAcquired = 101,
+    /// It was given back.
+    LockReleased = 102,
 }
 
 impl EventType {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 20] = [
         Self::ExecutionStarted,
         Self::ExecutionCompleted,
         Self::ExecutionFailed,
@@ -45,6 +51,9 @@ impl EventType {
         Self::EventSent,
         Self::EventRaised,
         Self::ContinueAsNew,
+        Self::LockRequested,
+        Self::LockAcquired,
+        Self::LockReleased,
     ];
 }
 
@@ -58,8 +67,8 @@ impl TryFrom<u8> for EventType {
     type Error = String;
     fn try_from(number: u8) -> Result<Self, String> {
         Self::ALL
-            .get(usize::from(number))
-            .copied()
+            .into_iter()
+            .find(|event| *event as u8 == number)
             .ok_or_else(|| format!("{number} is no event of a history"))
     }
 }

@@ -122,6 +122,7 @@ impl From<WorkflowError> for Refused {
             WorkflowError::Ended { .. } => StatusCode::GONE,
             WorkflowError::NotEnded { .. }
             | WorkflowError::NotFailed { .. }
+            | WorkflowError::LockGone { .. }
             | WorkflowError::InvalidId { .. }
             | WorkflowError::InvalidEvent { .. }
             | WorkflowError::NotEntity { .. }

@@ -16,6 +16,7 @@ use tandem_store::{Batch, CommitError, ReadError, Store};
 
 use super::{
     WorkflowError, Workflows,
+    entity::in_locks,
     record::Failure,
     store::{self, InstanceKey, VERSIONS},
 };
@@ -181,20 +182,22 @@ impl Workflows {
         workflow: &Urn,
     ) -> Result<Result<(), CommitError>, WorkflowError> {
         let mut batch = Batch::default();
-        let parent = {
+        let (parent, unlocked) = {
             let snapshot = self.shared.store.snapshot()?;
             let Some(loaded) = store::load(&*snapshot, key)? else { return Ok(Ok(())) };
             if loaded.record.workflow != *workflow {
                 return Ok(Ok(()));
             }
             store::erase(&mut batch, &*snapshot, key, &loaded)?;
+            let unlocked = in_locks(key, &loaded);
             let waits = loaded.record.parent.filter(|_| !loaded.record.status.ended());
-            waits.map(|parent| {
+            let parent = waits.map(|parent| {
                 let to = InstanceKey { stack: key.stack.clone(), id: parent.instance.clone() };
                 let reason = format!("{} was deleted", workflow.short());
                 store::tell(&mut batch, &to, &parent.done(Err(Failure { reason, details: String::new() })));
                 to
-            })
+            });
+            (parent, unlocked)
         };
         match self.shared.store.commit(batch).await {
             Ok(_) => {}
@@ -204,6 +207,7 @@ impl Workflows {
         if let Some(parent) = parent {
             self.shared.wake(&parent, None);
         }
+        unlocked.iter().for_each(|entity| self.shared.wake_entity(entity));
         // Whoever waits for its end learns that there is none.
         let _ = self.shared.ended.send(key.clone());
         Ok(Ok(()))

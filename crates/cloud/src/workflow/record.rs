@@ -80,7 +80,7 @@ fn is_nothing(value: &Option<Value>) -> bool {
 }
 
 /// The instance that waits for this one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Parent {
     pub(super) instance: String,
@@ -164,6 +164,17 @@ pub(super) enum Work {
         operation: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         input: Option<Value>,
+    },
+    /// A lock on entities, which is waited for or held. The lock is this row: where it was given it holds as long as the row
+    /// is there.
+    Lock {
+        /// Names the request: a rewound instance makes another one for the same task.
+        id: String,
+        /// `@name@key`, in the order in which they are locked, which is the same for everybody.
+        entities: Vec<String>,
+        /// Since when it is held.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Timestamp>,
     },
     Child {
         name: String,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tandem_failpoint::hit;
 use tandem_store::{Batch, Snapshot};
+use uuid::Uuid;
 
 use super::{
     Shared, Start, WorkflowError, Workflows, core,
@@ -48,7 +49,8 @@ impl Workflows {
     /// Lets an instance that failed go on from before its last turn: what failed in it is called again.
     ///
     /// # Errors
-    /// [`WorkflowError::NotFailed`] if it has not failed; then nothing changed.
+    /// [`WorkflowError::NotFailed`] if it has not failed, [`WorkflowError::LockGone`] if it did within a critical section; then
+    /// nothing changed.
     pub async fn rewind(&self, instance: &InstanceKey) -> Result<(), WorkflowError> {
         let (mut batch, mut revived) = (Batch::default(), Revived::new());
         {
@@ -98,11 +100,21 @@ impl Shared {
         instance: &InstanceKey,
         revived: &mut Revived,
     ) -> Result<(), WorkflowError> {
-        let (Some(failed), Some(before)) =
+        let (Some(failed), Some(mut before)) =
             (store::record(snapshot, instance)?, store::before_failure(snapshot, instance)?)
         else {
             return Err(WorkflowError::NoInstance { id: instance.id.clone() });
         };
+        for open in before.open.values_mut() {
+            match &mut open.work {
+                Work::Lock { since: Some(_), .. } => {
+                    return Err(WorkflowError::LockGone { id: instance.id.clone() });
+                }
+                // What is still on its way of the old request is of no use to the new one.
+                Work::Lock { id, .. } => *id = Uuid::now_v7().simple().to_string(),
+                _ => {}
+            }
+        }
         let last = failed.turns.saturating_sub(1);
         let events = store::turns(snapshot, instance, &failed.execution, last)?.next().transpose()?;
         let events = events.map(|(events, _)| events).unwrap_or_default();
@@ -136,6 +148,7 @@ impl Shared {
         let asked = before.open.iter().filter(|(task, _)| !answered.contains(task));
         let sent: Vec<_> = asked.filter_map(|(task, open)| Sent::of(*task, &open.work)).collect();
         self.send_to_entities(batch, instance, &record, &sent);
+        self.ask_for_locks(batch, instance, &record, &before.open);
         revived.push((instance.clone(), core::Turned::going_on(record, before.open, sent)));
         Ok(())
     }

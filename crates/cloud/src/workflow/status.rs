@@ -10,9 +10,11 @@ use tandem_store::{ReadError, Snapshot};
 
 use super::{
     Shared, WorkflowError, Workflows, activities,
+    effects::entity_of,
+    entity::{LockedBy, locked_by},
     provider::version_id,
-    record::{Record, Status, Work},
-    store::{self, InstanceKey},
+    record::{Open, Record, Status, Work},
+    store::{self, InstanceKey, Loaded},
     told::{ToldEvent, tell},
 };
 
@@ -35,8 +37,26 @@ pub struct InstanceStatus {
     /// Why what it waits for has not begun: its orchestrator or a function has no worker. Our own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub held_up: Vec<Report>,
+    /// The lock on entities that it has asked for. Our own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<LockStatus>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history_events: Option<Vec<ToldEvent>>,
+}
+
+/// A lock on entities that an instance waits for or holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LockStatus {
+    /// `@name@key`, in the order in which they are locked.
+    pub entities: Vec<String>,
+    pub requested_time: Timestamp,
+    /// Absent while it waits for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_since: Option<Timestamp>,
+    /// Who has the entities now that it waits for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub held_by: BTreeMap<String, LockedBy>,
 }
 
 /// How many instances of a workflow stand how.
@@ -69,9 +89,29 @@ impl From<Record> for InstanceStatus {
                 }
             },
             held_up: Vec::new(),
+            lock: None,
             history_events: None,
         }
     }
+}
+
+/// The lock among the open tasks of an instance.
+fn lock_of<'a>(
+    snapshot: &dyn Snapshot,
+    instance: &InstanceKey,
+    open: impl IntoIterator<Item = &'a Open>,
+) -> Result<Option<LockStatus>, ReadError> {
+    let found = open.into_iter().find_map(|open| match &open.work {
+        Work::Lock { id, entities, since } => Some((open.scheduled, id, entities, *since)),
+        _ => None,
+    });
+    let Some((requested_time, id, entities, held_since)) = found else { return Ok(None) };
+    let mut held_by = BTreeMap::new();
+    for entity in entities.iter().filter(|_| held_since.is_none()) {
+        let by = locked_by(snapshot, &entity_of(instance, entity), Some(id))?;
+        held_by.extend(by.map(|by| (entity.clone(), by)));
+    }
+    Ok(Some(LockStatus { entities: entities.clone(), requested_time, held_since, held_by }))
 }
 
 impl Workflows {
@@ -81,8 +121,9 @@ impl Workflows {
     /// [`WorkflowError::NoInstance`] if there is none.
     pub fn status(&self, instance: &InstanceKey, history: bool) -> Result<InstanceStatus, WorkflowError> {
         let snapshot = self.shared.store.snapshot()?;
-        let record = store::record(&*snapshot, instance)?
+        let Loaded { record, open } = store::load(&*snapshot, instance)?
             .ok_or_else(|| WorkflowError::NoInstance { id: instance.id.clone() })?;
+        let lock = lock_of(&*snapshot, instance, open.values())?;
         let events = match history {
             true => {
                 let turns = store::turns(&*snapshot, instance, &record.execution, 0)?;
@@ -96,8 +137,8 @@ impl Workflows {
             }
             false => None,
         };
-        let held_up = self.shared.held_up(&*snapshot, instance, &record)?;
-        Ok(InstanceStatus { held_up, history_events: events, ..record.into() })
+        let held_up = self.shared.held_up(instance, &record, open.into_values());
+        Ok(InstanceStatus { held_up, lock, history_events: events, ..record.into() })
     }
 
     /// The instances of a stack, by their ids.
@@ -169,22 +210,21 @@ impl Shared {
     /// Why what an instance waits for has not begun, as far as somebody lacks a worker.
     fn held_up(
         &self,
-        snapshot: &dyn Snapshot,
         instance: &InstanceKey,
         record: &Record,
-    ) -> Result<Vec<Report>, WorkflowError> {
+        open: impl IntoIterator<Item = Open>,
+    ) -> Vec<Report> {
         if record.status.ended() || self.busy.is_empty() {
-            return Ok(Vec::new());
+            return Vec::new();
         }
         let version = version_id(&record.workflow, &record.version);
         let mut why: Vec<_> = self.busy.why(&version).into_iter().collect();
-        let open = store::load(snapshot, instance)?.map(|loaded| loaded.open);
-        for open in open.unwrap_or_default().into_values() {
+        for open in open {
             let Work::Activity { name, .. } = open.work else { continue };
             let Ok(name) = name.parse() else { continue };
             let held = self.busy.why(&Urn::new(instance.stack.clone(), Kind::Function, name));
             why.extend(held.filter(|held| !why.contains(held)));
         }
-        Ok(why)
+        why
     }
 }

@@ -340,7 +340,7 @@ fn read_timer(key: &Bytes) -> Option<Due> {
     })
 }
 
-/// The instances that have work open, or something to be told. Timers and entities tell them by themselves.
+/// The instances that have work open, or something to be told. Timers, entities and locks tell them by themselves.
 pub(super) fn restless(snapshot: &dyn Snapshot) -> Result<Vec<InstanceKey>, ReadError> {
     let mut found = Vec::new();
     let mut note = |instance: Option<InstanceKey>| {
@@ -350,7 +350,7 @@ pub(super) fn restless(snapshot: &dyn Snapshot) -> Result<Vec<InstanceKey>, Read
     };
     for entry in snapshot.prefix(b"workflow/o/")? {
         let (key, row) = entry?;
-        if matches!(parse::<Open>(&row)?.work, Work::Timer { .. } | Work::Entity { .. }) {
+        if matches!(parse::<Open>(&row)?.work, Work::Timer { .. } | Work::Entity { .. } | Work::Lock { .. }) {
             continue;
         }
         let text = std::str::from_utf8(&key).ok().and_then(|text| text.strip_prefix("workflow/o/"));

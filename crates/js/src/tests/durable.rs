@@ -38,7 +38,7 @@ fn generated_batches_of_entities_end_as_with_the_published_library() {
 
 #[test]
 fn what_is_ours_does_what_its_page_says() {
-    for script in ["behaviour.mjs", "mistakes.mjs", "turns.mjs", "client.mjs"] {
+    for script in ["behaviour.mjs", "mistakes.mjs", "turns.mjs", "client.mjs", "locks.mjs"] {
         node(script, &[]);
     }
 }

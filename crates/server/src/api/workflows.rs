@@ -110,7 +110,7 @@ async fn entity(
     State(cloud): State<Arc<Cloud>>,
     Json(of): Json<Instance>,
 ) -> Result<Json<EntityStatus>, Refusal> {
-    let found = cloud.workflows.entity(&entity_key(&of)?).map_err(|e| Refusal::of(&e))?;
+    let found = cloud.workflows.entity_or_lock(&entity_key(&of)?).map_err(|e| Refusal::of(&e))?;
     found.map(Json).ok_or_else(|| Refusal::of(&WorkflowError::NoInstance { id: of.id }))
 }
 

@@ -24,6 +24,8 @@ export const ActionType = {
     WhenAll: 12,
     CallTask: 100,
     CallTaskWithRetry: 101,
+    LockEntities: 102,
+    Unlock: 103,
 };
 
 export const isCompound = ({ actionType }) =>
@@ -123,6 +125,15 @@ export const callEntity = (entityId, operation, input) =>
 export const signalEntity = (entityId, operation, input) =>
     onEntity(ActionType.SignalEntity, entityId, operation, input);
 
+/** The entities in one order, each once. */
+export const lockEntities = (entityIds) => ({
+    actionType: ActionType.LockEntities,
+    entities: [...new Set(entityIds.map(schedulerId))].sort(),
+});
+
+/** Gives a lock back: `lock` is the id of the task that asked for it. */
+export const unlock = ({ id, entities }) => ({ actionType: ActionType.Unlock, lock: id, entities });
+
 export const callHttp = (request) => ({
     httpRequest: stored("the HTTP request", request),
     actionType: ActionType.CallHttp,
@@ -170,6 +181,10 @@ export function subject(action) {
         case ActionType.CallEntity:
         case ActionType.SignalEntity:
             return { kind: "sent", name: action.instanceId, what: "message to the entity" };
+        case ActionType.LockEntities:
+            return { kind: "lock", name: action.entities.join(", "), what: "lock on" };
+        case ActionType.Unlock:
+            return { kind: "unlock", name: action.entities.join(", "), what: "release of" };
         default:
             return { kind: "event", name: action.externalEventName, what: "wait for the event" };
     }

@@ -97,7 +97,18 @@ class DurableContext {
     }
 
     signalEntity(entityId, operation, input) {
-        this.#execution.fire(actions.signalEntity(entityId, operation, input));
+        const action = actions.signalEntity(entityId, operation, input);
+        this.#execution.section.check(action);
+        this.#execution.fire(action);
+    }
+
+    /** A critical section, which the published library does not have. Answers a lock, with `release()`. */
+    lockEntities(...entityIds) {
+        return this.#execution.section.lock(entityIds);
+    }
+
+    isLocked() {
+        return this.#execution.section.state();
     }
 
     callHttp(method, uri, content, headers, tokenSource, asynchronousPatternEnabled = true) {
@@ -126,6 +137,7 @@ class DurableContext {
     }
 
     #task(action) {
+        this.#execution.section.check(action);
         return new Task(this.#execution, action);
     }
 

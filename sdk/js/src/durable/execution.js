@@ -11,6 +11,7 @@
 import { CloudError } from "../errors.js";
 import { isCompound, stored, subject } from "./actions.js";
 import { Context } from "./context.js";
+import { CriticalSection } from "./critical.js";
 import { EventType, SCHEDULED, SETTLED, answer, called, diverged, outcome } from "./history.js";
 import { hush } from "./quiet.js";
 import { soon } from "./soon.js";
@@ -62,6 +63,7 @@ export class Execution {
     #now;
     replaying;
     customStatus;
+    section = new CriticalSection(this);
     /** The orchestrator state after the whole history that it began with. */
     state;
 
@@ -298,6 +300,7 @@ export class Execution {
             this.#lined.add(task);
             this.#wait(task, task.action.externalEventName);
         } else if (task.action.id === undefined && !isCompound(task.action)) {
+            this.section.check(task.action, true);
             task.action.id = this.allot(task);
         }
     }

@@ -17,6 +17,10 @@ export const EventType = {
     OrchestratorCompleted: 13,
     EventSent: 14,
     EventRaised: 15,
+    // Of Tandem alone.
+    LockRequested: 100,
+    LockAcquired: 101,
+    LockReleased: 102,
 };
 
 /** Events that tell what was scheduled: the kind of task, where its name is, how a person calls it. */
@@ -25,6 +29,8 @@ export const SCHEDULED = new Map([
     [EventType.SubOrchestrationInstanceCreated, { kind: "sub", name: "Name", what: "sub-orchestration" }],
     [EventType.TimerCreated, { kind: "timer", what: "timer" }],
     [EventType.EventSent, { kind: "sent", name: "InstanceId", what: "message to the entity" }],
+    [EventType.LockRequested, { kind: "lock", name: "Name", what: "lock on" }],
+    [EventType.LockReleased, { kind: "unlock", name: "Name", what: "release of" }],
 ]);
 
 /** Events that settle a task: the kind of task, where its id is. */
@@ -39,6 +45,7 @@ export const SETTLED = new Map([
         EventType.SubOrchestrationInstanceFailed,
         { kind: "sub", id: "TaskScheduledId", what: "the failure of a sub-orchestration" },
     ],
+    [EventType.LockAcquired, { kind: "lock", id: "TaskScheduledId", what: "a lock" }],
     [EventType.TimerFired, { kind: "timer", id: "TimerId", what: "the end of a timer" }],
 ]);
 
@@ -55,6 +62,9 @@ export function outcome(event) {
         case EventType.TimerFired:
             return [false, undefined];
         default:
+            // A lock was refused if there is a reason.
+            if (event.EventType === EventType.LockAcquired && typeof event.Reason !== "string")
+                return [false, undefined];
             return [true, new DurableError(event.Reason ?? "", event.Details ?? undefined)];
     }
 }

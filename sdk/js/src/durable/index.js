@@ -6,7 +6,13 @@ import { run } from "./entity.js";
 import { DurableError } from "./errors.js";
 import { DurableHttpRequest, DurableHttpResponse, ManagedIdentityTokenSource } from "./http.js";
 import { Executions, turn } from "./turn.js";
-import { EntityId, EntityStateResponse, OrchestrationRuntimeStatus, RetryOptions } from "./values.js";
+import {
+    EntityId,
+    EntityStateResponse,
+    LockState,
+    OrchestrationRuntimeStatus,
+    RetryOptions,
+} from "./values.js";
 
 const executions = new Executions();
 
@@ -45,6 +51,7 @@ const df = Object.assign((fn) => orchestrator(fn), {
     DurableOrchestrationClient,
     EntityId,
     EntityStateResponse,
+    LockState,
     ManagedIdentityTokenSource,
     OrchestrationRuntimeStatus,
     RetryOptions,
@@ -57,6 +64,7 @@ export {
     DurableOrchestrationClient,
     EntityId,
     EntityStateResponse,
+    LockState,
     ManagedIdentityTokenSource,
     OrchestrationRuntimeStatus,
     RetryOptions,

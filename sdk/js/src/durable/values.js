@@ -32,6 +32,14 @@ export class EntityStateResponse {
     }
 }
 
+/** Whether an orchestrator is in a critical section, and which entities it has locked. */
+export class LockState {
+    constructor(isLocked, ownedLocks) {
+        this.isLocked = isLocked;
+        this.ownedLocks = ownedLocks;
+    }
+}
+
 export const OrchestrationRuntimeStatus = Object.freeze({
     Running: "Running",
     Completed: "Completed",

@@ -21,6 +21,7 @@ const FEATURES = {
     retries: true,
     timeouts: true,
     entities: true,
+    locks: true,
     http: true,
 };
 const BASE = Date.UTC(2026, 0, 1);
@@ -33,6 +34,7 @@ class Cloud {
     next = 0;
     actions = 0;
     second = 0;
+    held;
 
     constructor(chance) {
         this.chance = chance;
@@ -86,6 +88,11 @@ class Cloud {
             this.events.push(fired);
             return this.work(action, attempt, this.events);
         }
+        if (action.actionType === A.LockEntities) {
+            const refused = this.chance.chance(0.2) ? { Reason: `no ${id}`, Details: "" } : {};
+            if (refused.Reason === undefined) this.held = id;
+            return resuming.push(this.event(E.LockAcquired, { TaskScheduledId, ...refused }));
+        }
         const child = CHILD.includes(action.actionType);
         if (!this.chance.chance(action.retryOptions ? 0.7 : 0.2)) {
             const kind = child ? E.SubOrchestrationInstanceCompleted : E.TaskCompleted;
@@ -103,7 +110,13 @@ class Cloud {
     work(action, attempt, events) {
         const { kind: what, name: Name } = subject(action);
         if (what === "sent") return this.send(action, events);
-        const kind = CHILD.includes(action.actionType) ? E.SubOrchestrationInstanceCreated : E.TaskScheduled;
+        if (what === "unlock") {
+            assert.equal(action.lock, this.held, "the lock that it holds");
+            this.held = undefined;
+            return events.push(this.event(E.LockReleased, { EventId: this.next++, Name }));
+        }
+        const scheduled = what === "lock" ? E.LockRequested : E.TaskScheduled;
+        const kind = CHILD.includes(action.actionType) ? E.SubOrchestrationInstanceCreated : scheduled;
         this.open.set(this.next, { action, attempt });
         events.push(this.event(kind, { EventId: this.next++, Name }));
     }

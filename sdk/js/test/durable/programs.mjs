@@ -45,6 +45,7 @@ export function program(chance, features) {
         // 1.x tells of a task how it is by the end of the history.
         if (features.failing) kinds.push("later");
         if (features.entities) kinds.push("signal");
+        if (features.locks) kinds.push("section", "section");
         if (depth > 0) kinds.push("try", "try", "block");
         const kind = chance.pick(kinds);
         switch (kind) {
@@ -57,6 +58,8 @@ export function program(chance, features) {
                 return { kind, tasks: Array.from({ length: 2 + chance.below(3) }, () => atom(false)) };
             case "race":
                 return { kind, task: atom(false), millis: millis() };
+            case "section":
+                return { kind, names: [name("L"), name("L")], value: input() };
             case "try":
                 return { kind, body: block(depth - 1), handler: block(depth - 1) };
             case "block":
@@ -115,6 +118,19 @@ function* statement(ctx, df, one, seen, log) {
             const winner = yield ctx.df.Task.any([timer, task]);
             seen.push(winner === timer ? "late" : shown(winner.result));
             if (!timer.isCompleted) timer.cancel();
+            break;
+        }
+        case "section": {
+            const entities = one.names.map((key) => new df.EntityId("Counter", key));
+            const lock = yield ctx.df.lockEntities(...entities);
+            try {
+                seen.push(ctx.df.isLocked().ownedLocks.map(String));
+                seen.push(shown(yield ctx.df.callEntity(entities[0], "add", one.value)));
+                const both = entities.map((entity) => ctx.df.callEntity(entity, "add", one.value));
+                seen.push(shown(yield ctx.df.Task.all(both)));
+            } finally {
+                lock.release();
+            }
             break;
         }
         case "drain": {

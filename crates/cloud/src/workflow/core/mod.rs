@@ -7,6 +7,7 @@
 //! an activity takes two: one for the pause, one for the new attempt. The orchestrator counts those when it is told of the
 //! failure, before it takes any other action; so of one turn's events those come first that only lead to a retry.
 
+mod lock;
 mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,11 +75,10 @@ pub(super) fn end(record: &Record, mut turn: Turn, state: State, attempt: &str) 
     fits("output", output.as_ref())?;
     fits("custom status", state.custom_status.as_ref())?;
     let frames = state.frames();
-    let mut closed = turn.closed.clone();
     for canceled in &state.canceled {
         // One that is opened in this very turn never comes to be.
         if turn.opened.remove(canceled).is_none() {
-            closed.insert(*canceled);
+            turn.closed.insert(*canceled);
         }
     }
     let from = state.from;
@@ -93,9 +93,9 @@ pub(super) fn end(record: &Record, mut turn: Turn, state: State, attempt: &str) 
         if number < record.actions {
             // It was taken before; but its timer may be cancelled since.
             if let Action { id: Some(id), what: What::Timer { canceled: true, .. } } = action {
-                closed.insert(id);
+                turn.closed.insert(id);
             }
-        } else if let Some(input) = turn.take(&record.execution, number, action)? {
+        } else if let Some(input) = turn.take(&record.execution, attempt, number, action)? {
             renewed = Some(input);
         }
     }
@@ -111,7 +111,7 @@ pub(super) fn end(record: &Record, mut turn: Turn, state: State, attempt: &str) 
             events_awaited: BTreeMap::new(),
             ..after
         };
-        let (opened, sent) = (BTreeMap::new(), turn.sent);
+        let (opened, Turn { closed, sent, .. }) = (BTreeMap::new(), turn);
         return Ok(Turned { record: fresh, events: vec![], closed, opened, sent, renewed: true });
     }
     turn.events.push(HistoryEvent::new(EventType::OrchestratorCompleted, turn.at));
@@ -137,7 +137,7 @@ pub(super) fn end(record: &Record, mut turn: Turn, state: State, attempt: &str) 
     after.actions = now;
     after.turns += 1;
     after.turn = Some(attempt.to_owned());
-    let Turn { events, opened, sent, .. } = turn;
+    let Turn { events, closed, opened, sent, .. } = turn;
     Ok(Turned { record: after, events, closed, opened, sent, renewed: false })
 }
 

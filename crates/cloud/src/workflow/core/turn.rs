@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::Diverged;
+use super::{Diverged, lock::Held};
 use crate::workflow::{
     action::{Action, What},
     entity::{self, Sent},
@@ -24,6 +24,8 @@ pub(in crate::workflow) struct Turn {
     pub(super) opened: BTreeMap<u32, Open>,
     pub(super) events_awaited: BTreeMap<String, i64>,
     pub(super) sent: Vec<Sent>,
+    /// The lock that is held.
+    pub(super) lock: Option<Held>,
 }
 
 /// Makes events of messages. What concerns no open task is dropped: it was told before. `None` if nothing is left.
@@ -42,6 +44,7 @@ pub(in crate::workflow) fn begin(
         opened: BTreeMap::new(),
         events_awaited: record.events_awaited.clone(),
         sent: Vec::new(),
+        lock: open.iter().find_map(|(task, open)| Held::of(*task, &open.work)),
     };
     let mut resuming = Vec::new();
     if record.turns == 0 {
@@ -71,6 +74,9 @@ pub(in crate::workflow) fn begin(
         };
         let Some(found) = open.get(&task).filter(|_| !turn.closed.contains(&task)) else { continue };
         match outcome {
+            Some(result) if matches!(found.work, Work::Lock { .. }) => {
+                resuming.extend(turn.locked(task, found, result));
+            }
             Some(result) if !matches!(found.work, Work::Timer { .. }) => {
                 turn.closed.insert(task);
                 turn.done(task, found, result, &mut resuming);
@@ -174,7 +180,7 @@ impl Turn {
         }
     }
 
-    fn next(&mut self) -> u32 {
+    pub(super) fn next(&mut self) -> u32 {
         self.next_task += 1;
         self.next_task - 1
     }
@@ -199,7 +205,9 @@ impl Turn {
                 let created = EventType::SubOrchestrationInstanceCreated;
                 (created, name.as_str(), text(input), Some(instance.clone()))
             }
-            Work::Timer { .. } | Work::Entity { .. } => unreachable!("they begin no attempt"),
+            Work::Timer { .. } | Work::Entity { .. } | Work::Lock { .. } => {
+                unreachable!("they begin no attempt")
+            }
         };
         self.events.push(HistoryEvent {
             name: Some(name.to_owned()),
@@ -231,6 +239,7 @@ impl Turn {
     pub(super) fn take(
         &mut self,
         execution: &str,
+        attempt: &str,
         number: u32,
         action: Action,
     ) -> Result<Option<Option<Value>>, Diverged> {
@@ -241,6 +250,8 @@ impl Turn {
                 | What::Run { .. }
                 | What::Http { .. }
                 | What::Entity { .. }
+                | What::Lock { .. }
+                | What::Unlock { .. }
                 | What::Timer { .. }
         );
         if let Some(told) = action.id.filter(|told| begins && *told != self.next_task) {
@@ -263,8 +274,11 @@ impl Turn {
             }
             What::Entity { to, operation, input, waits } => {
                 let task = self.next();
-                self.send(execution, Sent { to, task, waits, operation, input });
+                let within = waits && self.lock.as_ref().is_some_and(|lock| lock.holds(&to));
+                self.send(execution, Sent { to, task, waits, within, operation, input });
             }
+            What::Lock { entities } => self.ask_for_lock(attempt, entities),
+            What::Unlock { lock, entities } => self.release(lock, &entities),
             What::Child { name, instance, input, retries } => {
                 let id = self.next();
                 let instance = instance.unwrap_or_else(|| format!("{execution}:{id:04x}"));

@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tandem_failpoint::hit;
 use tandem_model::StackId;
-use tandem_store::{Batch, CommitError};
+use tandem_store::{Batch, CommitError, ReadError};
 use uuid::Uuid;
 
 use super::{
     EntityKey, Operation,
+    locks::{self, LockedBy},
     store::{self, State},
 };
 use crate::workflow::{Shared, WorkflowError, Workflows, store::json};
@@ -36,10 +37,13 @@ pub struct EntityStatus {
     pub last_updated_time: Timestamp,
     /// How many operations it has applied since it came to be.
     pub operations: u64,
+    /// Whose operations alone it applies now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked_by: Option<LockedBy>,
 }
 
 impl EntityStatus {
-    fn new(entity: &EntityKey, state: State) -> Self {
+    fn new(entity: &EntityKey, state: State, locked_by: Option<LockedBy>) -> Self {
         let text = state.state.as_deref().unwrap_or("null");
         Self {
             entity_id: entity.to_string(),
@@ -48,6 +52,7 @@ impl EntityStatus {
             state: serde_json::from_str(text).unwrap_or_default(),
             last_updated_time: state.updated,
             operations: state.operations,
+            locked_by,
         }
     }
 }
@@ -81,7 +86,7 @@ impl Workflows {
             batch.expect(seen.clone(), None);
             batch.put(seen, json(&Timestamp::now()));
         }
-        self.shared.entities.send(&mut batch, entity, &operation);
+        self.shared.entities.send(&mut batch, entity, &operation, false);
         let (shared, entity) = (self.shared.clone(), entity.clone());
         // To its end, also if whoever asks goes away: what is on disk must not wait for the next start.
         let seen_through = tokio::spawn(async move {
@@ -106,8 +111,23 @@ impl Workflows {
         if self.shared.function_of(entity).is_none() {
             return Err(WorkflowError::NoEntity { name: entity.name().to_owned() });
         }
-        let found = store::state(&*self.shared.store.snapshot()?, entity)?;
-        Ok(found.map(|(state, _)| EntityStatus::new(entity, state)))
+        let snapshot = self.shared.store.snapshot()?;
+        let locked_by = locks::locked_by(&*snapshot, entity, None)?;
+        let found = store::state(&*snapshot, entity)?;
+        Ok(found.map(|(state, _)| EntityStatus::new(entity, state, locked_by)))
+    }
+
+    /// The same for people, who may ask for one that is locked and has no state.
+    ///
+    /// # Errors
+    /// As [`entity`](Self::entity).
+    pub fn entity_or_lock(&self, entity: &EntityKey) -> Result<Option<EntityStatus>, WorkflowError> {
+        if let found @ Some(_) = self.entity(entity)? {
+            return Ok(found);
+        }
+        let locked_by = locks::locked_by(&*self.shared.store.snapshot()?, entity, None)?;
+        let state = || State { state: None, updated: Timestamp::now(), operations: 0 };
+        Ok(locked_by.map(|by| EntityStatus::new(entity, state(), Some(by))))
     }
 
     /// The entities of a stack, or those of one name, ordered.
@@ -115,8 +135,13 @@ impl Workflows {
     /// # Errors
     /// [`WorkflowError`] if they cannot be read.
     pub fn entities(&self, stack: &StackId, name: Option<&str>) -> Result<Vec<EntityStatus>, WorkflowError> {
-        let states = store::states(&*self.shared.store.snapshot()?, &store::states_of(stack, name))?;
-        Ok(states.into_iter().map(|(entity, state)| EntityStatus::new(&entity, state)).collect())
+        let snapshot = self.shared.store.snapshot()?;
+        let states = store::states(&*snapshot, &store::states_of(stack, name))?;
+        let told = states.into_iter().map(|(entity, state)| {
+            let locked_by = locks::locked_by(&*snapshot, &entity, None)?;
+            Ok(EntityStatus::new(&entity, state, locked_by))
+        });
+        Ok(told.collect::<Result<_, ReadError>>()?)
     }
 }
 

@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::{
     EntityKey, Operation,
     batch::{Applied, Signal},
-    store::{self, State, Waiting},
+    locks,
+    store::{self, Next, State, Waiting},
 };
 use crate::{
     cause,
@@ -84,14 +85,32 @@ impl Shared {
 
     /// Applies what waits; whether there may be more.
     async fn step_of(self: &Arc<Self>, entity: &EntityKey, alone: &mut usize) -> Result<bool, WorkflowError> {
-        let (before, mut waiting) = {
+        let (before, named, next) = {
             let snapshot = self.store.snapshot()?;
-            (store::state(&*snapshot, entity)?, store::waiting(&*snapshot, entity, OPERATIONS, SIZE)?)
+            let named = locks::named(&*snapshot, entity)?;
+            let locked = named.as_ref().is_some_and(|named| named.stands.is_some());
+            let next = store::next(&*snapshot, entity, locked, OPERATIONS, SIZE)?;
+            (store::state(&*snapshot, entity)?, named, next)
         };
-        if waiting.is_empty() {
-            return Ok(false);
-        }
-        let Some(function) = self.function_of(entity) else {
+        let function = self.function_of(entity);
+        let mut waiting = match (next, &function) {
+            (Next::Nothing, _) => {
+                if named.is_some_and(|named| named.stands.is_none()) {
+                    self.forget_holder(entity).await?;
+                }
+                return Ok(false);
+            }
+            (Next::Lock(row, request), Some(_)) => {
+                self.lock_entity(entity, row, request).await?;
+                return Ok(true);
+            }
+            (Next::Lock(row, request), None) => {
+                self.refuse_lock(entity, row, request, no_entity(entity)).await?;
+                return Ok(true);
+            }
+            (Next::Apply(waiting), _) => waiting,
+        };
+        let Some(function) = function else {
             self.refuse(entity, waiting).await?;
             return Ok(true);
         };
@@ -148,7 +167,7 @@ impl Shared {
             .into_iter()
             .map(|signal| {
                 let to = EntityKey::new(entity.stack.clone(), &signal.target.name, &signal.target.key);
-                self.entities.send(&mut batch, &to, &operation_of(signal, traceparent.clone()));
+                self.entities.send(&mut batch, &to, &operation_of(signal, traceparent.clone()), false);
                 to
             })
             .collect();
@@ -171,8 +190,7 @@ impl Shared {
         waiting: Vec<Waiting>,
     ) -> Result<(), WorkflowError> {
         let mut batch = Batch::default();
-        let reason = format!("there is no entity `{}` in this stack", entity.name());
-        let failure = Failure { reason, details: String::new() };
+        let failure = no_entity(entity);
         let mut answered = Vec::new();
         for (row, operation) in waiting {
             batch.delete(row);
@@ -200,6 +218,11 @@ impl Shared {
         });
         named.map(|one| one.urn.clone())
     }
+}
+
+fn no_entity(entity: &EntityKey) -> Failure {
+    let reason = format!("there is no entity `{}` in this stack", entity.name());
+    Failure { reason, details: String::new() }
 }
 
 /// Tells whoever called what came of it.

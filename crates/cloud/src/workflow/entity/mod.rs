@@ -6,6 +6,8 @@
 //! answers to those who called, what the operations send to others, and that they wait no more. So an operation counts once,
 //! however often the cloud was killed; what its code does outside of the entity may be done again.
 //!
+//! An instance may have several entities to itself for a time ([`locks`]).
+//!
 //! Operations have numbers, in the order in which they are sent: those of one sender are applied in its order.
 //!
 //! | killed | state | inbox | a restart |
@@ -24,6 +26,7 @@ mod batch;
 mod calls;
 mod driver;
 pub(super) mod http;
+mod locks;
 mod operation;
 mod provider;
 pub(super) mod store;
@@ -40,8 +43,11 @@ use std::{
 use tandem_model::StackId;
 use tokio::sync::Semaphore;
 
-pub(super) use self::operation::{Operation, Sent, response};
-pub use self::{calls::EntityStatus, provider::EntityProvider};
+pub use self::{calls::EntityStatus, locks::LockedBy, provider::EntityProvider};
+pub(super) use self::{
+    locks::{in_locks, locked_by},
+    operation::{Operation, Sent, response},
+};
 
 /// How many entities work at once. The others wait on disk, and in memory as a name.
 const AT_ONCE: usize = 64;

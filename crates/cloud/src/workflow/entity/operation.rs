@@ -29,6 +29,8 @@ pub(in crate::workflow) struct Sent {
     /// The task that it is; of a signal, nobody waits for it.
     pub(in crate::workflow) task: u32,
     pub(in crate::workflow) waits: bool,
+    /// Whoever sends it has locked the entity.
+    pub(in crate::workflow) within: bool,
     pub(in crate::workflow) operation: String,
     pub(in crate::workflow) input: Option<Value>,
 }
@@ -55,7 +57,7 @@ impl Sent {
     /// What an open task has sent; `None` if it is no call of an entity.
     pub(in crate::workflow) fn of(task: u32, work: &Work) -> Option<Self> {
         let Work::Entity { to, operation, input, .. } = work.clone() else { return None };
-        Some(Self { to, task, waits: true, operation, input })
+        Some(Self { to, task, waits: true, within: false, operation, input })
     }
 
     pub(in crate::workflow) fn operation(

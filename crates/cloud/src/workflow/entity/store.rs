@@ -4,7 +4,9 @@
 //! | row | holds |
 //! |---|---|
 //! | `entity/s/<entity>` | its [`State`], if there is one |
-//! | `entity/m/<entity>/<number>` | an [`Operation`] that it has not applied |
+//! | `entity/m/<entity>/<number>` | an [`Operation`] that it has not applied, or a [`Request`] that it has not handed on |
+//! | `entity/c/<entity>/<number>` | an [`Operation`] of whoever had locked it then: these come first |
+//! | `entity/l/<entity>` | the [`Holder`](super::locks::Holder) that has locked it |
 //! | `entity/g/<function>` | nothing: its resource is deleted, and its states are to be |
 //! | `entity/k/<hash>` | when a handler sent a signal by that call: it is not sent again |
 
@@ -16,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tandem_model::StackId;
 use tandem_store::{Batch, Direction, ReadError, Snapshot, after_prefix};
 
-use super::{Entities, EntityKey, Operation};
+use super::{Entities, EntityKey, Operation, locks::Request};
 use crate::workflow::store::{json, parse};
 
 /// What an entity is between its batches.
@@ -33,6 +35,8 @@ pub(super) struct State {
 
 const STATES: &str = "entity/s/";
 const INBOXES: &str = "entity/m/";
+const WITHIN: &str = "entity/c/";
+const HOLDERS: &str = "entity/l/";
 const GONE: &str = "entity/g/";
 const SEEN: &str = "entity/k/";
 
@@ -68,10 +72,15 @@ pub(super) fn gone_key(function: &EntityKey) -> Bytes {
 
 /// The functions that were deleted, and whose states may be there.
 pub(super) fn gone(snapshot: &dyn Snapshot) -> Result<Vec<EntityKey>, ReadError> {
+    listed(snapshot, GONE)
+}
+
+/// The entities that a table has a row of.
+fn listed(snapshot: &dyn Snapshot, table: &str) -> Result<Vec<EntityKey>, ReadError> {
     let mut found = Vec::new();
-    for entry in snapshot.prefix(GONE.as_bytes())? {
+    for entry in snapshot.prefix(table.as_bytes())? {
         let (key, _) = entry?;
-        found.extend(std::str::from_utf8(&key).ok().and_then(|key| read_row(key.strip_prefix(GONE)?)));
+        found.extend(std::str::from_utf8(&key).ok().and_then(|key| read_row(key.strip_prefix(table)?)));
     }
     Ok(found)
 }
@@ -81,8 +90,13 @@ pub(super) fn rows(snapshot: &dyn Snapshot, prefix: &str, most: usize) -> Result
     snapshot.prefix(prefix.as_bytes())?.take(most).map(|entry| Ok(entry?.0)).collect()
 }
 
-fn inbox_prefix(entity: &EntityKey) -> String {
-    format!("{INBOXES}{}/", row(entity))
+fn message_prefix(table: &str, entity: &EntityKey) -> String {
+    format!("{table}{}/", row(entity))
+}
+
+/// Says who has locked an entity.
+pub(super) fn holder_key(entity: &EntityKey) -> Bytes {
+    format!("{HOLDERS}{}", row(entity)).into()
 }
 
 /// The state, and the row that it was read from.
@@ -110,44 +124,84 @@ pub(super) fn states(snapshot: &dyn Snapshot, prefix: &str) -> Result<Vec<(Entit
 /// An operation that waits, and its row.
 pub(super) type Waiting = (Bytes, Operation);
 
-/// What an entity has not applied, oldest first: `most` operations at most, and about `size` bytes.
-pub(super) fn waiting(
-    snapshot: &dyn Snapshot,
-    entity: &EntityKey,
-    most: usize,
-    size: usize,
-) -> Result<Vec<Waiting>, ReadError> {
-    let (mut found, mut bytes) = (Vec::new(), 0);
-    for entry in snapshot.prefix(inbox_prefix(entity).as_bytes())?.take(most) {
-        let (key, row) = entry?;
-        bytes += row.len();
-        if bytes > size && !found.is_empty() {
-            break;
-        }
-        found.push((key, parse(&row)?));
-    }
-    Ok(found)
+/// What waits in an inbox.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Item {
+    Request(Request),
+    Operation(Operation),
 }
 
-/// The entities that have something to apply, and the number after the last operation that waits.
-pub(super) fn restless(snapshot: &dyn Snapshot) -> Result<(Vec<EntityKey>, u64), ReadError> {
-    let (mut found, mut next) = (Vec::new(), 0);
-    for entry in snapshot.prefix(INBOXES.as_bytes())? {
-        let (key, _) = entry?;
-        let text = std::str::from_utf8(&key).ok().and_then(|text| text.strip_prefix(INBOXES));
-        let Some((row, number)) = text.and_then(|text| text.rsplit_once('/')) else { continue };
-        next = next.max(number.parse().unwrap_or(0) + 1);
-        if let Some(entity) = read_row(row).filter(|entity| found.last() != Some(entity)) {
-            found.push(entity);
+/// What an entity is to do next.
+#[derive(Debug, PartialEq)]
+pub(super) enum Next {
+    Nothing,
+    Apply(Vec<Waiting>),
+    Lock(Bytes, Request),
+}
+
+/// What an entity has not done, oldest first: `most` operations at most, and about `size` bytes. Those of whoever has locked
+/// it come first; while it is locked, there are no others.
+pub(super) fn next(
+    snapshot: &dyn Snapshot,
+    entity: &EntityKey,
+    locked: bool,
+    most: usize,
+    size: usize,
+) -> Result<Next, ReadError> {
+    let tables: &[&str] = if locked { &[WITHIN] } else { &[WITHIN, INBOXES] };
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    for table in tables {
+        for entry in snapshot.prefix(message_prefix(table, entity).as_bytes())?.take(most - found.len()) {
+            let (key, row) = entry?;
+            bytes += row.len();
+            match parse(&row)? {
+                Item::Request(request) if found.is_empty() => return Ok(Next::Lock(key, request)),
+                Item::Operation(operation) if bytes <= size || found.is_empty() => {
+                    found.push((key, operation));
+                }
+                // A lock is for what comes after it.
+                Item::Request(_) | Item::Operation(_) => return Ok(Next::Apply(found)),
+            }
         }
     }
+    Ok(if found.is_empty() { Next::Nothing } else { Next::Apply(found) })
+}
+
+/// The entities that have something to do, or are locked, and the number after the last message that waits.
+pub(super) fn restless(snapshot: &dyn Snapshot) -> Result<(Vec<EntityKey>, u64), ReadError> {
+    let (mut found, mut next) = (Vec::new(), 0);
+    for table in [WITHIN, INBOXES] {
+        for entry in snapshot.prefix(table.as_bytes())? {
+            let (key, _) = entry?;
+            let text = std::str::from_utf8(&key).ok().and_then(|text| text.strip_prefix(table));
+            let Some((row, number)) = text.and_then(|text| text.rsplit_once('/')) else { continue };
+            next = next.max(number.parse().unwrap_or(0) + 1);
+            if let Some(entity) = read_row(row).filter(|entity| found.last() != Some(entity)) {
+                found.push(entity);
+            }
+        }
+    }
+    found.extend(listed(snapshot, HOLDERS)?);
     Ok((found, next))
 }
 
 impl Entities {
-    /// Adds an operation to an entity's inbox.
-    pub(in crate::workflow) fn send(&self, batch: &mut Batch, entity: &EntityKey, operation: &Operation) {
-        batch.put(format!("{}{:020}", inbox_prefix(entity), self.number()), json(operation));
+    /// Adds an operation to an entity's inbox; `within` a lock of whoever sends it, before those of all others.
+    pub(in crate::workflow) fn send(
+        &self,
+        batch: &mut Batch,
+        entity: &EntityKey,
+        operation: &Operation,
+        within: bool,
+    ) {
+        let prefix = message_prefix(if within { WITHIN } else { INBOXES }, entity);
+        batch.put(format!("{prefix}{:020}", self.number()), json(operation));
+    }
+
+    /// Adds a request for a lock to an entity's inbox.
+    pub(super) fn request(&self, batch: &mut Batch, entity: &EntityKey, request: &Request) {
+        batch.put(format!("{}{:020}", message_prefix(INBOXES, entity), self.number()), json(request));
     }
 }
 

@@ -224,3 +224,83 @@ fn what_is_sent_to_entities_leaves_also_with_a_turn_that_begins_anew_or_ends() {
         assert_eq!(one.turn(vec![], answer).unwrap().unwrap().sent.len(), 1);
     }
 }
+
+fn lock(id: u32) -> Value {
+    json!({ "actionType": 102, "entities": ["@c@b", "@c@a"], "id": id })
+}
+
+/// What the last entity says when it gives the lock of that task.
+fn given(one: &Instance, task: u32) -> Message {
+    let Work::Lock { id, .. } = &one.open[&task].work else { panic!("no lock") };
+    one.done(task, Ok(json!(id)))
+}
+
+#[test]
+fn a_lock_is_open_until_it_is_given_back_and_its_calls_are_known_as_such() {
+    let mut one = Instance::new();
+    one.turn(vec![], json!({ "actions": [[lock(0)]] })).unwrap().unwrap();
+    let Work::Lock { entities, since: None, .. } = &one.open[&0].work else { panic!() };
+    assert_eq!(entities, &["@c@a", "@c@b"], "everybody locks in the same order");
+    // Of another request, as before a rewinding.
+    let stale = one.done(0, Ok(json!("another")));
+    assert_eq!(one.turn(vec![stale], json!({ "from": 1, "actions": [[]] })), Ok(None));
+    let call = |to: &str, kind: u32, id: u32| json!({ "actionType": kind, "instanceId": to, "operation": "a", "id": id });
+    let told = vec![given(&one, 0), given(&one, 0)];
+    let actions = json!({ "from": 1, "actions": [[call("@c@a", 7, 1), call("@c@x", 9, 2)]] });
+    let turned = one.turn(told, actions).unwrap().unwrap();
+    assert!(matches!(&one.open[&0].work, Work::Lock { since: Some(_), .. }));
+    let within: Vec<_> = turned.sent.iter().map(|sent| (sent.to.as_str(), sent.within)).collect();
+    assert_eq!(within, [("@c@a", true), ("@c@x", false)]);
+    let times = one.events.iter().filter(|(kind, _)| *kind == EventType::LockAcquired).count();
+    assert_eq!(times, 1);
+    let again = given(&one, 0);
+    assert_eq!(one.turn(vec![again], json!({ "from": 3, "actions": [[]] })), Ok(None));
+    let unlock = json!({ "actionType": 103, "lock": 0, "entities": ["@c@b", "@c@a"], "id": 3 });
+    let answer = one.done(1, Ok(json!(1)));
+    let actions = json!({ "from": 3, "actions": [[unlock, call("@c@a", 7, 4)]] });
+    let turned = one.turn(vec![answer], actions).unwrap().unwrap();
+    assert_eq!(one.open.keys().copied().collect::<Vec<_>>(), [4]);
+    assert!(!turned.sent[0].within, "it comes after the section");
+}
+
+#[test]
+fn a_lock_that_is_given_and_given_back_in_one_turn_is_open_no_more() {
+    let mut one = Instance::new();
+    one.turn(vec![], json!({ "actions": [[lock(0)]] })).unwrap().unwrap();
+    let unlock = json!({ "actionType": 103, "lock": 0, "entities": ["@c@b", "@c@a"], "id": 1 });
+    let told = vec![given(&one, 0)];
+    let turned = one.turn(told, json!({ "from": 1, "actions": [[unlock, lock(2)]] })).unwrap().unwrap();
+    assert_eq!((turned.closed, one.open.keys().copied().collect::<Vec<_>>()), ([0].into(), vec![2]));
+}
+
+#[test]
+fn a_lock_that_is_refused_is_over() {
+    let mut one = Instance::new();
+    one.turn(vec![], json!({ "actions": [[lock(0)]] })).unwrap().unwrap();
+    let refused = one.done(0, Err("no"));
+    let turned = one.turn(vec![refused], json!({ "from": 1, "actions": [[]] })).unwrap().unwrap();
+    let event = turned.events.iter().find(|event| event.event_type == EventType::LockAcquired).unwrap();
+    assert_eq!((event.reason.as_deref(), event.task_scheduled_id), (Some("no"), Some(0)));
+    assert!(one.open.is_empty());
+}
+
+#[test]
+fn another_lock_than_before_is_told() {
+    let mut one = Instance::new();
+    let wrong = one.turn(vec![], json!({ "actions": [[lock(1)]] }));
+    assert_eq!(wrong, Err(Diverged::Task { action: 0, told: 1, counted: 0 }));
+}
+
+#[test]
+fn an_instance_that_ends_or_begins_anew_has_no_lock() {
+    for end in [
+        json!({ "isDone": true, "from": 1, "actions": [[]] }),
+        json!({ "isDone": true, "from": 1, "actions": [[{ "actionType": 4 }]] }),
+    ] {
+        let mut one = Instance::new();
+        one.turn(vec![], json!({ "actions": [[lock(0)]] })).unwrap().unwrap();
+        let told = vec![given(&one, 0)];
+        let turned = one.turn(told, end).unwrap().unwrap();
+        assert!(turned.opened.is_empty() && (turned.renewed || turned.record.status.ended()));
+    }
+}

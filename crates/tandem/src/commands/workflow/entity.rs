@@ -1,7 +1,7 @@
 //! Entities, by hand: their states, and what is sent to them.
 
 use jiff::Timestamp;
-use tandem_cloud::workflow::EntityStatus;
+use tandem_cloud::workflow::{EntityStatus, LockedBy};
 use tandem_model::StackId;
 use tandem_server::{
     Client,
@@ -31,8 +31,17 @@ pub(super) async fn show(terminal: &Terminal, client: &Client, of: Instance) -> 
         ("applied", format!("{} operations", found.operations)),
         ("updated", format!("{} ago", ps::age(found.last_updated_time, now))),
     ];
-    let text: String = rows.iter().map(|(name, value)| format!("{name:<10}{value}\n")).collect();
+    let locked = found.locked_by.map(|by| ("locked", locked(&by, now)));
+    let rows = rows.into_iter().chain(locked);
+    let text: String = rows.map(|(name, value)| format!("{name:<10}{value}\n")).collect();
     Ok(Some(terminal.data(&text)?))
+}
+
+fn locked(by: &LockedBy, now: Timestamp) -> String {
+    match by.since {
+        Some(since) => format!("by {} for {}", by.instance_id, ps::age(since, now)),
+        None => format!("by {}, which waits for others", by.instance_id),
+    }
 }
 
 pub(super) async fn list(

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use tandem_cloud::workflow::{InstanceStatus, Status, ToldEvent};
+use tandem_cloud::workflow::{InstanceStatus, LockStatus, Status, ToldEvent};
 
 use crate::ui;
 
@@ -25,6 +25,9 @@ pub(super) fn text(told: &InstanceStatus, now: Timestamp) -> String {
     }
     for why in &told.held_up {
         row("waits", format!("{} ({})", why.message, why.code));
+    }
+    if let Some(lock) = &told.lock {
+        row("lock", locked(lock, now));
     }
     let events = told.history_events.as_deref().unwrap_or_default();
     let began = told.created_time;
@@ -53,6 +56,16 @@ pub(super) fn text(told: &InstanceStatus, now: Timestamp) -> String {
     text
 }
 
+/// Which entities it has to itself, or who has those that it waits for.
+fn locked(lock: &LockStatus, now: Timestamp) -> String {
+    let entities = lock.entities.join(", ");
+    let Some(since) = lock.held_since else {
+        let by = lock.held_by.iter().map(|(entity, by)| format!("; {} has {entity}", by.instance_id));
+        return format!("on {entities}: waits for it{}", by.collect::<String>());
+    };
+    format!("on {entities}: held for {}", span(since, now))
+}
+
 /// A step of an instance: a task that it began, or something that it was told.
 fn steps(events: &[ToldEvent], ended: bool, began: Timestamp, until: Timestamp) -> Vec<[String; 4]> {
     let mut rows = Vec::new();
@@ -65,6 +78,8 @@ fn steps(events: &[ToldEvent], ended: bool, began: Timestamp, until: Timestamp) 
                 None => name,
             },
             "TimerCreated" | "TimerFired" => "timer".to_owned(),
+            "LockRequested" | "LockAcquired" => format!("lock on {name}"),
+            "LockReleased" => format!("release of {name}"),
             "EventSent" | "EventRaised" if event.function_name.is_some() => {
                 format!("entity {} {name}", event.instance_id.as_deref().unwrap_or_default())
             }
@@ -74,10 +89,13 @@ fn steps(events: &[ToldEvent], ended: bool, began: Timestamp, until: Timestamp) 
             }
             _ => continue,
         };
-        let open = matches!(kind, "TaskScheduled" | "TimerCreated" | "SubOrchestrationInstanceCreated");
+        let open = matches!(
+            kind,
+            "TaskScheduled" | "TimerCreated" | "SubOrchestrationInstanceCreated" | "LockRequested"
+        );
         let from = event.scheduled_time.unwrap_or(event.timestamp);
         let took = match kind {
-            "EventSent" => String::new(),
+            "EventSent" | "LockReleased" => String::new(),
             "EventRaised" if event.function_name.is_none() => String::new(),
             _ if open => span(from, until),
             _ => span(from, event.timestamp),
@@ -90,6 +108,8 @@ fn steps(events: &[ToldEvent], ended: bool, began: Timestamp, until: Timestamp) 
             (Some(reason), _, _) => format!("failed: {}", short(reason)),
             (None, Some(value), _) | (None, None, Some(value)) => short(&value.to_string()),
             (None, None, None) if kind == "EventRaised" => "raised".to_owned(),
+            (None, None, None) if kind == "LockAcquired" => "given".to_owned(),
+            (None, None, None) if kind == "LockReleased" => "released".to_owned(),
             (None, None, None) => "fired".to_owned(),
         };
         rows.push((from, [format!("+{}", span(began, from)), what, took, outcome]));
