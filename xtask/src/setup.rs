@@ -69,7 +69,7 @@ const CLIENTS: &[&str] = &["boto3==1.43.11", "awscli==1.46.3", "awslambdaric==4.
 const OLD_CLIENTS: &[&str] = &["boto3==1.28.79", "botocore==1.31.79"];
 
 /// The AWS SDK for JavaScript; of the releases that run on Debian's Node.js. And the `durable-functions` that ours is
-/// compared with, both of them under names of their own.
+/// compared with, both of them under names of their own. And the compiler that checks the typings.
 const NODE_CLIENTS: &[&str] = &[
     "@aws-sdk/client-s3@3.850.0",
     "@aws-sdk/client-sqs@3.848.0",
@@ -78,6 +78,7 @@ const NODE_CLIENTS: &[&str] = &[
     "@aws-sdk/s3-request-presigner@3.850.0",
     "durable-functions-1@npm:durable-functions@1.5.4",
     "durable-functions-2@npm:durable-functions@2.1.3",
+    "typescript@5.9.3",
 ];
 
 const NEXTEST: &str = "0.9.143";

@@ -43,6 +43,14 @@ fn what_is_ours_does_what_its_page_says() {
     }
 }
 
+#[test]
+fn the_typings_allow_what_programs_do_with_entities_and_nothing_else() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../sdk/js/test/types");
+    let compiler = Path::new(&packages()).join("node_modules/typescript/bin/tsc");
+    let output = Command::new("node").arg(compiler).arg("-p").arg(folder).output().expect("Node.js");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
 fn history() -> Value {
     let at = "2026-01-01T00:00:00Z";
     json!([
