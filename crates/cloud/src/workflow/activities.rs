@@ -1,10 +1,10 @@
 //! Calls of activities and container tasks, from their begin until the instance is told what came of them.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tandem_failpoint::hit;
-use tandem_model::{Kind, Urn};
+use tandem_model::{Kind, Report, Urn};
 use tokio::time::sleep;
 
 use super::{
@@ -21,6 +21,9 @@ const BUSY: Duration = Duration::from_millis(100);
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 /// How often an activity is called whose worker was lost.
 const ATTEMPTS: u32 = 3;
+
+/// A call: the instance, its execution, the task.
+pub(super) type Called = (InstanceKey, String, u32);
 
 /// Names a call, the same for every attempt at it.
 pub(super) fn key(execution: &str, task: u32) -> String {
@@ -42,9 +45,10 @@ impl Shared {
     /// Calls an activity or a container task, and tells the instance what came of it.
     pub(super) fn call(self: &Arc<Self>, instance: &InstanceKey, execution: &str, task: u32) {
         let of = (instance.clone(), execution.to_owned(), task);
-        if !lock(&self.calling).insert(of.clone()) {
-            return;
-        }
+        match lock(&self.calling).entry(of.clone()) {
+            Entry::Occupied(_) => return,
+            Entry::Vacant(free) => free.insert(None),
+        };
         let shared = self.clone();
         self.working.spawn(async move {
             let (instance, execution, task) = &of;
@@ -59,6 +63,12 @@ impl Shared {
             }
             lock(&shared.calling).remove(&of);
         });
+    }
+
+    fn hold_up(&self, instance: &InstanceKey, execution: &str, task: u32, why: Option<Report>) {
+        if let Some(held) = lock(&self.calling).get_mut(&(instance.clone(), execution.to_owned(), task)) {
+            *held = why;
+        }
     }
 
     /// The result of a call; `None` if nobody waits for it any more.
@@ -97,7 +107,7 @@ impl Shared {
                 return Some(Err(Failure { reason, details: String::new() }));
             };
             let call = Call {
-                callee: callee.clone(),
+                callee,
                 key: key(execution, task),
                 input: input.unwrap_or_default(),
                 traceparent: Some(record.cause()),
@@ -110,14 +120,13 @@ impl Shared {
                     self.host.run(call).await
                 }
             };
-            let why = match &result {
-                Err(Fault::Busy(why)) => Some(why.clone()),
-                _ => None,
-            };
-            self.busy.note(&callee, why);
             match result {
                 Ok(result) => return Some(result),
-                Err(Fault::Busy(_)) => sleep(BUSY).await,
+                Err(Fault::Busy(why)) => {
+                    self.hold_up(instance, execution, task, Some(why));
+                    sleep(BUSY).await;
+                    self.hold_up(instance, execution, task, None);
+                }
                 Err(Fault::Lost(report)) if lost + 1 < ATTEMPTS => {
                     tracing::warn!(%instance, task, %report, "an activity is called again");
                     lost += 1;

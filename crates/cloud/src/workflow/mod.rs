@@ -32,7 +32,6 @@
 
 mod action;
 mod activities;
-mod busy;
 mod calls;
 mod caused;
 mod consumer;
@@ -61,16 +60,16 @@ mod web;
 mod tests;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use tandem_model::Report;
 use tandem_store::Store;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::{busy::Busy, entity::Entities, record::Message, timers::Cursor, turns::Turns, web::Web};
 pub use self::{
     calls::Start,
     caused::{CallOutcome, CalledActivity, CausedInstance},
@@ -84,6 +83,7 @@ pub use self::{
     store::InstanceKey,
     told::ToldEvent,
 };
+use self::{entity::Entities, record::Message, timers::Cursor, turns::Turns, web::Web};
 use crate::resource::Resources;
 
 /// How many activities are called at once. The others wait on disk, and in memory as a name.
@@ -100,11 +100,10 @@ struct Shared {
     resources: Arc<Resources>,
     host: Arc<dyn Host>,
     turns: Turns,
-    busy: Busy,
     /// The instances that have a driver now.
     driven: Mutex<HashMap<InstanceKey, Mail>>,
-    /// The calls under way: instance, execution, task.
-    calling: Mutex<HashSet<(InstanceKey, String, u32)>>,
+    /// The calls under way; and why one has not begun, if nobody had room for it.
+    calling: Mutex<HashMap<activities::Called, Option<Report>>>,
     activities: Arc<Semaphore>,
     web: Web,
     entities: Entities,
@@ -135,13 +134,11 @@ impl fmt::Debug for Workflows {
 
 impl Workflows {
     pub fn new(store: Arc<dyn Store>, resources: Arc<Resources>, host: Arc<dyn Host>) -> Self {
-        let busy = Busy::default();
         Self {
             shared: Arc::new(Shared {
                 store,
                 resources,
-                turns: Turns::new(host.clone(), busy.clone()),
-                busy,
+                turns: Turns::new(host.clone()),
                 host,
                 driven: Mutex::default(),
                 calling: Mutex::default(),

@@ -12,6 +12,7 @@ use super::{
     Shared, WorkflowError, Workflows, activities,
     effects::entity_of,
     entity::{LockedBy, locked_by},
+    lock,
     provider::version_id,
     record::{Open, Record, Status, Work},
     store::{self, InstanceKey, Loaded},
@@ -137,7 +138,7 @@ impl Workflows {
             }
             false => None,
         };
-        let held_up = self.shared.held_up(instance, &record, open.into_values());
+        let held_up = self.shared.held_up(instance, &record, &open);
         Ok(InstanceStatus { held_up, lock, history_events: events, ..record.into() })
     }
 
@@ -207,22 +208,16 @@ impl Workflows {
 }
 
 impl Shared {
-    /// Why what an instance waits for has not begun, as far as somebody lacks a worker.
-    fn held_up(
-        &self,
-        instance: &InstanceKey,
-        record: &Record,
-        open: impl IntoIterator<Item = Open>,
-    ) -> Vec<Report> {
-        if record.status.ended() || self.busy.is_empty() {
-            return Vec::new();
+    /// Why what an instance waits for has not begun: nobody has room for it.
+    fn held_up(&self, instance: &InstanceKey, record: &Record, open: &BTreeMap<u32, Open>) -> Vec<Report> {
+        let mut why = Vec::new();
+        // Who has no driver waits for no turn.
+        if lock(&self.driven).contains_key(instance) {
+            why.extend(self.turns.held_up(&version_id(&record.workflow, &record.version)));
         }
-        let version = version_id(&record.workflow, &record.version);
-        let mut why: Vec<_> = self.busy.why(&version).into_iter().collect();
-        for open in open {
-            let Work::Activity { name, .. } = open.work else { continue };
-            let Ok(name) = name.parse() else { continue };
-            let held = self.busy.why(&Urn::new(instance.stack.clone(), Kind::Function, name));
+        let calling = lock(&self.calling);
+        for task in open.keys() {
+            let held = calling.get(&(instance.clone(), record.execution.clone(), *task)).cloned().flatten();
             why.extend(held.filter(|held| !why.contains(held)));
         }
         why

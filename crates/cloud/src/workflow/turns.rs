@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -19,9 +19,9 @@ use tokio::{
 
 use super::{
     action::State,
-    busy::Busy,
     history::HistoryEvent,
     host::{Fault, Host},
+    lock,
 };
 
 /// How many turns go together, and of which size; one turn alone may be larger.
@@ -97,13 +97,14 @@ struct Ask {
 /// Where turns are handed in.
 pub(super) struct Turns {
     host: Arc<dyn Host>,
-    busy: Busy,
+    /// The versions that have no worker just now, and why.
+    busy: Arc<Mutex<HashMap<PhysicalId, Report>>>,
     queues: Mutex<HashMap<PhysicalId, mpsc::UnboundedSender<Ask>>>,
 }
 
 impl Turns {
-    pub(super) fn new(host: Arc<dyn Host>, busy: Busy) -> Self {
-        Self { host, busy, queues: Mutex::default() }
+    pub(super) fn new(host: Arc<dyn Host>) -> Self {
+        Self { host, busy: Arc::default(), queues: Mutex::default() }
     }
 
     /// Takes a turn, however long it has to wait for a worker. `None` if the cloud closes.
@@ -121,7 +122,7 @@ impl Turns {
     }
 
     fn queue(&self, version: &PhysicalId) -> mpsc::UnboundedSender<Ask> {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = lock(&self.queues);
         let queue = queues.entry(version.clone()).or_insert_with(|| {
             let (sender, receiver) = mpsc::unbounded_channel();
             let way = Way { host: self.host.clone(), version: version.clone(), busy: self.busy.clone() };
@@ -131,14 +132,19 @@ impl Turns {
         queue.clone()
     }
 
+    /// Why turns of the version wait, if it has no worker.
+    pub(super) fn held_up(&self, version: &PhysicalId) -> Option<Report> {
+        lock(&self.busy).get(version).cloned()
+    }
+
     /// The version is gone.
     pub(super) fn forget(&self, version: &PhysicalId) {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner).remove(version);
+        lock(&self.queues).remove(version);
     }
 
     /// Takes no more turns; whoever waits for one learns that it was not taken.
     pub(super) fn close(&self) {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        lock(&self.queues).clear();
     }
 }
 
@@ -156,7 +162,7 @@ fn size_of(value: &Value) -> usize {
 struct Way {
     host: Arc<dyn Host>,
     version: PhysicalId,
-    busy: Busy,
+    busy: Arc<Mutex<HashMap<PhysicalId, Report>>>,
 }
 
 impl Way {
@@ -198,11 +204,6 @@ impl Way {
         let traceparent = batch.first().and_then(|ask| ask.traceparent.clone());
         loop {
             let told = self.host.turns(&self.version, request.clone(), traceparent.clone()).await;
-            let why = match &told {
-                Err(Fault::Busy(why)) => Some(why.clone()),
-                _ => None,
-            };
-            self.busy.note(&self.version, why);
             let lost = match told {
                 Ok(answer) => match read(&answer, batch.len()) {
                     Ok(answers) => {
@@ -214,8 +215,10 @@ impl Way {
                     Err(report) => report,
                 },
                 Err(Fault::Busy(_)) if batch.iter().all(|ask| ask.reply.is_closed()) => return Ok(()),
-                Err(Fault::Busy(_)) => {
+                Err(Fault::Busy(why)) => {
+                    lock(&self.busy).insert(self.version.clone(), why);
                     sleep(BUSY).await;
+                    lock(&self.busy).remove(&self.version);
                     continue;
                 }
                 Err(Fault::Lost(report)) => report,
