@@ -27,6 +27,10 @@ new cloud.Function("put", () => bucket.put("in/a", "a"));
 new cloud.Function("publish", () => topic.publish("m"));
 new cloud.Function("send", () => queue.sendBatch(["q1", "q2"]));
 new cloud.Function("record", () => stream.put("key", "r"));
+"#;
+
+/// Apart, for it would start instances at any time.
+const TIMER: &str = r#"
 cloud.timer.interval("soon", { seconds: 1 }, new cloud.Workflow("ticked", df.orchestrator(function* (ctx) {
     return ctx.df.getInput().type;
 })));
@@ -61,7 +65,7 @@ const RECORDED: &str = r#"["dev.tandem.stream.records","noted \"r\""]"#;
 fn events_of_every_source_start_instances() {
     let cloud = Cloud::new();
     let _serving = cloud.serve();
-    let project = cloud.project("started", &[("index.js", PROGRAM)]);
+    let project = cloud.project("started", &[("index.js", &format!("{PROGRAM}{TIMER}"))]);
     project.up();
     assert!(project.tandem(&["preview"]).ok().all().contains("Nothing to do"));
     for function in ["put", "publish", "send", "record"] {
