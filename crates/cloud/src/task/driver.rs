@@ -25,6 +25,9 @@ use crate::{
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long a start waits for room on a full disk before the run fails for it.
 const ROOM: Duration = Duration::from_secs(10 * 60);
+/// A process that cannot be seen has most likely ended. Its exit code is told within this time, and is the truth; only after it
+/// does the clock decide.
+const END_IS_TOLD: Duration = Duration::from_secs(10);
 
 /// The one owner of a run's record.
 pub(super) struct Driver {
@@ -224,8 +227,11 @@ impl Driver {
             };
             // The clock may have been set since the start; the process knows better.
             let age = pid.and_then(age::of_process).and_then(|age| SignedDuration::try_from(age).ok());
-            let age = age.unwrap_or_else(|| Timestamp::now().duration_since(started));
-            let left = Run::remaining(age, timeout).unsigned_abs();
+            let by_clock = || Timestamp::now().duration_since(started);
+            let mut left = Run::remaining(age.unwrap_or_else(by_clock), timeout).unsigned_abs();
+            if pid.is_some() && age.is_none() {
+                left = left.max(END_IS_TOLD);
+            }
             self.pending.push(tokio::time::sleep(left).map(|()| Event::Deadline).boxed());
         }
     }

@@ -64,6 +64,29 @@ async fn a_clock_that_is_set_forward_over_a_restart_ends_no_run_before_its_time(
 }
 
 #[tokio::test]
+async fn a_run_whose_process_has_just_ended_is_not_timed_out_by_the_clock() {
+    let scene = Scene::new();
+    let gate = scene.gate("gate");
+    let task = scene.deploy("job", "read go <$GATE; exit 7", json!({ "timeout": 1000 }));
+    let tasks = scene.open();
+    let id = tasks.run(at_gate(&task, &gate)).await.unwrap();
+    running(&tasks, &id).await;
+    tasks.close().await;
+    // The process is gone, and what waits for it has not said so yet.
+    let mut gone = std::process::Command::new("true").spawn().unwrap();
+    let pid = i32::try_from(gone.id()).unwrap();
+    gone.wait().unwrap();
+    let mut record = store::get(&*scene.store.snapshot().unwrap(), &id).unwrap().unwrap();
+    record.run.phase = core::Phase::Running { started: Timestamp::UNIX_EPOCH, pid: Some(pid) };
+    scene.store.commit(store::advance(&record)).await.unwrap();
+
+    let tasks = scene.open();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    gate.open().await;
+    assert_eq!(tasks.wait(&id).await.unwrap().outcome, Some(Outcome::Exited { code: 7 }));
+}
+
+#[tokio::test]
 async fn a_timeout_that_passed_while_there_was_no_cloud_ends_the_run() {
     let scene = Scene { grace: Duration::from_millis(50), ..Scene::new() };
     let gate = scene.gate("gate");
