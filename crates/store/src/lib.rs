@@ -20,4 +20,4 @@ pub use port::{
 pub use space::Reserve;
 
 #[cfg(test)]
-mod crash;
+mod tests;

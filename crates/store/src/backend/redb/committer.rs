@@ -1,20 +1,23 @@
-//! The one thread that writes: takes what waits, judges each batch, and makes all of it durable with one fsync.
+//! The one thread that writes: takes what waits, judges each batch, and makes all of it durable with one fsync, of the log or
+//! of redb's file.
 //!
 //! While an fsync runs, the next group gathers; so a group grows with the number of clients and needs no timer.
 
-use std::{
-    io,
-    sync::{
-        Arc, RwLockReadGuard,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc, MutexGuard, PoisonError, RwLockReadGuard,
+    atomic::{AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
-use redb::{Database, ReadableTable, StorageError, Table};
+use redb::{Database, Durability, ReadableTable, StorageError, Table};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Opened, Shared, TABLE, damage, row};
+use super::{
+    Files, Opened, Shared, TABLE, damage,
+    failure::{Failure, is_full},
+    log::{Log, Record},
+    row,
+};
 use crate::{
     backend::OpenError,
     port::{Batch, CommitError, Damage, Write},
@@ -38,11 +41,13 @@ type Answer = oneshot::Sender<Result<(), CommitError>>;
 #[derive(Default)]
 struct Group {
     members: Vec<(Batch, Answer)>,
+    writes: u64,
     bytes: u64,
 }
 
 impl Group {
     fn push(&mut self, batch: Batch, answer: Answer) {
+        self.writes += batch.writes.len() as u64;
         self.bytes += size(&batch);
         self.members.push((batch, answer));
     }
@@ -94,6 +99,7 @@ impl Committer {
             self.commit(group);
         }
         self.queue.close();
+        self.end();
         self.shared.close();
         if let Some(answer) = closing {
             let _ = answer.send(());
@@ -119,6 +125,19 @@ impl Committer {
         }
     }
 
+    /// Leaves one file that has everything. Without that, the next start does it.
+    fn end(&self) {
+        let opened = self.shared.opened();
+        let Some(files) = &opened.files else { return };
+        let ended = damage::caught(&self.shared.path, || log_of(files).end(&files.database));
+        let told = match ended {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(damage) => damage.to_string(),
+        };
+        tracing::warn!(error = told, "the log of the store stays");
+    }
+
     /// Commits all members whose preconditions hold. An error means that none was written.
     fn try_commit(&mut self, group: &Group) -> Result<Vec<Result<(), CommitError>>, Failure> {
         // A delete needs a little room too; the reserve is there for it, so that a full disk can be emptied. Each is
@@ -130,32 +149,39 @@ impl Committer {
         }
         let opened = self.open()?;
         let generation = opened.generation;
-        let database =
-            opened.database.as_ref().ok_or(StorageError::DatabaseClosed).map_err(redb::Error::from)?;
-        let mut witness = None;
+        let files = opened.files.as_ref().ok_or(StorageError::DatabaseClosed).map_err(redb::Error::from)?;
+        let (mut log, mut outcome) = (log_of(files), Outcome::default());
         let result = damage::caught(&self.shared.path, || {
-            write(database, group, tight, &self.shared.commits, &mut witness)
+            write(&files.database, &mut log, group, tight, &self.shared.commits, &mut outcome)
         });
+        let happened = log.untaken();
+        drop(log);
         drop(opened);
-        let result = match result {
-            Ok(written) => written.map_err(|error| self.failure(error)),
-            Err(damage) => Err(Failure::Other(Arc::new(damage))),
+        let failure = match result {
+            Ok(Ok(())) => return Ok(outcome.verdicts),
+            Ok(Err(error)) => self.failure(error),
+            Err(damage) => Failure::Other(Arc::new(damage)),
         };
-        if result.is_err() {
-            match self.shared.renew(generation) {
-                Ok(()) => self.settle(witness),
-                Err(error) => {
-                    tracing::error!(%error, "cannot open the store again; whoever uses it next tries again");
-                }
+        match self.shared.renew(generation) {
+            Ok(()) if happened => {
+                self.shared.commits.fetch_add(1, Ordering::SeqCst);
+            }
+            Ok(()) => self.settle(outcome.witness),
+            Err(error) => {
+                tracing::error!(%error, "cannot open the store again; whoever uses it next tries again");
             }
         }
-        result
+        if happened {
+            tracing::warn!(error = %failure.answer(), "a commit was kept by the log alone");
+            return Ok(outcome.verdicts);
+        }
+        Err(failure)
     }
 
     /// The database; opened again if that failed before.
     fn open(&self) -> Result<RwLockReadGuard<'_, Opened>, Failure> {
         let opened = self.shared.opened();
-        if opened.database.is_some() {
+        if opened.files.is_some() {
             return Ok(opened);
         }
         let generation = opened.generation;
@@ -180,6 +206,17 @@ impl Committer {
             self.shared.commits.store(commits - 1, Ordering::SeqCst);
         }
     }
+}
+
+fn log_of(files: &Files) -> MutexGuard<'_, Log> {
+    files.log.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What has come of a group so far.
+#[derive(Default)]
+struct Outcome {
+    verdicts: Vec<Result<(), CommitError>>,
+    witness: Option<Witness>,
 }
 
 /// A row that a group changes, and what was there before.
@@ -210,13 +247,15 @@ impl<E: Into<redb::Error>> From<E> for WriteError {
 
 fn write(
     database: &Database,
+    log: &mut Log,
     group: &Group,
     tight: bool,
     commits: &AtomicU64,
-    witness: &mut Option<Witness>,
-) -> Result<Vec<Result<(), CommitError>>, WriteError> {
-    let transaction = database.begin_write()?;
-    let mut verdicts = Vec::with_capacity(group.members.len());
+    outcome: &mut Outcome,
+) -> Result<(), WriteError> {
+    let Outcome { verdicts, witness } = outcome;
+    let mut record = log.prepare(database, group.writes, group.bytes)?.then(Record::new);
+    let mut transaction = database.begin_write()?;
     let mut changed = false;
     {
         let mut table = transaction.open_table(TABLE)?;
@@ -229,7 +268,7 @@ fn write(
                 Looked::Damaged(key) => return Err(WriteError::DamagedRow(key)),
                 Looked::Broken(key) => Err(CommitError::Conflict { key }),
                 Looked::Holds => {
-                    apply(&mut table, batch, witness)?;
+                    apply(&mut table, batch, &mut record, witness)?;
                     changed |= !batch.writes.is_empty();
                     Ok(())
                 }
@@ -241,13 +280,22 @@ fn write(
         // Odd from here on, and also after a failure, until it is known what that left.
         let begun = commits.load(Ordering::SeqCst) | 1;
         commits.store(begun, Ordering::SeqCst);
-        transaction.commit()?;
+        match record {
+            Some(record) => {
+                transaction.set_durability(Durability::None)?;
+                log.append(record)?;
+                tandem_failpoint::hit("store.commit.logged");
+                transaction.commit()?;
+                log.taken();
+            }
+            None => transaction.commit()?,
+        }
         commits.store(begun + 1, Ordering::SeqCst);
     } else {
         transaction.abort()?;
     }
     tandem_failpoint::hit("store.commit.synced");
-    Ok(verdicts)
+    Ok(())
 }
 
 fn look(table: &Table<'_, &'static [u8], &'static [u8]>, batch: &Batch) -> Result<Looked, StorageError> {
@@ -271,13 +319,18 @@ fn look(table: &Table<'_, &'static [u8], &'static [u8]>, batch: &Batch) -> Resul
 fn apply(
     table: &mut Table<'_, &'static [u8], &'static [u8]>,
     batch: &Batch,
+    record: &mut Option<Record>,
     witness: &mut Option<Witness>,
 ) -> Result<(), StorageError> {
     for write in &batch.writes {
         let (key, value) = match write {
-            Write::Put { key, value } => (key, Some(row::seal(key, value))),
+            Write::Put { key, value } => (key, Some(value)),
             Write::Delete { key } => (key, None),
         };
+        if let Some(record) = record {
+            record.push(key, value.map(|value| &**value));
+        }
+        let value = value.map(|value| row::seal(key, value));
         let before = match &value {
             Some(value) => table.insert(key.as_ref(), value.as_slice())?,
             None => table.remove(key.as_ref())?,
@@ -295,29 +348,6 @@ fn apply(
     Ok(())
 }
 
-/// Why a whole group was not written.
-enum Failure {
-    Full,
-    Other(Arc<dyn std::error::Error + Send + Sync>),
-}
-
-impl Failure {
-    fn answer(&self) -> CommitError {
-        match self {
-            Self::Full => CommitError::Full,
-            // Found as itself: it has a code of its own.
-            Self::Other(cause) => CommitError::Backend(match cause.downcast_ref::<Damage>() {
-                Some(damage) => Box::new(damage.clone()),
-                None => Box::new(cause.clone()),
-            }),
-        }
-    }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
 impl Committer {
     fn failure(&self, error: WriteError) -> Failure {
         let damage = |what| Failure::Other(Arc::new(damage::found(&self.shared.path, what)));
@@ -328,20 +358,5 @@ impl Committer {
                 damage(format!("the row `{}` is not what was written", key.escape_ascii()))
             }
         }
-    }
-}
-
-impl From<redb::Error> for Failure {
-    fn from(error: redb::Error) -> Self {
-        match error {
-            redb::Error::Io(io) if is_full(&io) => Self::Full,
-            other => Self::Other(Arc::new(other)),
-        }
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Other(Arc::new(error))
     }
 }

@@ -3,9 +3,10 @@
 //! One thread owns all writing ([`committer`]): concurrent commits become one redb transaction and share its one fsync.
 //! Readers take redb's read transactions, which see what was committed when they began.
 //!
-//! What makes a commit true is redb's switch of its root, which the fsync at the end of the transaction makes durable.
-//! A restart after a kill at any point before that finds the former root; the batch was not acknowledged, and all of it
-//! is absent or, if the file happened to reach the disk, all of it is there.
+//! What makes a commit true is the fsync of its record in the [`log`], which redb's file takes in later; of a large one it is
+//! redb's switch of its root, which the fsync at the end of the transaction makes durable. A restart after a kill at any point
+//! before that finds what was there before; the batch was not acknowledged, and all of it is absent or, if the file happened to
+//! reach the disk, all of it is there.
 //!
 //! When the disk fails:
 //! - below the reserve of free space a commit is refused with [`CommitError::Full`](crate::CommitError), and taken
@@ -21,7 +22,9 @@
 
 mod committer;
 mod damage;
+mod failure;
 mod file;
+mod log;
 mod row;
 mod snapshot;
 
@@ -31,7 +34,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard,
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
@@ -50,7 +53,8 @@ use crate::{
     space::Reserve,
 };
 use committer::{Committer, Request};
-use file::Stopping;
+use file::{Later, Stopping};
+use log::{Limits, Log, OnDisk};
 use snapshot::RedbSnapshot;
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("tandem");
@@ -124,7 +128,7 @@ struct Shared {
     /// Named in errors.
     path: Arc<Path>,
     /// Opens what is written to; also after a failed write.
-    open: Box<dyn Fn() -> Result<Database, OpenError> + Send + Sync>,
+    open: Box<Open>,
     opened: RwLock<Opened>,
     /// For good.
     closed: AtomicBool,
@@ -133,11 +137,25 @@ struct Shared {
     commits: AtomicU64,
 }
 
+type Open = dyn Fn() -> Result<(Database, Log), OpenError> + Send + Sync;
+
 struct Opened {
     /// `None` once closed, and after a failed write until the file could be opened again.
-    database: Option<Database>,
+    files: Option<Files>,
     /// How often it was opened again.
     generation: u64,
+}
+
+struct Files {
+    database: Database,
+    /// The committer's.
+    log: Mutex<Log>,
+}
+
+impl From<(Database, Log)> for Files {
+    fn from((database, log): (Database, Log)) -> Self {
+        Self { database, log: Mutex::new(log) }
+    }
 }
 
 /// What a reader begins with.
@@ -163,12 +181,12 @@ impl Shared {
     /// the caller saw fail: whoever is first does it, and all others wait until it is done.
     fn renew(&self, generation: u64) -> Result<(), OpenError> {
         let mut opened = self.opened.write().unwrap_or_else(PoisonError::into_inner);
-        let done = opened.generation != generation && opened.database.is_some();
+        let done = opened.generation != generation && opened.files.is_some();
         if done || self.closed.load(Ordering::SeqCst) {
             return Ok(());
         }
         self.let_go(&mut opened);
-        opened.database = Some((self.open)()?);
+        opened.files = Some((self.open)()?.into());
         opened.generation += 1;
         tracing::warn!(path = %self.path.display(), "opened the store again after a failed write");
         Ok(())
@@ -181,8 +199,8 @@ impl Shared {
 
     /// Within the lock: until redb has let go of the file, nobody can open it.
     fn let_go(&self, opened: &mut Opened) {
-        let database = opened.database.take();
-        if let Err(damage) = damage::caught(&self.path, || drop(database)) {
+        let files = opened.files.take();
+        if let Err(damage) = damage::caught(&self.path, || drop(files)) {
             tracing::error!(%damage, "closing the store");
         }
     }
@@ -209,8 +227,8 @@ impl Shared {
         let opened = self.opened();
         let generation = opened.generation;
         let table = damage::read(&self.path, || {
-            let database = opened.database.as_ref().ok_or(StorageError::DatabaseClosed)?;
-            database.begin_read()?.open_table(TABLE).map_err(redb::Error::from)
+            let files = opened.files.as_ref().ok_or(StorageError::DatabaseClosed)?;
+            files.database.begin_read()?.open_table(TABLE).map_err(redb::Error::from)
         });
         match table {
             Ok(table) => Ok(Begun { table, generation, commits }),
@@ -234,8 +252,9 @@ pub struct RedbStore {
 }
 
 impl RedbStore {
-    /// Opens the file, creating it if there is none. After a crash this reads the whole file once, to find the last
-    /// commit that is complete; a small file is read and checked each time.
+    /// Opens the file, creating it if there is none. While it is open there is a log beside it, with the ending `wal`. After a
+    /// crash this reads the whole file once, to find the last commit that is complete, and what the log has beyond it; a small
+    /// file is read and checked each time.
     ///
     /// # Errors
     /// [`OpenError`] if another process has it open, or if it is no store or a damaged one.
@@ -247,12 +266,8 @@ impl RedbStore {
     }
 
     /// Starts on what `open` opens.
-    fn start(
-        path: Arc<Path>,
-        reserve: Reserve,
-        open: Box<dyn Fn() -> Result<Database, OpenError> + Send + Sync>,
-    ) -> Result<Self, OpenError> {
-        let opened = RwLock::new(Opened { database: Some(open()?), generation: 0 });
+    fn start(path: Arc<Path>, reserve: Reserve, open: Box<Open>) -> Result<Self, OpenError> {
+        let opened = RwLock::new(Opened { files: Some(open()?.into()), generation: 0 });
         let (closed, commits) = (AtomicBool::new(false), AtomicU64::new(0));
         let shared = Arc::new(Shared { path, open, opened, closed, commits });
         let (requests, queue) = mpsc::channel(QUEUE);
@@ -291,28 +306,34 @@ impl Store for RedbStore {
 }
 
 /// Opens the file and makes sure that it has its table and that its name is on disk.
-fn open_database(path: &Path, options: &Options) -> Result<Database, OpenError> {
+fn open_database(path: &Path, options: &Options) -> Result<(Database, Log), OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     let fresh = !path.exists();
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
     let small = file.metadata().map_err(io)?.len() <= CHECKED_BYTES;
     let file = FileBackend::new(file).map_err(|e| refused(path, e))?;
-    let database = database_on(path, Stopping::new(file), options.cache, small)?;
+    let place = Arc::new(OnDisk(path.with_extension("wal")));
+    let log = move |database: &_, later| Log::recover(path, database, later, place, Limits::default());
+    let files = database_on(path, Stopping::new(file), options.cache, small, log)?;
     if fresh {
         File::open(folder_of(path)).and_then(|folder| folder.sync_all()).map_err(io)?;
     }
-    Ok(database)
+    Ok(files)
 }
 
-/// Opens what is in `backend`, and checks all of it if `check`. `path` is its name in errors.
+/// Opens what is in `backend`, and checks all of it if `check`; and its `log`. `path` is its name in errors.
 fn database_on(
     path: &Path,
-    backend: impl StorageBackend,
+    backend: Stopping<impl StorageBackend>,
     cache: ByteSize,
     check: bool,
-) -> Result<Database, OpenError> {
-    let opened = damage::caught(path, || -> Result<Database, OpenError> {
+    log: impl FnOnce(&Database, Arc<Later>) -> Result<Log, OpenError>,
+) -> Result<(Database, Log), OpenError> {
+    // What a process that was killed has written, and nobody has synced, must be there also after a power cut once it was read.
+    backend.sync_data().map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+    let later = backend.later();
+    let opened = damage::caught(path, || {
         let database = redb::Builder::new()
             .set_cache_size(usize::try_from(cache.bytes()).unwrap_or(usize::MAX))
             .set_check_integrity_on_open(check)
@@ -323,7 +344,8 @@ fn database_on(
             redb::Error::Io(source) => OpenError::Io { path: path.to_owned(), source },
             other => OpenError::Backend { path: path.to_owned(), source: other.into() },
         })?;
-        Ok(database)
+        let log = log(&database, later)?;
+        Ok((database, log))
     });
     opened.unwrap_or_else(|damage| Err(OpenError::Damaged { path: damage.path, reason: damage.what }))
 }

@@ -1,29 +1,19 @@
 //! Power cuts, full disks, failed syncs and turned bits, at every place of random loads. Each has a seed: a failure names
 //! it, and it fails again.
 
-use std::{
-    collections::BTreeMap,
-    env, fs,
-    io::{self, BufRead, BufReader},
-    os::unix::process::ExitStatusExt,
-    path::Path,
-    process::{Command, Stdio},
-    sync::atomic::{AtomicI64, Ordering},
-};
+mod damaged;
+mod failing;
+
+use std::{collections::BTreeMap, env, mem};
 
 use bytes::Bytes;
-use redb::{StorageBackend, backends::FileBackend};
-use tandem_model::{ByteSize, Explain};
+use tandem_model::ByteSize;
 
 use super::{
-    Options, RedbStore, database_on,
-    file::Stopping,
-    simulated::{Disk, Event, apply},
+    Options,
+    simulated::{Disk, Event, Image, LOG, apply},
 };
-use crate::{
-    port::{Batch, CommitError, Direction, ReadError, Store, Write},
-    space::Reserve,
-};
+use crate::port::{Batch, CommitError, Direction, ReadError, Store, Write};
 
 type Rows = BTreeMap<Bytes, Bytes>;
 
@@ -73,10 +63,11 @@ fn read_all(store: &dyn Store) -> Result<Rows, ReadError> {
     store.snapshot()?.range(b"", b"\xff", Direction::Ascending)?.collect()
 }
 
-/// Runs rounds of commits at once on the disk. Answers the rows after each commit, in the order of the commits.
+/// Runs rounds of commits at once on the disk. Now and then the process is killed, so that what it wrote is there until the power
+/// is cut, and what it knew is gone. Answers the rows after each commit, in the order of the commits.
 fn load(disk: &Disk, seed: u64, rounds: u64) -> Vec<Rows> {
     let mut random = Random(seed);
-    let store = disk.store().unwrap();
+    let mut store = disk.store().unwrap();
     let mut states = vec![Rows::new()];
     disk.acknowledged(0);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -92,6 +83,10 @@ fn load(disk: &Disk, seed: u64, rounds: u64) -> Vec<Rows> {
                 outcome.unwrap();
             }
             disk.acknowledged(states.len() - 1);
+            if random.below(8) == 0 {
+                // Nobody asks anything of it again, so it does nothing again, nor what it owes.
+                mem::forget(mem::replace(&mut store, disk.store().unwrap()));
+            }
         }
         store.close().await;
     });
@@ -99,14 +94,14 @@ fn load(disk: &Disk, seed: u64, rounds: u64) -> Vec<Rows> {
 }
 
 /// What a power cut may leave of a write that was not synced: all of it, nothing, or some of its sectors.
-fn partly(random: &mut Random, event: &Event, image: &mut Vec<u8>) {
+fn partly(random: &mut Random, event: &Event, image: &mut Image) {
     match (event, random.below(3)) {
         (_, 0) => {}
-        (Event::Write { offset, bytes }, 1) => {
+        (Event::Write { file, offset, bytes }, 1) => {
             for (n, sector) in bytes.chunks(512).enumerate() {
                 if random.below(2) == 0 {
                     let at = offset + n as u64 * 512;
-                    apply(image, &Event::Write { offset: at, bytes: sector.to_vec() });
+                    apply(image, &Event::Write { file: *file, offset: at, bytes: sector.to_vec() });
                 }
             }
         }
@@ -121,11 +116,15 @@ fn power_cuts(seed: u64, rounds: u64) -> usize {
     let states = load(&disk, seed, rounds);
     let events = disk.events();
     let mut random = Random(!seed);
-    let (mut durable, mut pending) = (Vec::new(), Vec::<&Event>::new());
+    let (mut durable, mut pending) = (Image::default(), Vec::<&Event>::new());
     let (mut acknowledged, mut cuts) = (None, 0);
     for (at, event) in events.iter().enumerate() {
         match event {
-            Event::Sync => pending.drain(..).for_each(|event| apply(&mut durable, event)),
+            Event::Sync { file } => {
+                pending
+                    .extract_if(.., |event| event.file() == Some(*file))
+                    .for_each(|event| apply(&mut durable, event));
+            }
             Event::Acknowledged(commits) => acknowledged = Some(*commits),
             written => pending.push(written),
         }
@@ -171,6 +170,71 @@ fn a_power_cut_at_any_write_keeps_what_was_acknowledged() {
     assert!(cuts as u64 > seeds * rounds * 3, "the loads wrote: {cuts}");
 }
 
+/// Cuts the power after the events: of those, and of what was written before and not synced, what was synced is on the disk.
+fn cut(on_disk: &mut Image, mut unsynced: Vec<Event>, events: Vec<Event>) {
+    for event in events {
+        match event {
+            Event::Sync { file } => unsynced
+                .extract_if(.., |event| event.file() == Some(file))
+                .for_each(|event| apply(on_disk, &event)),
+            written => unsynced.push(written),
+        }
+    }
+}
+
+#[test]
+fn a_second_power_cut_finds_what_was_in_both_halves_of_the_log_at_the_first() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (mut rows, mut image) = (Rows::new(), Image::default());
+    // Room in the file, so that it need not grow, which takes a sync of its own.
+    let disk = Disk::default();
+    let store = disk.store().unwrap();
+    for size in [100_000, 1] {
+        let mut batch = Batch::default();
+        batch.put("room", vec![0; size]);
+        runtime.block_on(store.commit(batch.clone())).unwrap();
+        advance(&mut rows, &batch);
+    }
+    runtime.block_on(store.close());
+    cut(&mut image, Vec::new(), disk.events());
+    // Six records fill a half. The sync that follows happens as late as it may, so it has not when the other half has some: the
+    // first time after seven of them, the second time after six more.
+    for commits in [7, 6, 6] {
+        let disk = Disk::of(image.clone());
+        let store = disk.store().unwrap();
+        assert!(read_all(&store).unwrap() == rows, "before {commits} more");
+        for n in 0..commits {
+            let mut batch = Batch::default();
+            batch.put(format!("k{:02}", rows.len()), format!("of {commits}, {n}"));
+            runtime.block_on(store.commit(batch.clone())).unwrap();
+            advance(&mut rows, &batch);
+        }
+        mem::forget(store);
+        cut(&mut image, Vec::new(), disk.events());
+    }
+    assert!(read_all(&Disk::of(image).store().unwrap()).unwrap() == rows);
+}
+
+#[test]
+fn what_a_killed_process_wrote_is_on_disk_before_anybody_reads_it() {
+    let disk = Disk::default();
+    let states = load(&disk, 11, 20);
+    let events = disk.events();
+    // It was killed between the write of a record and its sync.
+    let record = |event: &Event| matches!(event, Event::Write { file: LOG, .. });
+    let written = events.iter().rposition(record).unwrap();
+    let mut on_disk = Image::default();
+    events[..written].iter().for_each(|event| apply(&mut on_disk, event));
+    let mut seen = on_disk.clone();
+    apply(&mut seen, &events[written]);
+
+    let disk = Disk::of(seen);
+    let rows = read_all(&disk.store().unwrap()).unwrap();
+    assert!(states.contains(&rows));
+    cut(&mut on_disk, vec![events[written].clone()], disk.events());
+    assert!(read_all(&Disk::of(on_disk).store().unwrap()).unwrap() == rows);
+}
+
 #[test]
 fn a_disk_that_is_full_at_any_write_loses_nothing_and_is_used_again() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -197,6 +261,7 @@ fn a_disk_that_is_full_at_any_write_loses_nothing_and_is_used_again() {
             store.close().await;
         });
         drop(store);
+        disk.fill_up(0, 0);
         assert!(
             read_all(&disk.store().unwrap()).unwrap() == rows,
             "full after {after} writes, {count} of them"
@@ -205,148 +270,26 @@ fn a_disk_that_is_full_at_any_write_loses_nothing_and_is_used_again() {
     assert!(struck > 120, "{struck}");
 }
 
-/// A file whose sync fails from the n-th on.
-#[derive(Debug)]
-struct Failing(FileBackend, AtomicI64);
-
-impl StorageBackend for Failing {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read(offset, out)
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        match self.1.fetch_sub(1, Ordering::SeqCst) {
-            0 => Err(io::Error::other("the disk does not answer")),
-            _ => self.0.sync_data(),
-        }
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write(offset, data)
-    }
-}
-
-const FOLDER: &str = "TANDEM_STORE_FAILING_FOLDER";
-const SYNCS: i64 = 12;
-
-#[tokio::test]
-#[ignore = "started by another test of this file"]
-async fn writer_on_a_failing_disk() {
-    let Some(folder) = env::var_os(FOLDER) else { return };
-    let path: std::sync::Arc<Path> = Path::new(&folder).join("store.redb").into();
-    let name = path.clone();
-    let open = move || {
-        let file =
-            fs::File::options().read(true).write(true).create(true).truncate(false).open(&name).unwrap();
-        let failing = Failing(FileBackend::new(file).unwrap(), AtomicI64::new(SYNCS));
-        database_on(&name, Stopping::new(failing), ByteSize::mebibytes(1), false)
-    };
-    let reserve = Reserve::new(Path::new(&folder), ByteSize(0));
-    let store = RedbStore::start(path, reserve, Box::new(open)).unwrap();
-    for n in 0.. {
+/// A disk as a kill leaves it: with a log of five records that the file lacks. And the rows after each of them.
+fn killed_with_a_log() -> (Image, Vec<Rows>) {
+    let disk = Disk::default();
+    let store = disk.store().unwrap();
+    let mut states = vec![Rows::new()];
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for n in 0..5_u8 {
         let mut batch = Batch::default();
-        batch.put(format!("k{n:03}"), "v");
-        store.commit(batch).await.unwrap();
-        println!("\nacknowledged {n}");
+        batch.put(format!("k{n}"), vec![n; 2500]).put("last", vec![n; 500]);
+        runtime.block_on(store.commit(batch.clone())).unwrap();
+        let mut next = states[states.len() - 1].clone();
+        advance(&mut next, &batch);
+        states.push(next);
     }
-}
-
-#[test]
-fn a_sync_that_fails_stops_the_process_and_nothing_it_acknowledged_is_gone() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut writer = Command::new(env::current_exe().unwrap())
-        .args(["backend::redb::crashes::writer_on_a_failing_disk", "--exact", "--ignored", "--nocapture"])
-        .env(FOLDER, folder.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(writer.stdout.take().unwrap()).lines();
-    let acknowledged = lines.map_while(Result::ok).filter(|line| line.starts_with("acknowledged ")).count();
-    let status = writer.wait().unwrap();
-    assert_eq!(status.signal(), Some(nix::sys::signal::Signal::SIGABRT as i32), "{status}");
-    assert!((3..SYNCS as usize).contains(&acknowledged), "{acknowledged}");
-    let store = RedbStore::open(folder.path().join("store.redb"), small()).unwrap();
-    let found = read_all(&store).unwrap().len();
-    assert!((acknowledged..=acknowledged + 1).contains(&found), "{found} of {acknowledged}");
+    mem::forget(store);
+    let mut image = Image::default();
+    disk.events().iter().for_each(|event| apply(&mut image, event));
+    (image, states)
 }
 
 fn small() -> Options {
     Options { keep_free: ByteSize(0), ..Options::default() }
-}
-
-/// Turns one bit of a file that was closed properly. A small file is checked when it is opened; of a large one (as
-/// `check` is false here) each row that is read is right, or an error says that it is not.
-#[test]
-fn a_turned_bit_is_found_and_named_and_never_served() {
-    // Panics of redb over a damaged page are caught; their messages would bury the test's own.
-    std::panic::set_hook(Box::new(|_| {}));
-    let result = std::panic::catch_unwind(turned_bits);
-    let _ = std::panic::take_hook();
-    if let Err(panic) = result {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn turned_bits() {
-    let disk = Disk::default();
-    let rows = load(&disk, 7, 60).pop().unwrap();
-    let mut whole = Vec::new();
-    disk.events().iter().for_each(|event| apply(&mut whole, event));
-    let (mut refused, mut named, mut hidden, mut harmless) = (0, 0, 0, 0);
-    let mut random = Random(99);
-    for turn in 0..1500 {
-        let bit = random.below(whole.len() as u64 * 8);
-        let mut bytes = whole.clone();
-        bytes[bit as usize / 8] ^= 1 << (bit % 8);
-        let told = format!("bit {bit}");
-
-        // Checked when it is opened, as every small file is: what opens is whole.
-        match Disk::of(bytes.clone()).checked().store() {
-            Ok(store) => assert!(read_all(&store).unwrap() == rows, "{told}: opened, and is not whole"),
-            Err(error) => {
-                let text = error.to_string();
-                assert!(error.code().starts_with("E09") && text.contains("disk"), "{told}: {error:?}");
-                refused += 1;
-            }
-        }
-        // And without that check, as a large one: what is served is right, though rows may be hidden.
-        if turn % 2 == 0 {
-            continue;
-        }
-        let store = match Disk::of(bytes).store() {
-            Ok(store) => store,
-            Err(error) => {
-                assert!(error.code().starts_with("E09"), "{told}: {error:?}");
-                continue;
-            }
-        };
-        match read_all(&store) {
-            Err(error) => {
-                assert_eq!(error.code(), "E0910", "{told}: {error:?}");
-                named += 1;
-            }
-            Ok(found) if found == rows => harmless += 1,
-            Ok(found) => {
-                let right = |(key, value)| rows.get(key) == Some(value);
-                assert!(found.iter().all(right), "{told}: served wrong");
-                hidden += 1;
-            }
-        }
-        for (key, value) in &rows {
-            match store.snapshot().and_then(|snapshot| snapshot.get(key)) {
-                Ok(None) => {}
-                Ok(Some(found)) => assert_eq!(found, value, "{told}: served wrong"),
-                Err(error) => assert_eq!(error.code(), "E0910", "{told}: {error:?}"),
-            }
-        }
-    }
-    println!(
-        "{refused} refused when opened; {named} named when read, {hidden} hid rows, {harmless} harmless"
-    );
-    assert!(refused > 100 && named > 20, "{refused} {named}");
 }
