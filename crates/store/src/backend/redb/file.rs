@@ -31,6 +31,7 @@ impl Later {
     pub(super) fn during<T>(&self, work: impl FnOnce() -> T) -> T {
         self.asked.store(true, Ordering::SeqCst);
         let done = work();
+        // One that was asked for and did not come (a commit that failed) is not the next one's.
         self.asked.store(false, Ordering::SeqCst);
         done
     }
@@ -81,12 +82,15 @@ impl<B: StorageBackend> Stopping<B> {
         let (file, later) = (self.file.clone(), self.later.clone());
         let work = move || {
             sync(&*file);
+            // Who waits may open the file again, which nobody has open then.
+            drop(file);
             *later.owed() = false;
             later.happened.notify_all();
         };
         if thread::Builder::new().name("store-sync".to_owned()).spawn(work).is_err() {
             sync(&*self.file);
             *self.later.owed() = false;
+            self.later.happened.notify_all();
         }
     }
 }

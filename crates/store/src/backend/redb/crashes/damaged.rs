@@ -145,6 +145,17 @@ fn a_store_without_its_log_is_refused_unless_it_was_closed() {
 }
 
 #[test]
+fn a_store_with_the_log_of_another_is_refused() {
+    let (mut image, _) = killed_with_a_log();
+    let (another, _) = killed_with_a_log();
+    for log in [another[LOG].clone(), vec![0; 16 << 10]] {
+        image[LOG] = log;
+        let error = Disk::of(image.clone()).store().unwrap_err();
+        assert!(error.to_string().contains("`log` is not its log"), "{error}");
+    }
+}
+
+#[test]
 fn the_log_of_another_store_is_left_alone_and_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");

@@ -197,8 +197,8 @@ fn a_second_power_cut_finds_what_was_in_both_halves_of_the_log_at_the_first() {
     }
     runtime.block_on(store.close());
     cut(&mut image, Vec::new(), disk.events());
-    // Six records fill a half. The sync that follows happens as late as it may, so it has not when the other half has some: the
-    // first time after seven of them, the second time after six more.
+    // Six records fill a half, in a new log five. The sync that follows happens as late as it may, so it has not when the other
+    // half has some: the first time after seven of them, the second time after six more.
     for commits in [7, 6, 6] {
         let disk = Disk::of(image.clone());
         let store = disk.store().unwrap();

@@ -5,15 +5,15 @@
 //! readers see them, and with one when half of the log is full ([`Limits::size`]) or a group is too large for it
 //! ([`Limits::largest`]). That fsync happens while commits go on, into the other half ([`super::file::Later`]).
 //!
-//! Who owns it: the committer alone writes, under the store's own lock. What makes a group of commits true is the fsync of its
+//! Who owns it: the committer alone writes, under the store's own lock; who opens the file reads. What makes a group of commits true is the fsync of its
 //! record, or of redb's file if it has none. In redb's file is a mark: which log goes with it, and the number of the last record
 //! that the file holds. What a restart finds at each gap:
 //!
 //! | killed | redb's file | the log | a restart |
 //! |---|---|---|---|
 //! | before the first commit | no mark | none | nothing to do |
-//! | after the log was made, before its mark | no mark | empty | ignores it; the next one takes its place |
-//! | after the mark | marked | empty | nothing to do |
+//! | after the log was made, before its mark | no mark | a record of nothing | ignores it; the next one takes its place |
+//! | after the mark | marked | a record of nothing | nothing to do |
 //! | while a record is written | marked | part of it | ends before it: it was not acknowledged |
 //! | after its fsync, before redb took it | marked | has it | takes it from there |
 //! | after redb took it without an fsync | marked | has it | the same |
@@ -35,8 +35,9 @@ use std::{io, path::Path, sync::Arc};
 
 use redb::{Database, Durability, ReadableDatabase, StorageBackend, TableDefinition, TableError};
 
-use super::{OpenError, TABLE, file::Later, row};
+use super::{OpenError, TABLE, failure::is_full, file::Later, row};
 pub(super) use place::{OnDisk, Place};
+use record::BLOCK;
 pub(super) use record::Record;
 
 /// The mark: the log's id, and the number of the last record that is in the file.
@@ -124,6 +125,9 @@ impl Log {
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
         file.read(0, &mut bytes).map_err(io)?;
         let mut found = record::all(&bytes, id);
+        if found.is_empty() {
+            return Err(damaged(format!("`{}` is not its log", place.name())));
+        }
         found.retain(|number, _| *number > position);
         let (mut last, mut end) = (position, 0);
         let mut records = Vec::new();
@@ -165,7 +169,21 @@ impl Log {
             (None, logged) => !logged,
         };
         if !ready {
+            match self.mark(database) {
+                // A disk without room for a log may have some for a deletion.
+                Err(redb::Error::Io(error)) if self.begun.is_none() && is_full(&error) => return Ok(false),
+                other => other?,
+            }
+        }
+        if logged
+            && let Some(begun) = &mut self.begun
+            && let Err(error) = begun.grow(begun.end + size, self.limits)
+        {
+            if !is_full(&error) {
+                return Err(redb::Error::Io(error));
+            }
             self.mark(database)?;
+            return Ok(false);
         }
         Ok(logged)
     }
@@ -186,7 +204,7 @@ impl Log {
         }
         begun.other_is_free = true;
         tandem_failpoint::hit("store.log.marked");
-        if begun.end > begun.half {
+        if begun.last > 0 && begun.end > begun.half {
             begun.half = self.limits.half() - begun.half;
             begun.end = begun.half;
         }
@@ -198,7 +216,6 @@ impl Log {
         let begun = self.begun.as_mut().ok_or(io::ErrorKind::NotFound)?;
         let bytes = record.seal(begun.id, begun.last + 1);
         let end = begun.end + bytes.len() as u64;
-        begun.grow(end, self.limits)?;
         begun.file.write(begun.end, &bytes)?;
         begun.file.sync_data()?;
         self.untaken = true;
@@ -234,8 +251,11 @@ impl Begun {
     fn create(place: &dyn Place, limits: Limits) -> io::Result<Self> {
         let file = place.create()?;
         let id = uuid::Uuid::new_v4().as_u64_pair().0;
-        let mut begun = Self { file, id, last: 0, half: 0, end: 0, length: 0, other_is_free: false };
+        let mut begun =
+            Self { file, id, last: 0, half: 0, end: BLOCK as u64, length: 0, other_is_free: false };
         begun.grow(limits.step, limits)?;
+        // A record of nothing, so that a log has a record of its own at all times.
+        begun.file.write(0, &Record::new().seal(id, 0))?;
         begun.file.sync_data()?;
         tandem_failpoint::hit("store.log.begun");
         Ok(begun)

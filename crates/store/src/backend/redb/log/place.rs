@@ -40,7 +40,12 @@ impl Place for OnDisk {
 
     fn open(&self) -> io::Result<Option<Box<dyn StorageBackend>>> {
         match File::options().read(true).write(true).open(&self.0) {
-            Ok(file) => backend(file).map(Some),
+            Ok(file) => {
+                // What another process could not sync, the kernel shows all the same: only what is on disk counts.
+                file.sync_data()?;
+                rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+                backend(file).map(Some)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
