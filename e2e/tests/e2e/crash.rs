@@ -42,6 +42,7 @@ const COMMIT_POINTS: &[&str] = &[
     "blob.file.written",
     "blob.file.synced",
     "store.commit.judged",
+    "store.commit.logged",
     "store.commit.synced",
     // The delivery.
     "function.delivery.received",
