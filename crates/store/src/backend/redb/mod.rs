@@ -109,8 +109,9 @@ impl Explain for OpenError {
             }
             Self::Damaged { path, .. } => {
                 format!(
-                    "restore a backup (`tandem restore`) into an empty TANDEM_HOME, or move `{}` away to start empty",
-                    path.display()
+                    "restore a backup (`tandem restore`) into an empty TANDEM_HOME, or move `{}` and the log `{}`, if there is one, away to start empty",
+                    path.display(),
+                    path.with_extension("wal").display()
                 )
             }
             Self::Io { path, .. } | Self::Backend { path, .. } => {

@@ -28,7 +28,7 @@ fn a_turned_bit_is_found_and_named_and_never_served() {
 
 fn turned_bits() {
     let disk = Disk::default();
-    let rows = load(&disk, 7, 60).pop().unwrap();
+    let rows = load(&disk, 7, 60, None).pop().unwrap();
     let mut whole = Image::default();
     disk.events().iter().for_each(|event| apply(&mut whole, event));
     assert!(whole[LOG].is_empty(), "closed properly, there is no log");
@@ -83,7 +83,7 @@ fn turned_bits() {
     println!(
         "{refused} refused when opened; {named} named when read, {hidden} hid rows, {harmless} harmless"
     );
-    assert!(refused > 20 && named > 5, "{refused} {named}");
+    assert!(refused > 100 && named > 20, "{refused} {named}");
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_store_with_the_log_of_another_is_refused() {
 }
 
 #[test]
-fn the_log_of_another_store_is_left_alone_and_replaced() {
+fn a_log_that_a_new_store_finds_is_not_its_own_and_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     fs::write(path.with_extension("wal"), [7; 10_000]).unwrap();

@@ -63,9 +63,9 @@ fn read_all(store: &dyn Store) -> Result<Rows, ReadError> {
     store.snapshot()?.range(b"", b"\xff", Direction::Ascending)?.collect()
 }
 
-/// Runs rounds of commits at once on the disk. Now and then the process is killed, so that what it wrote is there until the power
-/// is cut, and what it knew is gone. Answers the rows after each commit, in the order of the commits.
-fn load(disk: &Disk, seed: u64, rounds: u64) -> Vec<Rows> {
+/// Runs rounds of commits at once on the disk. Answers the rows after each commit, in the order of the commits. One round in
+/// `killed`, if any, ends with the death of the process: what it wrote is there until the power is cut, and what it knew is gone.
+fn load(disk: &Disk, seed: u64, rounds: u64, killed: Option<u64>) -> Vec<Rows> {
     let mut random = Random(seed);
     let mut store = disk.store().unwrap();
     let mut states = vec![Rows::new()];
@@ -83,7 +83,7 @@ fn load(disk: &Disk, seed: u64, rounds: u64) -> Vec<Rows> {
                 outcome.unwrap();
             }
             disk.acknowledged(states.len() - 1);
-            if random.below(8) == 0 {
+            if killed.is_some_and(|one_in| random.below(one_in) == 0) {
                 // Nobody asks anything of it again, so it does nothing again, nor what it owes.
                 mem::forget(mem::replace(&mut store, disk.store().unwrap()));
             }
@@ -113,7 +113,7 @@ fn partly(random: &mut Random, event: &Event, image: &mut Image) {
 /// that were under way, in their order and each whole.
 fn power_cuts(seed: u64, rounds: u64) -> usize {
     let disk = Disk::default();
-    let states = load(&disk, seed, rounds);
+    let states = load(&disk, seed, rounds, Some(8));
     let events = disk.events();
     let mut random = Random(!seed);
     let (mut durable, mut pending) = (Image::default(), Vec::<&Event>::new());
@@ -218,7 +218,7 @@ fn a_second_power_cut_finds_what_was_in_both_halves_of_the_log_at_the_first() {
 #[test]
 fn what_a_killed_process_wrote_is_on_disk_before_anybody_reads_it() {
     let disk = Disk::default();
-    let states = load(&disk, 11, 20);
+    let states = load(&disk, 11, 20, Some(8));
     let events = disk.events();
     // It was killed between the write of a record and its sync.
     let record = |event: &Event| matches!(event, Event::Write { file: LOG, .. });

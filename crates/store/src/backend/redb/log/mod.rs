@@ -5,9 +5,9 @@
 //! readers see them, and with one when half of the log is full ([`Limits::size`]) or a group is too large for it
 //! ([`Limits::largest`]). That fsync happens while commits go on, into the other half ([`super::file::Later`]).
 //!
-//! Who owns it: the committer alone writes, under the store's own lock; who opens the file reads. What makes a group of commits true is the fsync of its
-//! record, or of redb's file if it has none. In redb's file is a mark: which log goes with it, and the number of the last record
-//! that the file holds. What a restart finds at each gap:
+//! Who owns it: the committer alone writes, under the store's own lock; who opens the file reads. What makes a group of commits
+//! true is the fsync of its record, or of redb's file if it has none. In redb's file is a mark: which log goes with it, and the
+//! number of the last record that the file holds. What a restart finds at each gap:
 //!
 //! | killed | redb's file | the log | a restart |
 //! |---|---|---|---|
